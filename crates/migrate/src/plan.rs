@@ -1,0 +1,36 @@
+//! What a move is: which tables go, and how a pattern in the settings selects them.
+
+use serde::{Deserialize, Serialize};
+
+/// One move: a set of tables that goes from one cluster to another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MoveSpec {
+    /// The move's name: letters, digits, `-` and `_`.
+    pub name: String,
+    /// What moves: `schema.*` or `schema.table`.
+    pub tables: Vec<TablePattern>,
+}
+
+/// A table, or all base tables of a schema.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TablePattern {
+    /// The schema.
+    pub schema: String,
+    /// The table; `None` for all of them.
+    pub table: Option<String>,
+}
+
+impl MoveSpec {
+    /// Whether the move takes this table.
+    pub fn takes(&self, schema: &str, table: &str) -> bool {
+        self.tables.iter().any(|p| p.schema == schema && p.table.as_ref().is_none_or(|t| t == table))
+    }
+
+    /// The schemas the move touches, each once.
+    pub fn schemas(&self) -> Vec<&str> {
+        let mut schemas: Vec<_> = self.tables.iter().map(|p| p.schema.as_str()).collect();
+        schemas.sort_unstable();
+        schemas.dedup();
+        schemas
+    }
+}

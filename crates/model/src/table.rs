@@ -1,0 +1,111 @@
+//! Tables and columns as the copy and the stream see them.
+
+use serde::{Deserialize, Serialize};
+
+/// A table's schema and name, as the server spells them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct TableName {
+    /// Schema (database).
+    pub schema: String,
+    /// Table.
+    pub table: String,
+}
+
+impl TableName {
+    /// Names a table.
+    pub fn new(schema: impl Into<String>, table: impl Into<String>) -> Self {
+        Self { schema: schema.into(), table: table.into() }
+    }
+
+    /// Both parts quoted for a statement.
+    pub fn quoted(&self) -> String {
+        format!("{}.{}", quote_ident(&self.schema), quote_ident(&self.table))
+    }
+}
+
+impl std::fmt::Display for TableName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.schema, self.table)
+    }
+}
+
+/// Quotes an identifier for a statement.
+pub fn quote_ident(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
+}
+
+/// How a column's values are read, written and compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColumnKind {
+    /// TINYINT to BIGINT.
+    Integer {
+        /// Whether it is UNSIGNED.
+        unsigned: bool,
+    },
+    /// DECIMAL.
+    Decimal,
+    /// FLOAT.
+    Float,
+    /// DOUBLE.
+    Double,
+    /// BIT.
+    Bit,
+    /// YEAR.
+    Year,
+    /// DATE, TIME, DATETIME, TIMESTAMP: a quoted text.
+    Temporal,
+    /// CHAR, VARCHAR, TEXT of any character set.
+    Text,
+    /// BINARY(n), which the binary log stores without its trailing zero bytes.
+    FixedBinary {
+        /// Declared length in bytes.
+        len: u32,
+    },
+    /// VARBINARY, BLOB, GEOMETRY, VECTOR.
+    Bytes,
+    /// ENUM, by ordinal.
+    Enum,
+    /// SET, by bits.
+    Set,
+    /// JSON.
+    Json,
+}
+
+/// A column of a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    /// Name.
+    pub name: String,
+    /// How its values are handled.
+    pub kind: ColumnKind,
+    /// The server's full type, for example `decimal(10,2) unsigned`.
+    pub type_text: String,
+    /// The character set of a text column; `None` for columns without one.
+    pub charset: Option<String>,
+    /// Whether the server computes it; such columns are never written.
+    pub generated: bool,
+}
+
+/// A table of a move.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    /// Schema and name.
+    pub name: TableName,
+    /// All columns, invisible ones included, in the table's own order: the order of a row in the binary log.
+    pub columns: Vec<Column>,
+    /// Indexes into `columns` of the primary key, or of the unique NOT NULL key that stands in for it.
+    pub key: Vec<usize>,
+}
+
+impl Table {
+    /// Indexes of the columns that are written: all but generated ones.
+    pub fn written(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.columns.len()).filter(|&i| !self.columns[i].generated)
+    }
+
+    /// The key's columns, quoted and separated by commas.
+    pub fn key_list(&self) -> String {
+        let names: Vec<_> = self.key.iter().map(|&i| quote_ident(&self.columns[i].name)).collect();
+        names.join(", ")
+    }
+}

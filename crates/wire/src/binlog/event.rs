@@ -1,0 +1,179 @@
+//! An event's header, checksum and body, and the bodies that are not rows.
+
+use bytes::Bytes;
+
+use super::{RowsEvent, RowsKind, TableMap};
+use crate::{Reader, Result, WireError};
+
+const HEADER_LEN: usize = 19;
+const CHECKSUM_LEN: usize = 4;
+/// `LOG_EVENT_IGNORABLE_F`: a follower that does not know the event may pass over it.
+const FLAG_IGNORABLE: u16 = 0x80;
+
+/// The fixed part before every event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventHeader {
+    /// Seconds since the epoch when the statement began; 0 for events made up for the follower.
+    pub timestamp: u32,
+    /// Type byte.
+    pub event_type: u8,
+    /// The `server_id` it began on.
+    pub server_id: u32,
+    /// Low 32 bits of the offset in the log file at which the event ends; 0 if it is not in the file.
+    pub end_offset: u32,
+    /// Flags.
+    pub flags: u16,
+}
+
+/// An event as it came: header read, checksum verified and cut off.
+#[derive(Debug, Clone)]
+pub struct RawEvent {
+    /// The header.
+    pub header: EventHeader,
+    /// What follows it, without the checksum.
+    pub body: Bytes,
+}
+
+impl RawEvent {
+    /// Reads an event whose trailing CRC-32 must be right.
+    ///
+    /// # Errors
+    /// [`WireError::Checksum`] if it is not; another if the event is too short.
+    pub fn parse(event: &Bytes) -> Result<Self> {
+        if event.len() < HEADER_LEN + CHECKSUM_LEN {
+            return Err(WireError::Truncated("binary log event"));
+        }
+        let covered = event.slice(..event.len() - CHECKSUM_LEN);
+        let mut sent = [0; CHECKSUM_LEN];
+        sent.copy_from_slice(&event[covered.len()..]);
+        if crc32fast::hash(&covered) != u32::from_le_bytes(sent) {
+            return Err(WireError::Checksum);
+        }
+        let mut r = Reader::new(&covered);
+        let timestamp = r.u32("timestamp")?;
+        let event_type = r.u8("event type")?;
+        let server_id = r.u32("server id")?;
+        let size = r.u32("event size")?;
+        let end_offset = r.u32("end offset")?;
+        let flags = r.u16("flags")?;
+        if size as usize != event.len() {
+            return Err(WireError::Malformed("event size"));
+        }
+        let header = EventHeader { timestamp, event_type, server_id, end_offset, flags };
+        Ok(Self { header, body: covered.slice(HEADER_LEN..) })
+    }
+
+    /// Decodes the body as far as a follower needs it.
+    ///
+    /// # Errors
+    /// If the body is malformed.
+    pub fn decode(&self) -> Result<Event> {
+        let mut r = Reader::new(&self.body);
+        Ok(match self.header.event_type {
+            4 => {
+                let offset = r.u64("rotate offset")?;
+                Event::Rotate { file: String::from_utf8_lossy(r.rest()).into_owned(), offset }
+            }
+            27 => Event::Heartbeat { file: String::from_utf8_lossy(&self.body).into_owned() },
+            // Format description, previous GTIDs, stop, rows query: nothing a follower by GTID acts on.
+            15 | 35 | 3 | 29 => Event::Nothing,
+            33 => Event::Gtid(GtidEvent::parse(&mut r)?),
+            34 => Event::AnonymousGtid,
+            2 => Event::Query(QueryEvent::parse(&mut r)?),
+            16 => Event::Xid,
+            19 => Event::TableMap(TableMap::parse(&self.body)?),
+            30 => Event::Rows(RowsEvent::parse(RowsKind::Insert, &self.body)?),
+            31 => Event::Rows(RowsEvent::parse(RowsKind::Update, &self.body)?),
+            32 => Event::Rows(RowsEvent::parse(RowsKind::Delete, &self.body)?),
+            _ if self.header.flags & FLAG_IGNORABLE != 0 => Event::Nothing,
+            other => Event::Unknown(other),
+        })
+    }
+}
+
+/// A decoded event.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// The log goes on in another file.
+    Rotate {
+        /// The file.
+        file: String,
+        /// Where in it.
+        offset: u64,
+    },
+    /// Nothing happened for a while, or was skipped; the header's offset says how far the server has read.
+    Heartbeat {
+        /// The file being read.
+        file: String,
+    },
+    /// A transaction begins.
+    Gtid(GtidEvent),
+    /// A transaction without GTID begins.
+    AnonymousGtid,
+    /// A statement: `BEGIN`, `COMMIT`, or one that is logged as text (DDL).
+    Query(QueryEvent),
+    /// The transaction commits.
+    Xid,
+    /// Gives the table of the row events that follow its shape.
+    TableMap(TableMap),
+    /// Rows of one table.
+    Rows(RowsEvent),
+    /// Known, and without meaning to a follower.
+    Nothing,
+    /// Not known, and not marked as ignorable.
+    Unknown(u8),
+}
+
+/// The start of a transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GtidEvent {
+    /// UUID of the server it began on.
+    pub uuid: [u8; 16],
+    /// Its number there.
+    pub number: u64,
+    /// When this server committed it, in microseconds since the epoch; `None` before MySQL 8.0.
+    pub commit_micros: Option<u64>,
+}
+
+impl GtidEvent {
+    fn parse(r: &mut Reader<'_>) -> Result<Self> {
+        r.u8("GTID flags")?;
+        let mut uuid = [0; 16];
+        uuid.copy_from_slice(r.bytes(16, "GTID uuid")?);
+        let number = r.u64("GTID number")?;
+        if number == 0 || number > i64::MAX as u64 {
+            return Err(WireError::Malformed("GTID number"));
+        }
+        let mut commit_micros = None;
+        // Logical clock (type 2): last committed and sequence number, then the commit time in 55 bits.
+        if r.len() >= 17 + 7 && r.u8("logical clock")? == 2 {
+            r.bytes(16, "logical clock")?;
+            let micros = r.u48("commit time")? | u64::from(r.u8("commit time")? & 0x7F) << 48;
+            commit_micros = Some(micros);
+        }
+        Ok(Self { uuid, number, commit_micros })
+    }
+}
+
+/// A statement in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueryEvent {
+    /// The session's default schema.
+    pub schema: String,
+    /// The statement.
+    pub sql: Vec<u8>,
+}
+
+impl QueryEvent {
+    fn parse(r: &mut Reader<'_>) -> Result<Self> {
+        r.u32("thread id")?;
+        r.u32("execution time")?;
+        let schema_len = usize::from(r.u8("schema length")?);
+        r.u16("error code")?;
+        let status_len = usize::from(r.u16("status length")?);
+        r.bytes(status_len, "status variables")?;
+        let schema = String::from_utf8_lossy(r.bytes(schema_len, "schema")?).into_owned();
+        r.bytes(1, "schema")?;
+        Ok(Self { schema, sql: r.rest().to_vec() })
+    }
+}

@@ -1,0 +1,20 @@
+//! Binary log events: header and checksum, the few events a follower must understand, table maps, and rows.
+//!
+//! Invariant: an event of an unknown type is [`Event::Unknown`], never skipped here; whoever follows the log decides,
+//! and may only pass over what the server itself marked as ignorable.
+//!
+//! Source: MySQL source, `libs/mysql/binlog/event/`.
+
+mod cell;
+mod decimal;
+mod event;
+mod json;
+mod rows;
+mod table_map;
+
+pub use cell::Cell;
+pub use decimal::write_decimal;
+pub use event::{Event, EventHeader, GtidEvent, QueryEvent, RawEvent};
+pub use json::write_json;
+pub use rows::{RowImage, RowsEvent, RowsKind};
+pub use table_map::{ColumnType, TableMap};
