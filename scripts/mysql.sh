@@ -30,9 +30,9 @@ suitable() {
   [ -n "$version" ] && [ "$version" -ge 8 ]
 }
 
-# One "URI<TAB>keyring" line for the first source entry of this Debian's main archive; the keyring may be empty.
+# A "URI<TAB>keyring" line for each source entry of this Debian's main archive; the keyring may be empty.
 debian_source() {
-  local codename files
+  local codename files file
   codename=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release 2>/dev/null || true)
   shopt -s nullglob
   files=(/etc/apt/sources.list.d/*.sources)
@@ -41,7 +41,7 @@ debian_source() {
     for file in "${files[@]}"; do cat "$file"; echo; done | awk -v codename="$codename" '
       function entry(   found) {
         found = types ~ /(^| )deb( |$)/ && components ~ /(^| )main( |$)/ && enabled !~ /no/
-        if (found && uri != "" && known(suites)) { printf "%s\t%s\n", uri, keyring; exit }
+        if (found && uri != "" && known(suites)) printf "%s\t%s\n", uri, keyring
         types = suites = components = uri = keyring = enabled = ""
       }
       function known(suites,   n, i, word) {
@@ -60,22 +60,22 @@ debian_source() {
       END { entry() }'
   fi
   files=(/etc/apt/sources.list /etc/apt/sources.list.d/*.list)
-  cat "${files[@]}" 2>/dev/null | awk -v codename="$codename" '
+  { cat "${files[@]}" 2>/dev/null || true; } | awk -v codename="$codename" '
     $1 == "deb" {
       keyring = ""
       if (match($0, /signed-by=[^] ]+/)) keyring = substr($0, RSTART + 10, RLENGTH - 10)
       sub(/\[[^]]*\]/, "")
       if (((codename != "" && $3 == codename) || $3 ~ /^(stable|testing|unstable|sid)$/) && / main( |$)/) {
         printf "%s\t%s\n", $2, keyring
-        exit
       }
-    }' || true
+    }'
 }
 
 # Writes the private apt configuration under $1 and points APT_CONFIG at it.
 private_apt() {
   local apt=$1 source uri keyring
-  source=$(debian_source | head -n 1)
+  source=$(debian_source)
+  source=${source%%$'\n'*}
   uri=${source%%$'\t'*}
   keyring=${source#*$'\t'}
   [ -n "$uri" ] || fail "no Debian archive among this machine's apt sources" "$nothing_changed" \
@@ -135,14 +135,14 @@ leave() {
 quiet_apt() {
   local what=$1
   shift
-  apt-get -q "$@" >"$work/apt.log" 2>&1 </dev/null && ! grep -q '^Err:' "$work/apt.log" && return
+  LC_ALL=C apt-get -q "$@" >"$work/apt.log" 2>&1 </dev/null && ! grep -q '^Err:' "$work/apt.log" && return
   tail -n 15 "$work/apt.log" >&2
   fail "$what failed" "$nothing_changed" "check that this machine reaches its Debian archive, $other_ways"
 }
 
 # A wrapper per tool: the unpacked binary, through the unpacked loader, with the unpacked libraries.
 write_wrappers() {
-  local root=$1/root loader libraries tool binary
+  local root=$1/unpacked loader libraries tool binary
   libraries=$(cd "$root" && find usr/lib -name libc.so.6 -printf '%h\n' | head -n 1)
   loader=$(cd "$root" && find usr -name 'ld-linux*.so.*' | sort | head -n 1)
   [ -n "$loader" ] && [ -n "$libraries" ] || fail "the packages unpacked without a dynamic loader" \
@@ -154,7 +154,7 @@ write_wrappers() {
     [ -x "$root/$binary" ] || continue
     {
       printf '#!/bin/sh\n# Runs the unpacked %s with its own loader and libraries; see scripts/mysql.sh.\n' "$tool"
-      printf 'root=$(cd "${0%%/*}/../root" && pwd) || exit 1\n'
+      printf 'root=$(cd "${0%%/*}/../unpacked" && pwd) || exit 1\n'
       printf 'loader=$root/%s\nlibraries=$root/%s\nprogram=$root/%s\n' "$loader" "$libraries" "$binary"
       if [ "$tool" = mysqld ]; then
         cat <<'WRAPPER'
@@ -166,7 +166,7 @@ esac
 [ "$(id -u)" -ne 0 ] || set -- --user=root "$@"
 share=$root/usr/share/mysql
 set -- --basedir="$root/usr" --lc-messages-dir="$share" --character-sets-dir="$share/charsets" \
-  --plugin-dir="$root/usr/lib/mysql/plugin" "$@"
+  --plugin-dir="$root/usr/lib/mysql/plugin" --secure-file-priv=NULL "$@"
 exec "$loader" --argv0 "$0" --library-path "$libraries" "$program" ${first:+"$first"} "$@"
 WRAPPER
       else
@@ -178,7 +178,7 @@ WRAPPER
 }
 
 fetch() {
-  local server client
+  local server client tool package
   for tool in apt-get apt-cache apt-config dpkg dpkg-deb; do
     command -v "$tool" >/dev/null || fail "no MySQL server was found, and without $tool none can be fetched" \
       "$nothing_changed" "run this on Debian, $other_ways"
@@ -193,14 +193,14 @@ fetch() {
   note "downloading $server and the libraries it needs (about 60 MB)"
   quiet_apt "downloading $server" install --yes --download-only "$server" "$client"
   note "unpacking"
-  mkdir -p "$work/new/root"
+  mkdir -p "$work/new/unpacked"
   for package in "$work"/apt/cache/archives/*.deb; do
     # Only programs, libraries and MySQL's own share files: the rest is documentation and translations.
-    dpkg-deb --fsys-tarfile "$package" | tar -x -C "$work/new/root" --exclude='./usr/share/[!m]*' \
+    dpkg-deb --fsys-tarfile "$package" | tar -x -C "$work/new/unpacked" --exclude='./usr/share/[!m]*' \
       --exclude='./usr/share/man' --exclude='./etc'
   done
   write_wrappers "$work/new"
-  (cd "$work/new/root/usr/bin" && for file in *; do [ -x "../../../bin/$file" ] || rm -f -- "$file"; done)
+  (cd "$work/new/unpacked/usr/bin" && for file in *; do [ -x "../../../bin/$file" ] || rm -f -- "$file"; done)
   suitable "$work/new/bin/mysqld" || fail "the fetched MySQL server does not start here" "$nothing_changed" \
     "${other_ways#or }"
   rm -rf "$cache/mysql"

@@ -1,1 +1,190 @@
-//! proxy
+//! The front door: a MySQL proxy whose clients are held, not failed, while the writer behind it changes.
+//!
+//! ```text
+//! client --> listener --> login --> session --- command ---> gate --> backend
+//!            one per core           |   ^                    ^          |
+//!                                   |   +--- relay <--- scan -- answer -+
+//!                                   +-- profile, statements  |
+//!                                                            |
+//! Control: warm -> hold -> drain -> switch -> release -------+
+//! ```
+//!
+//! Each thread has a listener of its own on the one address, and a session stays on its thread. A session has one
+//! backend connection, opened with the client's own account and password: the door keeps no list of passwords. Rows
+//! pass unread; what the server reports beside them is what the door knows of a session ([`profile`](self)).
+//!
+//! Connection ids: the greeting tells a client an id of the door's own (above 2^31). `KILL` takes that, and also the
+//! server's id as `CONNECTION_ID()` shows it.
+//!
+//! Invariant: a command is sent to a backend once, or not at all. One whose answer was lost is reported as of unknown
+//! outcome; nothing here sends it again.
+
+mod backend;
+mod buffer;
+mod command;
+mod control;
+mod hold;
+mod listener;
+mod login;
+mod profile;
+mod registry;
+mod relay;
+mod response;
+mod restore;
+mod screen;
+mod session;
+mod statements;
+mod trouble;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use mysql::ServerKey;
+use tokio::sync::watch;
+
+pub use control::{Control, DrainError, PinnedPolicy, WarmReport};
+pub use registry::{OpenSession, SessionPhase, SessionView, Stats};
+
+use hold::Gate;
+use registry::Registry;
+
+/// A server that sessions may be connected to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backend {
+    /// The cluster's name, for messages.
+    pub id: String,
+    /// Host name or address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// Trust in the server's public key.
+    pub server_key: ServerKey,
+}
+
+/// How a door is opened.
+#[derive(Debug, Clone)]
+pub struct DoorOptions {
+    /// Where clients connect; port 0 chooses a free one, see [`Door::address`].
+    pub listen: SocketAddr,
+    /// Threads; 0 is one per core.
+    pub threads: usize,
+    /// Where commands go at first.
+    pub writer: Backend,
+    /// The version text that clients are greeted with.
+    pub server_version: String,
+    /// How long a client may be held before its command fails with error 1205.
+    pub hold_max: Duration,
+    /// How many clients may be connected; more are refused with error 1040.
+    pub clients_max: usize,
+}
+
+/// Why the door could not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum DoorError {
+    /// The address cannot be listened on.
+    #[error(
+        "error: cannot listen on {address}: {source}\nstate: no client was accepted\nhint:  choose a free address in `proxy.listen`"
+    )]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// A thread, a runtime or the RSA key could not be made.
+    #[error(
+        "error: cannot start the front door: {0}\nstate: no client was accepted\nhint:  check the limits on threads, memory and open files"
+    )]
+    Start(String),
+    /// A switch was asked for while commands may be running.
+    #[error(
+        "error: cannot switch to {next} at epoch {epoch}\nstate: traffic is on {writer} at epoch {current}; nothing was changed\nhint:  hold, then drain, then switch to a later epoch"
+    )]
+    NotDrained {
+        /// The cluster asked for.
+        next: String,
+        /// The epoch asked for.
+        epoch: u64,
+        /// Where commands go.
+        writer: String,
+        /// The epoch they go there in.
+        current: u64,
+    },
+}
+
+/// An open front door. Dropping it closes every connection.
+#[derive(Debug)]
+pub struct Door {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    stop: watch::Sender<bool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// What all threads of a door share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub gate: Arc<Gate>,
+    pub registry: Registry,
+    pub key: Arc<login::DoorKey>,
+    pub server_version: String,
+    pub hold_max: Duration,
+    pub clients_max: usize,
+}
+
+impl Door {
+    /// Opens the door: listens, and serves clients on threads of its own.
+    ///
+    /// # Errors
+    /// If the address cannot be listened on, or the threads cannot be made.
+    pub fn start(options: DoorOptions) -> Result<Self, DoorError> {
+        let threads = match options.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            n => n,
+        };
+        let listeners = listener::bind(options.listen, threads)
+            .map_err(|source| DoorError::Listen { address: options.listen, source })?;
+        let address = listeners[0]
+            .local_addr()
+            .map_err(|source| DoorError::Listen { address: options.listen, source })?;
+        let shared = Arc::new(Shared {
+            gate: Arc::new(Gate::new(options.writer, threads)),
+            registry: Registry::default(),
+            key: Arc::new(login::DoorKey::generate().map_err(|e| DoorError::Start(e.to_string()))?),
+            server_version: options.server_version,
+            hold_max: options.hold_max,
+            clients_max: options.clients_max,
+        });
+        let stop = watch::Sender::new(false);
+        let mut door = Self { address, shared, stop, threads: Vec::new() };
+        for (shard, socket) in listeners.into_iter().enumerate() {
+            let thread = listener::spawn(shard, socket, Arc::clone(&door.shared), door.stop.subscribe())
+                .map_err(|e| DoorError::Start(e.to_string()))?;
+            door.threads.push(thread);
+        }
+        Ok(door)
+    }
+
+    /// Where clients connect.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What changes the writer, and says what the door is doing.
+    pub fn control(&self) -> Control {
+        Control::new(Arc::clone(&self.shared))
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the front door had panicked");
+            }
+        }
+    }
+}

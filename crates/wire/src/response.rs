@@ -68,15 +68,12 @@ impl OkPacket {
         let status = Status(r.u16("status")?);
         let warnings = r.u16("warnings")?;
         let (mut info, mut session_track) = (Vec::new(), Vec::new());
-        if capabilities.has(Capabilities::SESSION_TRACK) {
-            if !r.is_empty() {
-                info = r.lenenc_bytes("info")?.to_vec();
-            }
-            if status.has(Status::SESSION_STATE_CHANGED) {
-                session_track = r.lenenc_bytes("session track")?.to_vec();
-            }
-        } else {
-            info = r.rest().to_vec();
+        // The manual says "rest of packet" for a connection without session tracking; servers send a length there too.
+        if !r.is_empty() {
+            info = r.lenenc_bytes("info")?.to_vec();
+        }
+        if capabilities.has(Capabilities::SESSION_TRACK) && status.has(Status::SESSION_STATE_CHANGED) {
+            session_track = r.lenenc_bytes("session track")?.to_vec();
         }
         Ok(Self { affected_rows, last_insert_id, status, warnings, info, session_track })
     }
@@ -94,13 +91,12 @@ impl OkPacket {
         put_lenenc_int(&mut out, self.last_insert_id);
         out.extend_from_slice(&status.to_le_bytes());
         out.extend_from_slice(&self.warnings.to_le_bytes());
-        if !tracks {
-            out.extend_from_slice(&self.info);
-        } else if !self.session_track.is_empty() {
+        let tracked = tracks && !self.session_track.is_empty();
+        if tracked || !self.info.is_empty() {
             put_lenenc_bytes(&mut out, &self.info);
+        }
+        if tracked {
             put_lenenc_bytes(&mut out, &self.session_track);
-        } else if !self.info.is_empty() {
-            put_lenenc_bytes(&mut out, &self.info);
         }
         out
     }
@@ -122,7 +118,8 @@ impl OkPacket {
                     SessionChange::Variable { name, value }
                 }
                 1 => SessionChange::Schema(data.lenenc_bytes("schema")?.to_vec()),
-                2 => SessionChange::State(data.lenenc_bytes("state change")? == b"1"),
+                // No length of its own, unlike the others (seen on 9.7, written so in `sql/session_tracker.cc`).
+                2 => SessionChange::State(data.u8("state change")? == b'1'),
                 3 => {
                     data.u8("GTID encoding")?;
                     SessionChange::Gtids(data.lenenc_bytes("GTIDs")?.to_vec())

@@ -1,1 +1,102 @@
-//! check
+//! Everything that can be known to go wrong with a move before anything is written, asked of both servers.
+//!
+//! ```text
+//!  server_reading --> ServerFacts x 2 --\
+//!                                        > Facts --> RULES (pure) --> CheckReport --> terminal
+//!  schema_reading --> SchemaFacts ------/
+//! ```
+//!
+//! Invariant: a check writes nothing on either server, and a fact that cannot be read is never taken for a good one.
+
+mod access;
+mod accounts;
+mod activity;
+mod facts;
+mod grants;
+mod identity;
+mod log;
+mod nearest;
+mod objects;
+mod report;
+mod rule;
+mod schema_reading;
+mod server_reading;
+mod settings;
+mod shape;
+mod terminal;
+mod zone;
+
+#[cfg(test)]
+mod sample;
+
+pub use report::{Check, CheckReport, Outcome, Side};
+
+use mysql::Connection;
+
+use crate::plan::MoveSpec;
+use facts::Facts;
+use rule::Rule;
+
+/// How far the move has come, which decides what the target must look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TargetState {
+    /// Before the copy: the target must not have the tables.
+    Fresh,
+    /// The copy has begun: the tables on the target are ours.
+    Underway,
+}
+
+/// What to check for, and what the operator has decided to live with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckOptions {
+    /// How far the move has come.
+    pub state: TargetState,
+    /// Names of checks whose refusal becomes a warning, recorded as accepted. A check without which rows could be lost
+    /// or invented cannot be accepted; the report says so.
+    pub accept: Vec<String>,
+}
+
+impl From<TargetState> for CheckOptions {
+    fn from(state: TargetState) -> Self {
+        Self { state, accept: Vec::new() }
+    }
+}
+
+/// Every rule there is, in the order a report lists them.
+fn rules() -> impl Iterator<Item = &'static Rule> {
+    [identity::RULES, log::RULES, access::RULES, activity::RULES, zone::RULES, settings::RULES, shape::RULES, objects::RULES]
+        .into_iter()
+        .flatten()
+}
+
+/// Reads the facts from both servers and judges them.
+///
+/// It sets `information_schema_stats_expiry` of both sessions to 0: with any other value, reading a table's size makes
+/// the server store it, and a check writes nothing.
+///
+/// # Errors
+/// If a connection breaks. A statement that a server refuses does not end the check: what could not be read is
+/// reported as such.
+pub async fn check(
+    source: &mut Connection,
+    target: &mut Connection,
+    spec: &MoveSpec,
+    options: impl Into<CheckOptions>,
+) -> mysql::Result<CheckReport> {
+    let options = options.into();
+    let facts = read(source, target, spec, options.state).await?;
+    Ok(rule::judge(rules(), &facts, &options.accept))
+}
+
+async fn read(
+    source: &mut Connection,
+    target: &mut Connection,
+    spec: &MoveSpec,
+    state: TargetState,
+) -> mysql::Result<Facts> {
+    let source_facts = server_reading::read(source, Side::Source).await?;
+    let target_facts = server_reading::read(target, Side::Target).await?;
+    let schema = schema_reading::read(source, &source_facts, spec).await?;
+    let there = schema_reading::read_target(target, &source_facts, &target_facts, spec, state).await?;
+    Ok(Facts { spec: spec.clone(), state, source: source_facts, target: target_facts, schema, there })
+}

@@ -1,0 +1,36 @@
+# Everything a developer runs. `make` alone lists it.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help build demo check test deny clean-cache
+
+help: ## list these targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
+	  while IFS='|' read -r name what; do printf '  make %-12s %s\n' "$$name" "$$what"; done
+
+build: ## the program, optimised: target/release/highwater
+	cargo build --release --locked -p highwater
+
+demo: ## the whole story on this machine, on private MySQL servers (DEMO_ARGS="--json FILE" and others are passed on)
+	@scripts/mysql.sh >/dev/null
+	cargo build --release --locked -p highwater
+	./target/release/highwater demo $(DEMO_ARGS)
+
+check: ## formatting and lints, no tests
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+test: ## all that must pass before a change lands: check, then every test on private MySQL servers
+	@scripts/mysql.sh >/dev/null
+	@if [ -e scripts/test-tools.sh ]; then bash scripts/test-tools.sh; fi
+	@$(MAKE) --no-print-directory check
+	cargo test --workspace --locked
+
+deny: ## licences and sources of the dependencies, see deny.toml
+	@cargo deny --version >/dev/null 2>&1 || { printf '%s\n' 'error: cargo-deny is not installed' \
+	  'state: nothing was checked' 'hint:  cargo install --locked cargo-deny' >&2; exit 1; }
+	cargo deny --locked check licenses bans sources
+
+clean-cache: ## remove the fetched MySQL server and the prepared data folders
+	rm -rf "$${HIGHWATER_CACHE:-.cache}"/{mysql,mysql.lock,mysql-data}

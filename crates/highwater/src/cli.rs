@@ -1,0 +1,171 @@
+//! The command line: what may be asked, in the order in which a move's life goes.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+const EXAMPLE: &str = "\
+A move, from beginning to end:
+  highwater init                  write highwater.toml, then edit it
+  highwater check                 nothing that cannot be moved exactly goes unnoticed
+  highwater serve                 front door and moves; leave it running
+  highwater status --watch        wait until it follows and everything is proven
+  highwater cutover --dry-run     what would happen, and whether it would be refused
+  highwater cutover               the target becomes the writer
+  highwater rollback              not happy? go back, without losing a write
+  highwater finish                happy: give up the way back
+
+Try all of it on this machine, with nothing but a MySQL installation: highwater demo
+
+Exit codes: 0 done, 1 refused or failed, 2 bad usage. HIGHWATER_LOG=info or debug logs more.";
+
+/// Moves a live MySQL site to a new cluster without stopping it, and carries it through its peak
+#[derive(Debug, Parser)]
+#[command(name = "highwater", version, after_help = EXAMPLE, disable_help_subcommand = true)]
+pub struct Cli {
+    /// The settings
+    #[arg(long, global = true, value_name = "FILE", default_value = "highwater.toml")]
+    pub config: PathBuf,
+    /// Show no progress
+    #[arg(long, global = true)]
+    pub quiet: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write a settings file that shows every key
+    Init(InitArgs),
+    /// Find out whether a move can be exact, before anything is written
+    Check(CheckArgs),
+    /// Copy existing rows in chunks and follow the binary log
+    Copy(CopyArgs),
+    /// Show how far the running process is
+    Status(StatusArgs),
+    /// Prove every row equal, as of a position in the stream
+    Verify(MoveArgs),
+    /// Make the target the writer: hold, drain, fence, settle, prove, switch, release
+    Cutover(CutoverArgs),
+    /// Make the old source the writer again, without losing a write
+    Rollback(RollbackArgs),
+    /// End a move: give up the way back
+    Finish(MoveArgs),
+    /// Run the front door and the moves in one process
+    Serve(ServeArgs),
+    /// Run the front door alone
+    Proxy(ServeArgs),
+    /// Play the whole story on this machine: a busy shop moves over and back
+    Demo(DemoArgs),
+}
+
+/// `highwater init`
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// Overwrite the file if it exists
+    #[arg(long)]
+    pub force: bool,
+    /// The file to write; by default the one `--config` names
+    pub path: Option<PathBuf>,
+}
+
+/// `highwater check`
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// The move; may be left out if there is only one
+    #[arg(long = "move", value_name = "NAME")]
+    pub move_name: Option<String>,
+    /// Refusals to accept, besides those the settings accept
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    pub accept: Vec<String>,
+    /// Print the answer as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `highwater copy`
+#[derive(Debug, Args)]
+pub struct CopyArgs {
+    /// The move; may be left out if there is only one
+    #[arg(long = "move", value_name = "NAME")]
+    pub move_name: Option<String>,
+    /// Print the answer as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `highwater status`
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Show it again every second
+    #[arg(long)]
+    pub watch: bool,
+    /// Print the answer as JSON, one line each time
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `highwater verify` and `highwater finish`
+#[derive(Debug, Args)]
+pub struct MoveArgs {
+    /// The move; may be left out if there is only one
+    #[arg(long = "move", value_name = "NAME")]
+    pub move_name: Option<String>,
+    /// Print the answer as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `highwater cutover`
+#[derive(Debug, Args)]
+pub struct CutoverArgs {
+    /// Only say what would happen
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Close the connections of pinned clients instead of refusing because of them
+    #[arg(long)]
+    pub close_pinned: bool,
+    /// Which move, and how to answer.
+    #[command(flatten)]
+    pub one: MoveArgs,
+}
+
+/// `highwater rollback`
+#[derive(Debug, Args)]
+pub struct RollbackArgs {
+    /// Close the connections of pinned clients instead of refusing because of them
+    #[arg(long)]
+    pub close_pinned: bool,
+    /// Which move, and how to answer.
+    #[command(flatten)]
+    pub one: MoveArgs,
+}
+
+/// `highwater serve` and `highwater proxy`
+#[derive(Debug, Args)]
+pub struct ServeArgs {}
+
+/// `highwater demo`
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Write the figures as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Write the story as a page to read
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// Shoppers at the same time
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    pub shoppers: u32,
+    /// Rows to begin with
+    #[arg(long, value_name = "N", default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    pub rows: u64,
+    /// Repeat the run that printed this seed
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Leave the servers' files in place at the end
+    #[arg(long)]
+    pub keep: bool,
+}

@@ -1,0 +1,18 @@
+//! `highwater cutover`: asks the running process to make the target the writer.
+
+use model::Trouble;
+
+use super::Context;
+use super::ask::ask_about_move;
+use crate::cli::CutoverArgs;
+use crate::control::Request;
+
+/// Asks the running process.
+///
+/// # Errors
+/// If none runs, or what it refused or failed at.
+pub async fn run(context: &Context, args: &CutoverArgs) -> Result<(), Trouble> {
+    let (dry_run, close_pinned) = (args.dry_run, args.close_pinned);
+    ask_about_move(context, &args.one, |move_name| Request::Cutover { move_name, dry_run, close_pinned })
+        .await
+}

@@ -1,0 +1,25 @@
+//! The commands, one file each; `cli` has them in the order in which a move's life goes.
+
+pub mod check;
+pub mod copy;
+pub mod cutover;
+pub mod demo;
+pub mod finish;
+pub mod init;
+pub mod rollback;
+pub mod serve;
+pub mod status;
+pub mod verify;
+
+mod ask;
+
+use std::path::PathBuf;
+
+/// What every command is given.
+#[derive(Debug)]
+pub struct Context {
+    /// The settings file.
+    pub config: PathBuf,
+    /// Whether progress is shown.
+    pub quiet: bool,
+}

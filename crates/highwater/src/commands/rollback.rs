@@ -1,0 +1,17 @@
+//! `highwater rollback`: asks the running process to make the old source the writer again.
+
+use model::Trouble;
+
+use super::Context;
+use super::ask::ask_about_move;
+use crate::cli::RollbackArgs;
+use crate::control::Request;
+
+/// Asks the running process.
+///
+/// # Errors
+/// If none runs, or what it refused or failed at.
+pub async fn run(context: &Context, args: &RollbackArgs) -> Result<(), Trouble> {
+    let close_pinned = args.close_pinned;
+    ask_about_move(context, &args.one, |move_name| Request::Rollback { move_name, close_pinned }).await
+}

@@ -1,0 +1,102 @@
+//! Which keys the settings have, and what an operator probably meant by one they do not have.
+//!
+//! Invariant: no key is ignored. A misspelt `drain_deadline` must stop the program, not leave the default in force.
+
+use model::Trouble;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::source_text::SourceText;
+
+const TOP: &[&str] = &["state_dir", "clusters", "moves", "front_door", "copy", "cutover"];
+const CLUSTER: &[&str] =
+    &["host", "port", "user", "password_env", "password_file", "server_public_key", "get_server_public_key"];
+const MOVE: &[&str] = &["source", "target", "tables", "accept"];
+const FRONT_DOOR: &[&str] = &["listen", "threads", "hold_max", "clients_max", "cluster"];
+const COPY: &[&str] = &["chunk_rows", "readers"];
+const CUTOVER: &[&str] =
+    &["lag_max", "drain_deadline", "fence_deadline", "settle_deadline", "prove_deadline", "pinned"];
+
+/// Every table and its keys, to tell an operator where a misplaced key belongs.
+const TABLES: &[(&str, &[&str])] = &[
+    ("the top level", TOP),
+    ("[clusters.NAME]", CLUSTER),
+    ("[moves.NAME]", MOVE),
+    ("[front_door]", FRONT_DOOR),
+    ("[copy]", COPY),
+    ("[cutover]", CUTOVER),
+];
+
+/// Checks every key of the file.
+///
+/// # Errors
+/// The first key that the settings do not have, with its line and the nearest one they do have.
+pub fn check(source: &SourceText) -> Result<(), Trouble> {
+    let document = DeTable::parse(&source.text).map_err(|error| source.unreadable(&error))?;
+    let top = document.get_ref();
+    check_table(source, top, "the top level", TOP)?;
+    for (name, value) in top {
+        match (name.get_ref().as_ref(), value.get_ref()) {
+            ("clusters", value) => check_named(source, value, "clusters", CLUSTER)?,
+            ("moves", value) => check_named(source, value, "moves", MOVE)?,
+            ("front_door", DeValue::Table(table)) => check_table(source, table, "[front_door]", FRONT_DOOR)?,
+            ("copy", DeValue::Table(table)) => check_table(source, table, "[copy]", COPY)?,
+            ("cutover", DeValue::Table(table)) => check_table(source, table, "[cutover]", CUTOVER)?,
+            // A value of the wrong type is the next step's complaint.
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn check_named(source: &SourceText, value: &DeValue<'_>, kind: &str, known: &[&str]) -> Result<(), Trouble> {
+    let DeValue::Table(named) = value else { return Ok(()) };
+    for (name, value) in named {
+        if let DeValue::Table(table) = value.get_ref() {
+            check_table(source, table, &format!("[{kind}.{}]", name.get_ref()), known)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_table(source: &SourceText, table: &DeTable<'_>, place: &str, known: &[&str]) -> Result<(), Trouble> {
+    // The map is sorted by name; complain about the line an operator reads first.
+    let unknown = table
+        .keys()
+        .filter(|key| !known.contains(&key.get_ref().as_ref()))
+        .min_by_key(|key| key.span().start);
+    match unknown {
+        None => Ok(()),
+        Some(key) => Err(complaint(source, key, place, known)),
+    }
+}
+
+fn complaint(
+    source: &SourceText,
+    key: &Spanned<std::borrow::Cow<'_, str>>,
+    place: &str,
+    known: &[&str],
+) -> Trouble {
+    let name = key.get_ref().as_ref();
+    if name == "password" && known == CLUSTER {
+        return source.refuse(
+            key.span(),
+            format!("`password` in {place}: a password does not belong in this file"),
+            "put it in an environment variable or a file, and name that with `password_env` or `password_file`",
+        );
+    }
+    let hint = match (nearest(name, known), TABLES.iter().find(|(_, keys)| keys.contains(&name))) {
+        (_, Some((home, _))) => format!("`{name}` belongs in {home}"),
+        (Some(near), None) => format!("did you mean `{near}`?"),
+        (None, None) => format!("{place} has the keys {}", known.join(", ")),
+    };
+    source.refuse(key.span(), format!("unknown key `{name}` in {place}"), hint)
+}
+
+/// The known key that looks most like `name`, if any looks like it at all. 0.8 takes a swapped or missing letter and
+/// a missing suffix (`lag` for `lag_max`), and not merely the same first letter.
+fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    let alike = |key: &&&str| strsim::jaro_winkler(name, key);
+    let best = known.iter().max_by(|a, b| alike(a).total_cmp(&alike(b)))?;
+    (alike(&best) >= 0.8).then_some(*best)
+}

@@ -1,0 +1,288 @@
+//! From written to resolved: what one table says about another is checked, passwords are read.
+
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStringExt;
+
+use migrate::{MoveSpec, TablePattern};
+use model::Trouble;
+use mysql::{Password, ServerKey};
+use toml::Spanned;
+
+use super::Environment;
+use super::resolved::{
+    ClusterConfig, CopyOptions, CutoverOptions, FrontDoorOptions, MoveConfig, ResolvedConfig,
+};
+use super::source_text::{STATE, SourceText};
+use super::written::{WrittenCluster, WrittenConfig, WrittenMove};
+
+/// Checks the tables against each other and reads the passwords.
+///
+/// # Errors
+/// The first thing that is not right.
+pub fn resolve(
+    source: &SourceText,
+    written: WrittenConfig,
+    env: Environment<'_>,
+) -> Result<ResolvedConfig, Trouble> {
+    let names: Vec<&str> = written.clusters.keys().map(String::as_str).collect();
+    let moves = written
+        .moves
+        .iter()
+        .map(|(name, one)| resolve_move(source, name, one, &written.clusters))
+        .collect::<Result<Vec<_>, _>>()?;
+    refuse_overlap(source, &written.moves, &moves)?;
+
+    let door = written.front_door;
+    if let Some(cluster) = &door.cluster {
+        known_cluster(source, cluster, &names)?;
+    }
+    let front_door = FrontDoorOptions {
+        listen: door.listen,
+        threads: match within(source, "front_door.threads", &door.threads, 0..=1024)? {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            threads => threads,
+        },
+        hold_max: door.hold_max,
+        clients_max: within(source, "front_door.clients_max", &door.clients_max, 1..=1_000_000)?,
+        cluster: door.cluster.map(Spanned::into_inner).or_else(|| only_writer(&moves, &names)),
+    };
+    let copy = CopyOptions {
+        chunk_rows: within(source, "copy.chunk_rows", &written.copy.chunk_rows, 1..=1_000_000)?,
+        readers: within(source, "copy.readers", &written.copy.readers, 1..=256)?,
+    };
+    let cutover = CutoverOptions {
+        lag_max: written.cutover.lag_max,
+        drain_deadline: written.cutover.drain_deadline,
+        fence_deadline: written.cutover.fence_deadline,
+        settle_deadline: written.cutover.settle_deadline,
+        prove_deadline: written.cutover.prove_deadline,
+        pinned: written.cutover.pinned,
+    };
+    // Last, so that a mistake in the file is reported before a variable that this shell lacks.
+    let clusters = written
+        .clusters
+        .into_iter()
+        .map(|(name, one)| Ok((name.clone(), resolve_cluster(source, name, one.into_inner(), env)?)))
+        .collect::<Result<BTreeMap<_, _>, Trouble>>()?;
+    Ok(ResolvedConfig {
+        file: source.name().into(),
+        state_dir: source.beside(&written.state_dir),
+        clusters,
+        moves,
+        front_door,
+        copy,
+        cutover,
+    })
+}
+
+fn resolve_move(
+    source: &SourceText,
+    name: &str,
+    written: &Spanned<WrittenMove>,
+    clusters: &BTreeMap<String, Spanned<WrittenCluster>>,
+) -> Result<MoveConfig, Trouble> {
+    let span = written.span();
+    let written = written.get_ref();
+    let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+    // 64 is the width of the ledger's column.
+    if !plain || !(1..=64).contains(&name.len()) {
+        let hint = "use 1 to 64 letters, digits, `-` and `_`";
+        return Err(source.refuse(span, format!("'{name}' cannot be the name of a move"), hint));
+    }
+    let names: Vec<&str> = clusters.keys().map(String::as_str).collect();
+    let from = known_cluster(source, &written.source, &names)?;
+    let to = known_cluster(source, &written.target, &names)?;
+    if from == to {
+        return Err(source.refuse(
+            written.target.span(),
+            format!("move '{name}' goes from cluster '{from}' to itself"),
+            "name another cluster as its `target`",
+        ));
+    }
+    let address = |cluster: &str| {
+        let one = clusters[cluster].get_ref();
+        (one.host.get_ref().to_lowercase(), *one.port.get_ref())
+    };
+    if address(from) == address(to) {
+        return Err(source.refuse(
+            written.target.span(),
+            format!("clusters '{from}' and '{to}' of move '{name}' are the same server"),
+            "give one of them its own host or port",
+        ));
+    }
+    if written.tables.get_ref().is_empty() {
+        let hint = "list what goes as `schema.*` or `schema.table`";
+        return Err(source.refuse(written.tables.span(), format!("move '{name}' has no tables"), hint));
+    }
+    let tables = written.tables.get_ref().iter().map(|table| table.0.clone()).collect();
+    Ok(MoveConfig {
+        spec: MoveSpec { name: name.to_owned(), tables },
+        source: from.to_owned(),
+        target: to.to_owned(),
+        accept: written.accept.clone(),
+    })
+}
+
+/// A table that two moves take from one source would have two owners after the first cutover.
+fn refuse_overlap(
+    source: &SourceText,
+    written: &BTreeMap<String, Spanned<WrittenMove>>,
+    moves: &[MoveConfig],
+) -> Result<(), Trouble> {
+    for (index, one) in moves.iter().enumerate() {
+        for other in moves[..index].iter().filter(|other| other.source == one.source) {
+            let shared = one.spec.tables.iter().find(|a| other.spec.tables.iter().any(|b| overlap(a, b)));
+            if let Some(shared) = shared {
+                let table = shared.table.as_deref().unwrap_or("*");
+                return Err(source.refuse(
+                    written[&one.spec.name].get_ref().tables.span(),
+                    format!(
+                        "moves '{}' and '{}' both take {}.{table}",
+                        other.spec.name, one.spec.name, shared.schema
+                    ),
+                    "let each table go with one move only",
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn overlap(a: &TablePattern, b: &TablePattern) -> bool {
+    a.schema == b.schema && (a.table.is_none() || b.table.is_none() || a.table == b.table)
+}
+
+/// The writer when the settings do not name one: the moves' source if they share one, or the only cluster.
+fn only_writer(moves: &[MoveConfig], clusters: &[&str]) -> Option<String> {
+    match (moves, clusters) {
+        ([], [only]) => Some((*only).to_owned()),
+        ([first, rest @ ..], _) if rest.iter().all(|m| m.source == first.source) => {
+            Some(first.source.clone())
+        }
+        _ => None,
+    }
+}
+
+fn known_cluster<'a>(
+    source: &SourceText,
+    name: &'a Spanned<String>,
+    known: &[&str],
+) -> Result<&'a str, Trouble> {
+    if known.contains(&name.get_ref().as_str()) {
+        return Ok(name.get_ref());
+    }
+    let hint = match known {
+        [] => format!("add a `[clusters.{}]` table", name.get_ref()),
+        _ => format!("the clusters are: {}", known.join(", ")),
+    };
+    Err(source.refuse(name.span(), format!("there is no cluster '{}'", name.get_ref()), hint))
+}
+
+fn within<N: Copy + PartialOrd + std::fmt::Display>(
+    source: &SourceText,
+    key: &str,
+    number: &Spanned<N>,
+    allowed: std::ops::RangeInclusive<N>,
+) -> Result<N, Trouble> {
+    let value = *number.get_ref();
+    if allowed.contains(&value) {
+        return Ok(value);
+    }
+    let hint = format!("choose a number from {} to {}", allowed.start(), allowed.end());
+    Err(source.refuse(number.span(), format!("`{key}` cannot be {value}"), hint))
+}
+
+fn resolve_cluster(
+    source: &SourceText,
+    name: String,
+    written: WrittenCluster,
+    env: Environment<'_>,
+) -> Result<ClusterConfig, Trouble> {
+    let password = read_password(source, &name, &written, env)?;
+    let server_key = match (written.server_public_key, written.get_server_public_key) {
+        (None, false) => ServerKey::FetchOnLoopback,
+        (None, true) => ServerKey::Fetch,
+        (Some(key), true) => {
+            return Err(source.refuse(
+                key.span(),
+                format!("cluster '{name}' both pins the server's public key and asks to trust whatever key it sends"),
+                "remove `get_server_public_key`",
+            ));
+        }
+        (Some(key), false) => {
+            let file = source.beside(key.get_ref());
+            std::fs::metadata(&file).map_err(|error| {
+                let what = format!("cannot read the public key {}: {error}", file.display());
+                source.refuse(key.span(), what, "name the PEM file of the server's RSA public key")
+            })?;
+            ServerKey::Pinned(file)
+        }
+    };
+    if written.host.get_ref().is_empty() {
+        return Err(source.refuse(
+            written.host.span(),
+            format!("cluster '{name}' has an empty host"),
+            "name it",
+        ));
+    }
+    let port = within(source, &format!("clusters.{name}.port"), &written.port, 1..=u16::MAX)?;
+    Ok(ClusterConfig {
+        name,
+        host: written.host.into_inner(),
+        port,
+        user: written.user,
+        password,
+        server_key,
+    })
+}
+
+fn read_password(
+    source: &SourceText,
+    name: &str,
+    written: &WrittenCluster,
+    env: Environment<'_>,
+) -> Result<Password, Trouble> {
+    match (&written.password_env, &written.password_file) {
+        (Some(variable), None) => match env(variable.get_ref()) {
+            Some(value) => Ok(Password::new(value.into_vec())),
+            None => Err(source.refuse(
+                variable.span(),
+                format!(
+                    "the environment variable{} with the password of cluster '{name}' is not set",
+                    shown(variable.get_ref())
+                ),
+                "export it for this process, or use `password_file`",
+            )),
+        },
+        (None, Some(path)) => {
+            let file = source.beside(path.get_ref());
+            let mut bytes = std::fs::read(&file).map_err(|error| {
+                let what =
+                    format!("cannot read the password of cluster '{name}' from {}: {error}", file.display());
+                source.refuse(path.span(), what, "write the password, and nothing else, into that file")
+            })?;
+            // Editors and `echo` end a file with a line break; a password that really ends with one uses the variable.
+            while matches!(bytes.last(), Some(b'\n' | b'\r')) {
+                bytes.pop();
+            }
+            Ok(Password::new(bytes))
+        }
+        (Some(_), Some(path)) => Err(source.refuse(
+            path.span(),
+            format!("cluster '{name}' has both `password_env` and `password_file`"),
+            "keep one of them",
+        )),
+        (None, None) => Err(Trouble::new(
+            format!("{}: cluster '{name}' has no password", source.name()),
+            STATE,
+            format!("name it with `password_env` or `password_file` in [clusters.{name}]"),
+        )),
+    }
+}
+
+/// A variable's name, if it looks like one: a password put there by mistake must not be shown.
+fn shown(variable: &str) -> String {
+    let named = variable.contains('_')
+        && variable.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
+    if named { format!(" {variable}") } else { String::new() }
+}

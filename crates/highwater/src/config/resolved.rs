@@ -1,0 +1,161 @@
+//! The settings after every check: defaulted, cross-checked, secrets in hand; each part of the program receives its
+//! own small options from here.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use migrate::MoveSpec;
+use model::Trouble;
+use mysql::{ConnectOptions, Password, ServerKey};
+use serde::Deserialize;
+
+use super::choose_move;
+use super::source_text::STATE;
+
+/// Everything the program runs on.
+#[derive(Debug, Clone)]
+pub struct ResolvedConfig {
+    /// The settings file, for messages.
+    pub file: PathBuf,
+    /// The directory of the journal and the control socket.
+    pub state_dir: PathBuf,
+    /// Clusters by name.
+    pub clusters: BTreeMap<String, ClusterConfig>,
+    /// The moves, by name.
+    pub moves: Vec<MoveConfig>,
+    /// How clients are served.
+    pub front_door: FrontDoorOptions,
+    /// How rows are read.
+    pub copy: CopyOptions,
+    /// The bounds of a cutover.
+    pub cutover: CutoverOptions,
+}
+
+/// One cluster's writer, and the account Highwater uses there.
+#[derive(Debug, Clone)]
+pub struct ClusterConfig {
+    /// The cluster's name in the settings.
+    pub name: String,
+    /// Host name or address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// Account name.
+    pub user: String,
+    /// Its password.
+    pub password: Password,
+    /// Whose public key the password may be encrypted with.
+    pub server_key: ServerKey,
+}
+
+/// One move and the clusters it joins.
+#[derive(Debug, Clone)]
+pub struct MoveConfig {
+    /// The name, and which tables go.
+    pub spec: MoveSpec,
+    /// The cluster that has the data.
+    pub source: String,
+    /// The cluster that gets it.
+    pub target: String,
+    /// Refusals of `check` that the operator accepts.
+    pub accept: Vec<String>,
+}
+
+/// The front door's options.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FrontDoorOptions {
+    /// The address clients connect to.
+    pub listen: SocketAddr,
+    /// Threads; never zero.
+    pub threads: usize,
+    /// How long a client's statement may be held at most.
+    pub hold_max: Duration,
+    /// Client connections at most.
+    pub clients_max: usize,
+    /// The cluster that is the writer before any cutover, as far as the settings tell; see
+    /// [`ResolvedConfig::first_writer`].
+    pub cluster: Option<String>,
+}
+
+/// The copy's options.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopyOptions {
+    /// Rows per chunk.
+    pub chunk_rows: u32,
+    /// Chunks read at the same time.
+    pub readers: usize,
+}
+
+/// The bounds of a cutover; passing one before the switch puts everything back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CutoverOptions {
+    /// How far the target may be behind for a cutover to start.
+    pub lag_max: Duration,
+    /// How long open transactions may take to end.
+    pub drain_deadline: Duration,
+    /// How long the source may take to become read-only.
+    pub fence_deadline: Duration,
+    /// How long applying the last transactions may take.
+    pub settle_deadline: Duration,
+    /// How long the last proof may take.
+    pub prove_deadline: Duration,
+    /// What to do about clients that are pinned to their backend.
+    pub pinned: Pinned,
+}
+
+/// What a cutover does about clients whose session cannot be taken to another server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pinned {
+    /// The cutover is refused while there are any.
+    Refuse,
+    /// Their connections are closed, and they reconnect to the new writer.
+    Close,
+}
+
+impl ResolvedConfig {
+    /// The move an operator means; without a name, the only one there is.
+    ///
+    /// # Errors
+    /// If there is no such move, or several and none was named.
+    pub fn move_named(&self, wanted: Option<&str>) -> Result<&MoveConfig, Trouble> {
+        let names: Vec<&str> = self.moves.iter().map(|m| m.spec.name.as_str()).collect();
+        let name = choose_move(&names, wanted)?;
+        Ok(self.moves.iter().find(|m| m.spec.name == name).expect("the name was chosen from these moves"))
+    }
+
+    /// The cluster a move takes its tables from.
+    pub fn source_of(&self, one: &MoveConfig) -> &ClusterConfig {
+        &self.clusters[&one.source]
+    }
+
+    /// The cluster a move takes its tables to.
+    pub fn target_of(&self, one: &MoveConfig) -> &ClusterConfig {
+        &self.clusters[&one.target]
+    }
+
+    /// The cluster that takes the application's writes before any cutover.
+    ///
+    /// # Errors
+    /// If the settings leave open which one it is.
+    pub fn first_writer(&self) -> Result<&ClusterConfig, Trouble> {
+        self.front_door.cluster.as_ref().map(|name| &self.clusters[name]).ok_or_else(|| {
+            Trouble::new(
+                format!("{} leaves open which cluster the front door serves", self.file.display()),
+                STATE,
+                "set `front_door.cluster` to the cluster that takes the application's writes today",
+            )
+        })
+    }
+}
+
+impl ClusterConfig {
+    /// How to connect to the cluster's writer for statements of our own.
+    pub fn connect_options(&self) -> ConnectOptions {
+        let mut options = ConnectOptions::new(&self.host, self.port, &self.user, self.password.clone());
+        options.server_key = self.server_key.clone();
+        options
+    }
+}

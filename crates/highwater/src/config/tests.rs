@@ -1,0 +1,234 @@
+//! What the settings accept, and what they say about everything else.
+
+use super::*;
+
+const CLUSTERS: &str = r#"
+[clusters.old]
+host = "10.0.0.1"
+user = "hw"
+password_env = "OLD_PASSWORD"
+[clusters.new]
+host = "10.0.0.2"
+user = "hw"
+password_env = "NEW_PASSWORD"
+"#;
+
+const MOVE: &str = "
+[moves.shop]
+source = 'old'
+target = 'new'
+tables = ['shop.*', 'other.t1']
+";
+
+fn resolve_text(text: &str) -> Result<ResolvedConfig, Trouble> {
+    let source = SourceText::new(Path::new("/etc/highwater.toml"), text);
+    let env = |name: &str| name.ends_with("_PASSWORD").then(|| OsString::from("s3cret"));
+    resolve::resolve(&source, read_written(&source)?, &env)
+}
+
+/// The complaint about the two clusters, the move, and `more`.
+#[track_caller]
+fn check(more: &str, what: &str, hint: &str) {
+    let trouble = resolve_text(&format!("{more}\n{CLUSTERS}{MOVE}")).expect_err(more);
+    assert_eq!(
+        (trouble.what.as_str(), trouble.state.as_str(), trouble.hint.as_str()),
+        (what, "nothing was started", hint)
+    );
+}
+
+#[test]
+fn template_resolves_to_the_defaults() {
+    let template = resolve_text(TEMPLATE).unwrap();
+    let bare = resolve_text(&format!("{CLUSTERS}{MOVE}")).unwrap();
+    assert_eq!(template.state_dir, Path::new("/etc/highwater-state"));
+    assert_eq!(template.state_dir, bare.state_dir);
+    assert_eq!(template.front_door, bare.front_door);
+    assert_eq!(template.copy, bare.copy);
+    assert_eq!(template.cutover, bare.cutover);
+    assert_eq!(template.clusters["old"].port, 3306);
+}
+
+#[test]
+fn keys_the_template_shows_commented_out_are_the_defaults() {
+    let shown: String = TEMPLATE
+        .lines()
+        .map(|line| line.strip_prefix("# ").filter(|rest| rest.contains(" = ")).unwrap_or(line))
+        .filter(|line| !line.starts_with("password_file") && !line.starts_with("server_public_key"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let shown = resolve_text(&shown).unwrap();
+    let template = resolve_text(TEMPLATE).unwrap();
+    assert_eq!(shown.state_dir, template.state_dir);
+    assert_eq!(shown.front_door, template.front_door);
+    assert_eq!(shown.copy, template.copy);
+    assert_eq!(shown.cutover, template.cutover);
+}
+
+#[test]
+fn move_names_its_tables_and_both_clusters() {
+    let config = resolve_text(&format!("{CLUSTERS}{MOVE}")).unwrap();
+    let shop = config.move_named(None).unwrap();
+    assert!(
+        shop.spec.takes("shop", "anything")
+            && shop.spec.takes("other", "t1")
+            && !shop.spec.takes("other", "t2")
+    );
+    assert_eq!(config.source_of(shop).connect_options().address(), "10.0.0.1:3306");
+    assert_eq!(config.target_of(shop).host, "10.0.0.2");
+    assert_eq!(config.first_writer().unwrap().name, "old");
+}
+
+#[test]
+fn unknown_key_names_the_nearest_one() {
+    check(
+        "[copy]\nchunk_row = 1",
+        "/etc/highwater.toml:2: unknown key `chunk_row` in [copy]",
+        "did you mean `chunk_rows`?",
+    );
+    check(
+        "[cutover]\n\nlag_maximum = '1s'",
+        "/etc/highwater.toml:3: unknown key `lag_maximum` in [cutover]",
+        "did you mean `lag_max`?",
+    );
+}
+
+#[test]
+fn key_in_the_wrong_table_is_told_where_it_belongs() {
+    check(
+        "[copy]\nhold_max = '1s'",
+        "/etc/highwater.toml:2: unknown key `hold_max` in [copy]",
+        "`hold_max` belongs in [front_door]",
+    );
+}
+
+#[test]
+fn key_like_no_other_is_answered_with_all_of_them() {
+    check(
+        "[copy]\nzzz = 1",
+        "/etc/highwater.toml:2: unknown key `zzz` in [copy]",
+        "[copy] has the keys chunk_rows, readers",
+    );
+}
+
+#[test]
+fn inline_password_is_refused_and_not_shown() {
+    let text = "[clusters.third]\nhost = 'h'\nuser = 'u'\npassword = 'hunter2'\n";
+    check(
+        text,
+        "/etc/highwater.toml:4: `password` in [clusters.third]: a password does not belong in this file",
+        "put it in an environment variable or a file, and name that with `password_env` or `password_file`",
+    );
+}
+
+#[test]
+fn missing_variable_is_named_if_it_looks_like_one() {
+    let with =
+        |variable: &str| format!("[clusters.third]\nhost = 'h'\nuser = 'u'\npassword_env = '{variable}'\n");
+    let hint = "export it for this process, or use `password_file`";
+    check(
+        &with("MY_DB_PW"),
+        "/etc/highwater.toml:4: the environment variable MY_DB_PW with the password of cluster 'third' is not set",
+        hint,
+    );
+    check(
+        &with("hunter2"),
+        "/etc/highwater.toml:4: the environment variable with the password of cluster 'third' is not set",
+        hint,
+    );
+}
+
+#[test]
+fn value_of_the_wrong_type_is_not_shown() {
+    let trouble = resolve_text(&format!("[copy]\nreaders = \"hunter2\"\n{CLUSTERS}")).unwrap_err();
+    assert!(trouble.what.starts_with("/etc/highwater.toml:2: "), "{}", trouble.what);
+    assert!(!trouble.what.contains("hunter2"), "{}", trouble.what);
+}
+
+#[test]
+fn bad_duration_says_how_to_write_one() {
+    check(
+        "[cutover]\nlag_max = '1 second'",
+        "/etc/highwater.toml:2: '1 second' is not a duration; write a whole number and a unit, like 500ms, 10s or 2m",
+        "correct the line; `highwater init PATH` writes a file that shows every key",
+    );
+}
+
+#[test]
+fn move_needs_two_different_known_clusters() {
+    let between = |source: &str, target: &str| {
+        format!("[moves.second]\nsource = '{source}'\ntarget = '{target}'\ntables = ['x.*']\n")
+    };
+    check(
+        &between("old", "newer"),
+        "/etc/highwater.toml:3: there is no cluster 'newer'",
+        "the clusters are: new, old",
+    );
+    check(
+        &between("old", "old"),
+        "/etc/highwater.toml:3: move 'second' goes from cluster 'old' to itself",
+        "name another cluster as its `target`",
+    );
+}
+
+#[test]
+fn table_that_two_moves_take_is_refused() {
+    check(
+        "[moves.alpha]\nsource = 'old'\ntarget = 'new'\ntables = ['shop.orders']",
+        "/etc/highwater.toml:18: moves 'alpha' and 'shop' both take shop.*",
+        "let each table go with one move only",
+    );
+}
+
+#[test]
+fn patterns_other_than_a_schema_or_a_table_are_refused() {
+    for pattern in ["shop", "*.*", "shop.ord*", ".t", "shop.", "mysql.*", "MySQL.user", "highwater.*"] {
+        let text = format!("[moves.x]\nsource = 'old'\ntarget = 'new'\ntables = ['{pattern}']\n{CLUSTERS}");
+        assert!(resolve_text(&text).is_err(), "{pattern}");
+    }
+}
+
+#[test]
+fn names_the_ledger_cannot_hold_are_refused() {
+    for name in ["'it''s'", "'a b'", "\"\"", &"x".repeat(65)] {
+        let text = format!("[moves.{name}]\nsource = 'old'\ntarget = 'new'\ntables = ['x.*']\n{CLUSTERS}");
+        assert!(resolve_text(&text).is_err(), "{name}");
+    }
+}
+
+#[test]
+fn numbers_out_of_range_are_refused() {
+    check(
+        "[copy]\nreaders = 0",
+        "/etc/highwater.toml:2: `copy.readers` cannot be 0",
+        "choose a number from 1 to 256",
+    );
+}
+
+#[test]
+fn cluster_needs_exactly_one_password() {
+    let text = "[clusters.third]\nhost = 'h'\nuser = 'u'\n";
+    check(
+        text,
+        "/etc/highwater.toml: cluster 'third' has no password",
+        "name it with `password_env` or `password_file` in [clusters.third]",
+    );
+    check(
+        &format!("{text}password_env = 'A_PASSWORD'\npassword_file = 'x'\n"),
+        "/etc/highwater.toml:5: cluster 'third' has both `password_env` and `password_file`",
+        "keep one of them",
+    );
+}
+
+#[test]
+fn several_moves_must_be_told_apart() {
+    let point = ControlPoint { state_dir: "s".into(), moves: vec!["a".into(), "b".into()] };
+    assert_eq!(point.move_named(Some("b")), Ok("b"));
+    assert_eq!(point.move_named(None).unwrap_err().hint, "add `--move NAME`; the moves are: a, b");
+    assert_eq!(point.move_named(Some("c")).unwrap_err().what, "there is no move 'c'");
+}
+
+#[test]
+fn front_door_is_asked_for_its_cluster_only_when_the_settings_leave_it_open() {
+    let config = resolve_text(CLUSTERS).unwrap();
+    assert!(config.first_writer().unwrap_err().hint.contains("front_door.cluster"));
+}

@@ -1,0 +1,167 @@
+//! The settings as an operator writes them: types and defaults, nothing checked across tables yet.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use migrate::TablePattern;
+use serde::{Deserialize, Deserializer, de};
+use toml::Spanned;
+
+use super::duration;
+use super::resolved::Pinned;
+
+/// The whole file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WrittenConfig {
+    #[serde(default = "state_dir")]
+    pub state_dir: PathBuf,
+    #[serde(default)]
+    pub clusters: BTreeMap<String, Spanned<WrittenCluster>>,
+    #[serde(default)]
+    pub moves: BTreeMap<String, Spanned<WrittenMove>>,
+    #[serde(default)]
+    pub front_door: WrittenFrontDoor,
+    #[serde(default)]
+    pub copy: WrittenCopy,
+    #[serde(default)]
+    pub cutover: WrittenCutover,
+}
+
+/// `[clusters.NAME]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WrittenCluster {
+    pub host: Spanned<String>,
+    #[serde(default = "mysql_port")]
+    pub port: Spanned<u16>,
+    pub user: String,
+    pub password_env: Option<Spanned<String>>,
+    pub password_file: Option<Spanned<PathBuf>>,
+    pub server_public_key: Option<Spanned<PathBuf>>,
+    #[serde(default)]
+    pub get_server_public_key: bool,
+}
+
+/// `[moves.NAME]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WrittenMove {
+    pub source: Spanned<String>,
+    pub target: Spanned<String>,
+    pub tables: Spanned<Vec<WrittenTables>>,
+    #[serde(default)]
+    pub accept: Vec<String>,
+}
+
+/// `schema.*` or `schema.table`
+#[derive(Debug)]
+pub struct WrittenTables(pub TablePattern);
+
+/// `[front_door]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WrittenFrontDoor {
+    pub listen: SocketAddr,
+    pub threads: Spanned<usize>,
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub hold_max: Duration,
+    pub clients_max: Spanned<usize>,
+    pub cluster: Option<Spanned<String>>,
+}
+
+/// `[copy]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WrittenCopy {
+    pub chunk_rows: Spanned<u32>,
+    pub readers: Spanned<usize>,
+}
+
+/// `[cutover]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WrittenCutover {
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub lag_max: Duration,
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub drain_deadline: Duration,
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub fence_deadline: Duration,
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub settle_deadline: Duration,
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub prove_deadline: Duration,
+    pub pinned: Pinned,
+}
+
+fn state_dir() -> PathBuf {
+    "highwater-state".into()
+}
+
+fn mysql_port() -> Spanned<u16> {
+    defaulted(3306)
+}
+
+/// A default is right by construction, so its place in the file is never asked for.
+fn defaulted<T>(value: T) -> Spanned<T> {
+    Spanned::new(0..0, value)
+}
+
+impl Default for WrittenFrontDoor {
+    fn default() -> Self {
+        Self {
+            listen: (Ipv4Addr::LOCALHOST, 6033).into(),
+            threads: defaulted(0),
+            hold_max: Duration::from_secs(10),
+            clients_max: defaulted(20_000),
+            cluster: None,
+        }
+    }
+}
+
+impl Default for WrittenCopy {
+    fn default() -> Self {
+        Self { chunk_rows: defaulted(2_000), readers: defaulted(4) }
+    }
+}
+
+impl Default for WrittenCutover {
+    fn default() -> Self {
+        Self {
+            lag_max: Duration::from_secs(1),
+            drain_deadline: Duration::from_secs(5),
+            fence_deadline: Duration::from_secs(2),
+            settle_deadline: Duration::from_secs(5),
+            prove_deadline: Duration::from_secs(2),
+            pinned: Pinned::Refuse,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for WrittenTables {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let wrong =
+            || de::Error::custom(format!("'{text}' selects no tables; write `schema.*` or `schema.table`"));
+        let (schema, table) = text.split_once('.').ok_or_else(wrong)?;
+        if schema.is_empty()
+            || table.is_empty()
+            || schema.contains('*')
+            || (table != "*" && table.contains('*'))
+        {
+            return Err(wrong());
+        }
+        let lower = schema.to_lowercase();
+        if ["mysql", "sys", "information_schema", "performance_schema", "highwater"].contains(&lower.as_str())
+        {
+            return Err(de::Error::custom(format!(
+                "schema '{schema}' belongs to the server or to highwater and cannot move"
+            )));
+        }
+        let table = (table != "*").then(|| table.to_owned());
+        Ok(Self(TablePattern { schema: schema.to_owned(), table }))
+    }
+}

@@ -1,0 +1,84 @@
+//! How one `highwater` command asks the running process: a socket in the state directory, one JSON line a message.
+//!
+//! ```text
+//! client                      process
+//!   Request  ------------------>
+//!            <------------------  Progress, any number of times
+//!            <------------------  Done(value) or Failed(trouble), exactly once
+//! ```
+//! Invariant: a request that was read is carried out to its end, whether or not the client stays to hear of it; half
+//! a cutover is worse than either outcome.
+
+mod client;
+mod progress;
+mod server;
+mod status_view;
+
+use std::path::{Path, PathBuf};
+
+use model::Trouble;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub use client::Client;
+pub use progress::{Progress, ProgressUpdate};
+pub use server::{ControlSocket, Host};
+pub use status_view::{DoorView, MoveView, ProofView, StatusView, TableView};
+
+/// A request's line is at most this long; ours have a few hundred bytes.
+const REQUEST_BYTES_MAX: u64 = 64 * 1024;
+
+/// A reply's line is at most this long: a status of a hundred thousand tables fits.
+const REPLY_BYTES_MAX: u64 = 32 * 1024 * 1024;
+
+/// What the running process may be asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// What state everything is in; answered with a [`StatusView`].
+    Status,
+    /// Prove a move's rows equal.
+    Verify {
+        /// The move.
+        move_name: String,
+    },
+    /// Make the target the writer.
+    Cutover {
+        /// The move.
+        move_name: String,
+        /// Only say what would happen.
+        dry_run: bool,
+        /// Close the connections of pinned clients instead of refusing.
+        close_pinned: bool,
+    },
+    /// Make the old source the writer again.
+    Rollback {
+        /// The move.
+        move_name: String,
+        /// Close the connections of pinned clients instead of refusing.
+        close_pinned: bool,
+    },
+    /// Give up the way back and end the move.
+    Finish {
+        /// The move.
+        move_name: String,
+    },
+    /// End the process in good order.
+    Stop,
+}
+
+/// A line of the answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Reply {
+    Progress(ProgressUpdate),
+    Done(Value),
+    Failed(Trouble),
+}
+
+fn socket_path(state_dir: &Path) -> PathBuf {
+    state_dir.join("highwater.sock")
+}
+
+#[cfg(test)]
+mod tests;

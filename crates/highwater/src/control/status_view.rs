@@ -1,0 +1,90 @@
+//! What outsiders see of the running process; apart from its internal state, which is free to change.
+
+use serde::{Deserialize, Serialize};
+
+/// The state of everything, at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct StatusView {
+    /// The version of the running program.
+    pub version: String,
+    /// The moves, by name.
+    pub moves: Vec<MoveView>,
+    /// The front door, if this process has one.
+    pub door: Option<DoorView>,
+}
+
+/// One move.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct MoveView {
+    /// Its name.
+    pub name: String,
+    /// The cluster that had the data when the move began.
+    pub source: String,
+    /// The cluster that gets it.
+    pub target: String,
+    /// What it is doing: `copying`, `following`, `switched`, `stopped`.
+    pub state: String,
+    /// The cluster that takes the application's writes to these tables.
+    pub serving: String,
+    /// Its tables.
+    pub tables: Vec<TableView>,
+    /// Rows copied.
+    pub rows_done: u64,
+    /// Rows there are, as far as the source's statistics tell.
+    pub rows_estimate: u64,
+    /// Rows copied per second, lately.
+    pub rows_per_s: f64,
+    /// Seconds until the copy is done, if that can be told.
+    pub eta_s: Option<u64>,
+    /// How far the target is behind, in milliseconds, once the stream is followed.
+    pub lag_ms: Option<u64>,
+    /// The GTID set applied.
+    pub applied: String,
+    /// What verification has established, if it has begun.
+    pub proof: Option<ProofView>,
+    /// Why the move has stopped, if it has.
+    pub trouble: Option<model::Trouble>,
+}
+
+/// One table of a move.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct TableView {
+    /// `schema.table`.
+    pub name: String,
+    /// Rows copied.
+    pub rows_done: u64,
+    /// Rows there are, as far as the source's statistics tell.
+    pub rows_estimate: u64,
+    /// Whether every row is copied.
+    pub done: bool,
+    /// Rows copied per second, lately.
+    pub rows_per_s: f64,
+}
+
+/// How much is proven equal.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ProofView {
+    /// The GTID set as of which every row outside of `keys_in_flight` is proven equal; none before the first pass.
+    pub proven_as_of: Option<String>,
+    /// Keys written since they were last proven.
+    pub keys_in_flight: u64,
+    /// Rows found different.
+    pub differences: u64,
+}
+
+/// The front door.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct DoorView {
+    /// The address clients connect to.
+    pub listen: String,
+    /// Clients connected.
+    pub clients: u64,
+    /// Of those, the ones whose statement is held.
+    pub held: u64,
+    /// Of those, the ones in a transaction.
+    pub in_transaction: u64,
+    /// Of those, the ones pinned to their backend.
+    pub pinned: u64,
+    /// Commands served since the start.
+    pub commands: u64,
+}

@@ -1,0 +1,189 @@
+//! The status, for people.
+
+use crate::control::{DoorView, MoveView, StatusView, TableView};
+
+/// The status as text, ending in a line break.
+pub fn render(status: &StatusView) -> String {
+    let mut text = String::new();
+    for one in &status.moves {
+        text.push_str(&render_move(one));
+        text.push('\n');
+    }
+    match &status.door {
+        Some(door) => text.push_str(&render_door(door)),
+        None => text.push_str("no front door in this process\n"),
+    }
+    text
+}
+
+fn render_move(one: &MoveView) -> String {
+    let mut text = format!("move {}  {} -> {}  {}\n", one.name, one.source, one.target, one.state);
+    let mut field = |name: &str, value: String| text.push_str(&format!("  {name:<8} {value}\n"));
+    field("serving", one.serving.clone());
+    let eta = one.eta_s.map(|seconds| format!(", {} to go", span(seconds))).unwrap_or_default();
+    let copied = share(one.rows_done, one.rows_estimate, one.tables.iter().all(|table| table.done));
+    field("copied", format!("{} rows ({copied}), {}/s{eta}", grouped(one.rows_done), rate(one.rows_per_s)));
+    if let Some(lag_ms) = one.lag_ms {
+        field("lag", format!("{}.{:03} s", lag_ms / 1000, lag_ms % 1000));
+    }
+    if !one.applied.is_empty() {
+        // A set of many servers has a line each, which breaks the table.
+        field("applied", one.applied.split_whitespace().collect());
+    }
+    if let Some(proof) = &one.proof {
+        let proven = match &proof.proven_as_of {
+            Some(_) if proof.differences > 0 => "NOT EQUAL",
+            Some(_) => "every row proven equal",
+            None => "first pass under way",
+        };
+        let counts = format!(
+            "{} keys in flight, {} differences",
+            grouped(proof.keys_in_flight),
+            grouped(proof.differences)
+        );
+        field("proof", format!("{proven}; {counts}"));
+    }
+    if let Some(trouble) = &one.trouble {
+        field("error", trouble.what.clone());
+        field("state", trouble.state.clone());
+        field("hint", trouble.hint.clone());
+    }
+    text.push_str(&render_tables(&one.tables));
+    text
+}
+
+fn render_tables(tables: &[TableView]) -> String {
+    let header = ["table", "rows", "estimate", "copied", "rows/s"].map(str::to_owned);
+    let rows = tables.iter().map(|table| {
+        [
+            table.name.clone(),
+            grouped(table.rows_done),
+            grouped(table.rows_estimate),
+            share(table.rows_done, table.rows_estimate, table.done),
+            if table.done { String::new() } else { rate(table.rows_per_s) },
+        ]
+    });
+    let rows: Vec<_> = std::iter::once(header).chain(rows).collect();
+    if tables.is_empty() {
+        return String::new();
+    }
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths = [0, 1, 2, 3, 4].map(width);
+    rows.iter()
+        .map(|row| {
+            let mut line = format!("  {:<width$}", row[0], width = widths[0]);
+            for column in 1..row.len() {
+                line.push_str(&format!("  {:>width$}", row[column], width = widths[column]));
+            }
+            line.trim_end().to_owned() + "\n"
+        })
+        .collect()
+}
+
+fn render_door(door: &DoorView) -> String {
+    format!(
+        "front door {}  {} clients ({} in a transaction, {} held, {} pinned), {} commands\n",
+        door.listen,
+        grouped(door.clients),
+        grouped(door.in_transaction),
+        grouped(door.held),
+        grouped(door.pinned),
+        grouped(door.commands),
+    )
+}
+
+/// An estimate may be too low, so only `done` makes it 100 %.
+fn share(done_rows: u64, estimate: u64, done: bool) -> String {
+    if done {
+        return "100 %".to_owned();
+    }
+    if estimate == 0 {
+        return "0 %".to_owned();
+    }
+    format!("{} %", (u128::from(done_rows) * 100 / u128::from(estimate)).min(99))
+}
+
+fn rate(per_s: f64) -> String {
+    // The cast saturates, and a rate has no use for decimals.
+    grouped(per_s.max(0.0).round() as u64)
+}
+
+/// 1234567 as `1,234,567`.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+fn span(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::ProofView;
+
+    #[test]
+    fn status_reads_as_a_table() {
+        let table = |name: &str, rows_done, done| TableView {
+            name: name.into(),
+            rows_done,
+            rows_estimate: 1_000_000,
+            done,
+            rows_per_s: 12_345.6,
+        };
+        let status = StatusView {
+            version: "0.1.0".into(),
+            moves: vec![MoveView {
+                name: "shop".into(),
+                source: "old".into(),
+                target: "new".into(),
+                state: "copying".into(),
+                serving: "old".into(),
+                tables: vec![table("shop.orders", 1_000_400, true), table("shop.items", 50_000, false)],
+                rows_done: 1_050_400,
+                rows_estimate: 2_000_000,
+                rows_per_s: 12_345.6,
+                eta_s: Some(75),
+                lag_ms: Some(42),
+                applied: "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5,\n4e11fa47-71ca-11e1-9e33-c80aa9429562:1"
+                    .into(),
+                proof: Some(ProofView { proven_as_of: None, keys_in_flight: 7, differences: 0 }),
+                trouble: None,
+            }],
+            door: Some(DoorView { listen: "127.0.0.1:6033".into(), clients: 18_000, ..DoorView::default() }),
+        };
+        let expected = "\
+move shop  old -> new  copying
+  serving  old
+  copied   1,050,400 rows (52 %), 12,346/s, 1 min 15 s to go
+  lag      0.042 s
+  applied  3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5,4e11fa47-71ca-11e1-9e33-c80aa9429562:1
+  proof    first pass under way; 7 keys in flight, 0 differences
+  table             rows   estimate  copied  rows/s
+  shop.orders  1,000,400  1,000,000   100 %
+  shop.items      50,000  1,000,000     5 %  12,346
+
+front door 127.0.0.1:6033  18,000 clients (0 in a transaction, 0 held, 0 pinned), 0 commands
+";
+        assert_eq!(render(&status), expected);
+    }
+
+    #[test]
+    fn estimate_that_is_too_low_never_reads_as_done() {
+        assert_eq!(share(500, 100, false), "99 %");
+        assert_eq!(share(0, 0, false), "0 %");
+        assert_eq!(share(0, 0, true), "100 %");
+    }
+}

@@ -1,0 +1,327 @@
+//! What our accounts may do, who else could write past a fence, and whether the fences stand where they should now.
+
+use super::facts::{Facts, ServerFacts};
+use super::grants::{Grants, Scope};
+use super::report::{Outcome, Side};
+use super::rule::{Acceptance, Judge, Judged, Rule, listed, passed, refused, statements, warned};
+use crate::plan::TablePattern;
+
+const fn privileges(name: &'static str, side: Side, judge: fn(&Facts) -> Judged, why: &'static str) -> Rule {
+    Rule { name, judge: Judge::On(side, judge), acceptance: Acceptance::Operator, unread: Outcome::Refused, why }
+}
+
+pub(super) const RULES: &[Rule] = &[
+    Rule {
+        acceptance: Acceptance::Never,
+        ..privileges(
+            "privileges-copy",
+            Side::Source,
+            |f| lacking(&f.source, &missing(f, Side::Source, COPY_FROM)),
+            "the copy reads the tables and follows the binary log; tables it may not see would be left behind in silence",
+        )
+    },
+    Rule {
+        acceptance: Acceptance::Never,
+        ..privileges(
+            "privileges-copy",
+            Side::Target,
+            |f| lacking(&f.target, &missing(f, Side::Target, COPY_TO)),
+            "the copy creates the tables, writes their rows, and keeps its ledger in schema `highwater`",
+        )
+    },
+    privileges(
+        "privileges-cutover",
+        Side::Source,
+        |f| lacking(&f.source, &missing(f, Side::Source, FENCE)),
+        "the cutover fences the source (super_read_only) and closes connections that still write",
+    ),
+    privileges(
+        "privileges-rollback",
+        Side::Source,
+        |f| lacking(&f.source, &missing(f, Side::Source, COPY_TO)),
+        "on the way back the old source receives the rows, and holds the ledger",
+    ),
+    privileges(
+        "privileges-rollback",
+        Side::Target,
+        |f| lacking(&f.target, &[missing(f, Side::Target, COPY_FROM), missing(f, Side::Target, FENCE)].concat()),
+        "on the way back the old target is read, followed, and fenced",
+    ),
+    Rule {
+        name: "source-writable",
+        judge: Judge::On(Side::Source, source_writable),
+        acceptance: Acceptance::Operator,
+        unread: Outcome::Refused,
+        why: "the application writes to the source until the switch; a read-only one is a replica, or fenced by someone",
+    },
+    Rule {
+        name: "target-writable",
+        judge: Judge::On(Side::Target, target_writable),
+        acceptance: Acceptance::Never,
+        unread: Outcome::Refused,
+        why: "the copy writes to the target",
+    },
+    Rule {
+        name: "persisted-variables",
+        judge: Judge::Each(persisted_variables),
+        acceptance: Acceptance::Never,
+        unread: Outcome::Refused,
+        why: "a fenced server that restarts would accept writes again, and two servers would be written to",
+    },
+    Rule {
+        name: "other-writers",
+        judge: Judge::Each(other_writers),
+        acceptance: Acceptance::Operator,
+        unread: Outcome::Warned,
+        why: "whoever may write through read_only, or lift super_read_only, can write to the fenced side of a cutover",
+    },
+];
+
+/// A privilege that is needed; any one of the names will do, and the first is the one to ask for.
+#[derive(Debug, Clone, Copy)]
+enum Need {
+    OnServer(&'static [&'static str]),
+    OnMovedTables(&'static [&'static str]),
+    OnMovedSchemas(&'static [&'static str]),
+    OnLedger(&'static [&'static str]),
+}
+use Need::{OnLedger, OnMovedSchemas, OnMovedTables, OnServer};
+
+const COPY_FROM: &[Need] =
+    &[OnServer(&["REPLICATION SLAVE"]), OnServer(&["REPLICATION CLIENT"]), OnMovedTables(&["SELECT"])];
+
+const COPY_TO: &[Need] = &[
+    OnMovedSchemas(&["CREATE"]),
+    OnMovedSchemas(&["ALTER"]),
+    OnMovedSchemas(&["REFERENCES"]),
+    OnMovedTables(&["SELECT"]),
+    OnMovedTables(&["INSERT"]),
+    OnMovedTables(&["UPDATE"]),
+    OnMovedTables(&["DELETE"]),
+    OnLedger(&["CREATE"]),
+    OnLedger(&["DROP"]),
+    OnLedger(&["SELECT"]),
+    OnLedger(&["INSERT"]),
+    OnLedger(&["UPDATE"]),
+    OnLedger(&["DELETE"]),
+    OnServer(&["REPLICATION CLIENT"]),
+];
+
+const FENCE: &[Need] = &[
+    OnServer(&["SYSTEM_VARIABLES_ADMIN", "SUPER"]),
+    OnServer(&["CONNECTION_ADMIN", "SUPER"]),
+    OnServer(&["PROCESS"]),
+];
+
+/// Something our account may not do: the privilege, and where, as GRANT writes it.
+type Missing = (&'static str, String);
+
+fn missing(facts: &Facts, side: Side, needs: &[Need]) -> Vec<Missing> {
+    let server = if side == Side::Target { &facts.target } else { &facts.source };
+    // What SHOW GRANTS does not tell counts as missing.
+    let none = Grants::default();
+    let grants = server.grants.as_ref().unwrap_or(&none);
+    let mut missing = Vec::new();
+    let mut need = |any: &[&'static str], scope: Scope<'_>, place: String| {
+        if !any.iter().any(|p| grants.has(p, scope)) {
+            missing.push((any[0], place));
+        }
+    };
+    for wanted in needs {
+        match wanted {
+            OnServer(any) => need(any, Scope::Server, "*.*".into()),
+            OnLedger(any) => need(any, Scope::Schema("highwater"), "`highwater`.*".into()),
+            OnMovedSchemas(any) => {
+                for schema in facts.spec.schemas() {
+                    need(any, Scope::Schema(schema), format!("{}.*", model::quote_ident(schema)));
+                }
+            }
+            OnMovedTables(any) => {
+                for TablePattern { schema, table } in &facts.spec.tables {
+                    let quoted = model::quote_ident(schema);
+                    match table {
+                        Some(t) => need(any, Scope::Table(schema, t), format!("{quoted}.{}", model::quote_ident(t))),
+                        None => need(any, Scope::Schema(schema), format!("{quoted}.*")),
+                    }
+                }
+            }
+        }
+    }
+    missing
+}
+
+fn lacking(server: &ServerFacts, missing: &[Missing]) -> Judged {
+    let grants = server.grants.as_ref().map_err(Clone::clone)?;
+    if missing.is_empty() {
+        return passed(format!("{} has what it needs", server.account));
+    }
+    let mut places: Vec<&String> = missing.iter().map(|(_, place)| place).collect();
+    places.sort_unstable();
+    places.dedup();
+    let at = |place: &str| {
+        let mut list: Vec<&str> = missing.iter().filter(|(_, p)| p == place).map(|(name, _)| *name).collect();
+        list.sort_unstable();
+        list.dedup();
+        list.join(", ")
+    };
+    let mut evidence = format!("{} lacks {}", server.account, listed(places.iter().map(|p| format!("{} on {p}", at(p)))));
+    let inactive: Vec<&String> = grants.roles.iter().filter(|role| !server.active_roles.contains(*role)).collect();
+    if !inactive.is_empty() {
+        evidence.push_str(&format!("; it has inactive roles that may hold them: {}", listed(&inactive)));
+    }
+    let account = server.quoted_account();
+    let mut fixes: Vec<String> = places.iter().map(|p| format!("GRANT {} ON {p} TO {account};", at(p))).collect();
+    if !inactive.is_empty() {
+        fixes.push(format!("-- or: SET DEFAULT ROLE ALL TO {account};"));
+    }
+    refused(evidence, statements(fixes))
+}
+
+fn fence(server: &ServerFacts) -> String {
+    let value = |name| server.variables.find(name).unwrap_or("not told");
+    format!("read_only = {}, super_read_only = {}", value("read_only"), value("super_read_only"))
+}
+
+fn source_writable(facts: &Facts) -> Judged {
+    let on = facts.source.variables.get("read_only")? == "ON";
+    let evidence = fence(&facts.source);
+    if !on {
+        return passed(evidence);
+    }
+    refused(evidence, "name the writer of the cluster as the source, or lift the fence: SET PERSIST read_only = OFF;")
+}
+
+fn target_writable(facts: &Facts) -> Judged {
+    let evidence = fence(&facts.target);
+    if facts.target.variables.get("super_read_only")? == "ON" {
+        return refused(evidence, "SET PERSIST super_read_only = OFF;");
+    }
+    let grants = facts.target.grants.as_ref().map_err(Clone::clone)?;
+    let through = grants.has_any(&["CONNECTION_ADMIN", "SUPER"]);
+    match (facts.target.variables.get("read_only")?, through) {
+        ("OFF", _) => passed(evidence),
+        (_, true) => passed(format!("{evidence}; our account writes through read_only")),
+        (_, false) => refused(
+            evidence,
+            format!("GRANT CONNECTION_ADMIN ON *.* TO {};", facts.target.quoted_account()),
+        ),
+    }
+}
+
+fn persisted_variables(server: &ServerFacts) -> Judged {
+    let value = server.variables.get("persisted_globals_load")?;
+    let evidence = format!("persisted_globals_load = {value}");
+    if value == "ON" {
+        return passed(evidence);
+    }
+    refused(evidence, "remove persisted_globals_load = OFF from the server's options; needs a restart")
+}
+
+fn other_writers(server: &ServerFacts) -> Judged {
+    let accounts = server.accounts.as_ref().map_err(Clone::clone)?;
+    let strong: Vec<_> =
+        accounts.iter().filter(|a| !a.locked && !a.powers.is_empty() && a.name != server.account).collect();
+    if strong.is_empty() {
+        return passed("no other account can write past a fence");
+    }
+    let named = |a: &super::facts::Account| format!("{} ({})", a.name, listed(&a.powers));
+    warned(
+        listed(strong.iter().map(|a| named(a))),
+        statements(
+            strong.iter().map(|a| format!("ALTER USER {} ACCOUNT LOCK;  -- for the cutover, or revoke the above", super::facts::quoted_account(&a.name))),
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::facts::Account;
+    use super::super::sample::{self, outcome};
+    use super::*;
+
+    fn judge(side: Side, name: &str, lines: &[&str]) -> super::super::rule::Finding {
+        let mut facts = sample::facts();
+        let server = if side == Side::Source { &mut facts.source } else { &mut facts.target };
+        server.grants = Ok(Grants::parse(lines.iter().copied()));
+        let rule = RULES.iter().find(|r| r.name == name && matches!(r.judge, Judge::On(s, _) if s == side)).unwrap();
+        let Judge::On(_, judge) = rule.judge else { unreachable!() };
+        judge(&facts).unwrap()
+    }
+
+    const READER: &str = "GRANT REPLICATION SLAVE, REPLICATION CLIENT, PROCESS ON *.* TO `hw`@`%`";
+
+    #[test]
+    fn an_account_with_just_what_is_needed_passes() {
+        assert_eq!(
+            judge(Side::Source, "privileges-copy", &[READER, "GRANT SELECT ON `shop`.* TO `hw`@`%`"]).outcome,
+            Outcome::Passed
+        );
+        let admin = "GRANT SYSTEM_VARIABLES_ADMIN,CONNECTION_ADMIN ON *.* TO `hw`@`%`";
+        assert_eq!(judge(Side::Source, "privileges-cutover", &[READER, admin]).outcome, Outcome::Passed);
+        let old = "GRANT SUPER, PROCESS ON *.* TO `hw`@`%`";
+        assert_eq!(judge(Side::Source, "privileges-cutover", &[old]).outcome, Outcome::Passed);
+    }
+
+    #[test]
+    fn a_pattern_for_a_schema_needs_the_whole_schema() {
+        let finding =
+            judge(Side::Source, "privileges-copy", &[READER, "GRANT SELECT ON `shop`.`orders` TO `hw`@`%`"]);
+        assert_eq!(finding.outcome, Outcome::Refused);
+        assert_eq!(finding.evidence, "hw@% lacks SELECT on `shop`.*");
+        assert_eq!(finding.fix.as_deref(), Some("GRANT SELECT ON `shop`.* TO 'hw'@'%';"));
+    }
+
+    #[test]
+    fn missing_privileges_are_granted_together_by_place() {
+        let finding = judge(Side::Target, "privileges-copy", &["GRANT USAGE ON *.* TO `hw`@`%`"]);
+        let fix = finding.fix.unwrap();
+        let lines: Vec<&str> = fix.lines().collect();
+        assert_eq!(lines.len(), 3, "{fix}");
+        assert_eq!(lines[0], "GRANT REPLICATION CLIENT ON *.* TO 'hw'@'%';");
+        assert!(lines[1].starts_with("GRANT CREATE, DELETE, DROP, INSERT, SELECT, UPDATE ON `highwater`.*"), "{fix}");
+    }
+
+    #[test]
+    fn an_inactive_role_is_pointed_at() {
+        let finding = judge(Side::Source, "privileges-cutover", &["GRANT `dba`@`%` TO `hw`@`%`"]);
+        assert!(finding.evidence.contains("inactive roles that may hold them: `dba`@`%`"), "{}", finding.evidence);
+        assert!(finding.fix.unwrap().ends_with("-- or: SET DEFAULT ROLE ALL TO 'hw'@'%';"));
+    }
+
+    #[test]
+    fn fences_must_be_down_on_both_sides_or_let_us_through() {
+        let mut facts = sample::facts();
+        assert_eq!((outcome(source_writable(&facts)), outcome(target_writable(&facts))), (Outcome::Passed, Outcome::Passed));
+        facts.source = facts.source.with("read_only", "ON");
+        facts.target = facts.target.with("read_only", "ON");
+        assert_eq!((outcome(source_writable(&facts)), outcome(target_writable(&facts))), (Outcome::Refused, Outcome::Passed));
+        facts.target.grants = Ok(Grants::default());
+        assert_eq!(outcome(target_writable(&facts)), Outcome::Refused);
+        facts.target = sample::server(Side::Target).with("read_only", "ON").with("super_read_only", "ON");
+        assert_eq!(outcome(target_writable(&facts)), Outcome::Refused);
+    }
+
+    #[test]
+    fn a_fence_that_a_restart_forgets_is_refused() {
+        let server = sample::server(Side::Source);
+        assert_eq!(outcome(persisted_variables(&server)), Outcome::Passed);
+        assert_eq!(outcome(persisted_variables(&server.with("persisted_globals_load", "OFF"))), Outcome::Refused);
+    }
+
+    #[test]
+    fn accounts_that_could_write_past_a_fence_are_named_and_ours_is_not() {
+        let account = |name: &str, locked, powers: &[&str]| Account {
+            name: name.into(),
+            locked,
+            powers: powers.iter().map(|p| (*p).to_owned()).collect(),
+        };
+        let mut server = sample::server(Side::Source);
+        let quiet = vec![account("hw@%", false, &["SUPER"]), account("old@%", true, &["SUPER"]), account("app@%", false, &[])];
+        server.accounts = Ok(quiet);
+        assert_eq!(outcome(other_writers(&server)), Outcome::Passed);
+        server.accounts = Ok(vec![account("root@localhost", false, &["CONNECTION_ADMIN", "SUPER"])]);
+        let finding = other_writers(&server).unwrap();
+        assert_eq!(finding.evidence, "root@localhost (CONNECTION_ADMIN, SUPER)");
+        assert!(finding.fix.unwrap().starts_with("ALTER USER 'root'@'localhost' ACCOUNT LOCK;"));
+    }
+}

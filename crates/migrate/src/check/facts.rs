@@ -1,0 +1,262 @@
+//! What was read from the servers, before anyone judges it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use model::TableName;
+
+use super::TargetState;
+use super::grants::Grants;
+use super::report::Side;
+use super::rule::{Fact, Unread};
+use crate::plan::MoveSpec;
+
+/// Everything the rules may look at.
+#[derive(Debug, Clone)]
+pub(super) struct Facts {
+    pub spec: MoveSpec,
+    pub state: TargetState,
+    pub source: ServerFacts,
+    pub target: ServerFacts,
+    /// The moved tables and what hangs on them, on the source.
+    pub schema: SchemaFacts,
+    /// What the target has of them.
+    pub there: TargetFacts,
+}
+
+/// One server.
+#[derive(Debug, Clone)]
+pub(super) struct ServerFacts {
+    pub side: Side,
+    pub variables: Variables,
+    /// Our account there, as `user@host`.
+    pub account: String,
+    /// Our active roles, as CURRENT_ROLE() lists them.
+    pub active_roles: String,
+    pub gtids: Fact<Gtids>,
+    pub clock: Fact<Clock>,
+    pub grants: Fact<Grants>,
+    pub accounts: Fact<Vec<Account>>,
+    pub log_filters: Fact<LogFilters>,
+    pub channels: Fact<Vec<Channel>>,
+    /// Transactions in XA PREPARED state.
+    pub xa_prepared: Fact<usize>,
+    /// Open transactions other than our own.
+    pub open_transactions: Fact<Vec<OpenTransaction>>,
+    /// The most connections there ever were at once.
+    pub connections_max_used: Fact<u64>,
+}
+
+/// Global variables, by name.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Variables(pub BTreeMap<String, String>);
+
+impl Variables {
+    /// A variable's value, if the server has it.
+    pub fn find(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// A variable that a rule cannot do without.
+    pub fn get(&self, name: &str) -> Result<&str, Unread> {
+        self.find(name).ok_or_else(|| Unread {
+            error: format!("the server has no variable {name}"),
+            fix: "move between MySQL servers of version 8.0 or later".into(),
+        })
+    }
+
+    /// A variable that is a number.
+    pub fn number(&self, name: &str) -> Result<u64, Unread> {
+        let text = self.get(name)?;
+        text.parse().map_err(|_| Unread {
+            error: format!("{name} is '{text}', not a number"),
+            fix: format!("SET PERSIST {name} = DEFAULT;"),
+        })
+    }
+
+    /// Whether a variable is set to ON.
+    pub fn is_on(&self, name: &str) -> bool {
+        matches!(self.find(name), Some("ON" | "1"))
+    }
+}
+
+/// A server's version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Version(pub u16, pub u16, pub u16);
+
+impl std::fmt::Display for Version {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}.{}", self.0, self.1, self.2)
+    }
+}
+
+impl ServerFacts {
+    /// The leading numbers of the version text; what is missing counts as 0.
+    pub fn version(&self) -> Version {
+        let text = self.variables.find("version").unwrap_or_default();
+        let digits = text.split(|c: char| !c.is_ascii_digit() && c != '.').next().unwrap_or_default();
+        let mut numbers = digits.split('.').map(|n| n.parse().unwrap_or(0));
+        let mut next = || numbers.next().unwrap_or(0);
+        Version(next(), next(), next())
+    }
+
+    /// Our account, quoted for a GRANT.
+    pub fn quoted_account(&self) -> String {
+        quoted_account(&self.account)
+    }
+}
+
+/// `user@host` as `'user'@'host'`.
+pub(super) fn quoted_account(account: &str) -> String {
+    let (user, host) = account.rsplit_once('@').unwrap_or((account, "%"));
+    let quote = |s: &str| format!("'{}'", s.replace('\'', "''"));
+    format!("{}@{}", quote(user), quote(host))
+}
+
+/// GTID sets, as the server writes them: they may hold what we cannot parse.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Gtids {
+    pub executed: String,
+    pub purged: String,
+}
+
+/// What a session with the server's default time zone reads, as seconds east of UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Clock {
+    pub now: i64,
+    pub january: i64,
+    pub july: i64,
+    /// Whether time zones have names here, that is: whether mysql.time_zone_name has rows.
+    pub names_loaded: bool,
+}
+
+/// An account that can log in, or a role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Account {
+    /// `user@host`.
+    pub name: String,
+    pub locked: bool,
+    /// Of the privileges that reach through a read-only fence, those it has, by itself or through roles.
+    pub powers: BTreeSet<String>,
+}
+
+/// What the server leaves out of its binary log.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct LogFilters {
+    pub only: String,
+    pub ignored: String,
+}
+
+/// A replication channel into a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Channel {
+    pub from: String,
+    /// Whether its applier runs.
+    pub applying: bool,
+}
+
+/// A transaction that has been open for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct OpenTransaction {
+    /// Its connection, as KILL takes it; 0 for a recovered XA transaction.
+    pub connection: u64,
+    pub open_s: i64,
+}
+
+/// The moved tables and what hangs on them, on the source.
+#[derive(Debug, Clone)]
+pub(super) struct SchemaFacts {
+    pub tables: Fact<Vec<TableFacts>>,
+    /// Patterns of the move that select nothing.
+    pub unmatched: Vec<Unmatched>,
+    /// Every foreign key that starts or ends at a moved table.
+    pub foreign_keys: Fact<Vec<ForeignKey>>,
+    /// On moved tables.
+    pub triggers: Fact<Vec<Object>>,
+    /// In the schemas of the move.
+    pub events: Fact<Vec<Object>>,
+    /// In the schemas of the move.
+    pub views: Fact<Vec<Object>>,
+    /// Procedures and functions in the schemas of the move.
+    pub routines: Fact<Vec<Object>>,
+}
+
+/// A pattern that selects no table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Unmatched {
+    /// `schema.table` or `schema.*`.
+    pub pattern: String,
+    /// What may have been meant.
+    pub nearest: Option<String>,
+    /// Whether the name is that of a view.
+    pub is_view: bool,
+}
+
+/// One moved table.
+#[derive(Debug, Clone)]
+pub(super) struct TableFacts {
+    pub name: TableName,
+    pub engine: String,
+    pub collation: String,
+    pub partitioned: bool,
+    /// Data and indexes, in bytes, as InnoDB estimates them.
+    pub bytes: u64,
+    pub columns: Vec<ColumnFacts>,
+    /// Primary and unique keys.
+    pub keys: Vec<Vec<KeyPart>>,
+}
+
+/// One column.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ColumnFacts {
+    pub name: String,
+    /// `bigint`, `varchar`, ...
+    pub data_type: String,
+    pub collation: Option<String>,
+    pub generated: bool,
+    pub auto_increment: bool,
+}
+
+/// One part of a primary or unique key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct KeyPart {
+    /// `None` for an expression.
+    pub column: Option<String>,
+    /// Whether it covers the column's first bytes only.
+    pub prefix: bool,
+    pub nullable: bool,
+}
+
+/// A foreign key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ForeignKey {
+    pub name: String,
+    pub child: TableName,
+    pub parent: TableName,
+    pub on_update: String,
+    pub on_delete: String,
+}
+
+/// A trigger, event, view or routine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Object {
+    /// `schema.name`.
+    pub name: String,
+    /// `user@host`; empty where the server tells none.
+    pub definer: String,
+    /// For events: whether it would run here.
+    pub enabled: bool,
+}
+
+/// What the target has of the move.
+#[derive(Debug, Clone)]
+pub(super) struct TargetFacts {
+    /// Tables and views there that have the name of a moved table.
+    pub tables: Fact<BTreeSet<TableName>>,
+    pub collations: Fact<BTreeSet<String>>,
+    /// Triggers on those tables.
+    pub triggers: Fact<Vec<Object>>,
+    /// Events of any schema.
+    pub events: Fact<Vec<Object>>,
+    /// The GTID set our ledger says is applied; `None` before the copy began.
+    pub applied: Fact<Option<String>>,
+}

@@ -1,0 +1,26 @@
+//! Cutover and rollback: the same seven phases in either direction, one driver, one journal.
+//!
+//! ```text
+//! hold ─ drain ─ fence ─ settle ─ prove ─┬─ switch ─ release ─ reverse stream
+//!   any failure: lower the fence,        │   any failure, a crash included:
+//!   release the clients on the old side  │   go on from here
+//! ```
+//!
+//! Everything left of the line has one error exit; what lies right of it starts from a [`driver`] value that only the
+//! left side can make and that has no way back.
+
+mod driver;
+mod fence;
+mod gate;
+mod guard;
+mod journal;
+mod objects;
+mod report;
+mod state;
+
+pub use driver::{CutoverOptions, MoveDriver};
+pub use gate::TrafficGate;
+pub use guard::Guardrail;
+pub use journal::Journal;
+pub use report::{CrossingReport, PhaseTime};
+pub use state::{Event, Home, Illegal, Phase, State};

@@ -1,0 +1,32 @@
+//! What a crossing did, and how long each phase took.
+
+use model::GtidSet;
+use serde::{Deserialize, Serialize};
+
+use super::{Home, Phase};
+
+/// A phase and its duration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PhaseTime {
+    /// The phase.
+    pub phase: Phase,
+    /// Milliseconds it took.
+    pub ms: f64,
+}
+
+/// The record of a completed crossing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CrossingReport {
+    /// The side that serves now.
+    pub home: Home,
+    /// Number of this switch.
+    pub epoch: u64,
+    /// The phases in order.
+    pub phases: Vec<PhaseTime>,
+    /// Milliseconds from the beginning of hold to the end of release: the longest a client can have been held by it.
+    pub held_ms: f64,
+    /// Keys proven between fence and switch.
+    pub keys_proven_at_fence: u64,
+    /// The GTID set the proof is complete as of.
+    pub proven_as_of: GtidSet,
+}

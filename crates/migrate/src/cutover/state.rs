@@ -1,0 +1,203 @@
+//! Where a move stands, as a pure function of the events in its journal.
+
+use model::GtidSet;
+use serde::{Deserialize, Serialize};
+
+/// The two ends of a move, by the names they had when it began. Roles (source, target) swap at a switch; these do not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Home {
+    /// Where the tables came from.
+    Old,
+    /// Where they are to go.
+    New,
+}
+
+impl Home {
+    /// The other end.
+    pub fn other(self) -> Self {
+        match self {
+            Self::Old => Self::New,
+            Self::New => Self::Old,
+        }
+    }
+}
+
+/// The phases of a crossing, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// The front door starts no new transaction.
+    Hold,
+    /// Open transactions finish.
+    Drain,
+    /// The source refuses writes.
+    Fence,
+    /// The target has everything the source has.
+    Settle,
+    /// Every row is proven equal.
+    Prove,
+    /// The other side serves.
+    Switch,
+    /// Clients go on.
+    Release,
+}
+
+impl std::fmt::Display for Phase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Hold => "hold",
+            Self::Drain => "drain",
+            Self::Fence => "fence",
+            Self::Settle => "settle",
+            Self::Prove => "prove",
+            Self::Switch => "switch",
+            Self::Release => "release",
+        })
+    }
+}
+
+/// What is written to the journal, before it is acted upon.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A crossing enters a phase before the switch.
+    Entered {
+        /// The phase.
+        phase: Phase,
+    },
+    /// The crossing was given up; the source serves on.
+    Aborted {
+        /// Why.
+        reason: String,
+    },
+    /// The point of no return: from here the other side serves.
+    Switched {
+        /// The side that serves now.
+        to: Home,
+        /// Its GTID set at this moment: where the stream back begins.
+        position: GtidSet,
+        /// Number of this switch, counting from 1; the front doors must hold the same.
+        epoch: u64,
+    },
+    /// The crossing is complete: clients go on, the stream back runs.
+    Completed,
+    /// The move is over.
+    Finished,
+}
+
+/// Where a move stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// The side that takes the application's writes.
+    pub home: Home,
+    /// Switches so far.
+    pub epoch: u64,
+    /// The serving side's GTID set at the last switch; `None` before the first.
+    pub since: Option<GtidSet>,
+    /// What is under way.
+    pub step: Step,
+}
+
+/// What is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Step {
+    /// Nothing.
+    Steady,
+    /// A crossing, before its switch.
+    Crossing(Phase),
+    /// A crossing, after its switch: it can only go forward.
+    Switched,
+    /// The move is over.
+    Finished,
+}
+
+/// An event that cannot happen in this state: a bug, or a journal of something else.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("event {event:?} cannot follow {step:?}")]
+pub struct Illegal {
+    event: Event,
+    step: Step,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self { home: Home::Old, epoch: 0, since: None, step: Step::Steady }
+    }
+}
+
+impl State {
+    /// The state after an event.
+    ///
+    /// # Errors
+    /// If the event cannot happen now.
+    pub fn next(&self, event: &Event) -> Result<Self, Illegal> {
+        let mut next = self.clone();
+        next.step = match (self.step, event) {
+            (Step::Steady, Event::Entered { phase: Phase::Hold }) => Step::Crossing(Phase::Hold),
+            (Step::Crossing(was), Event::Entered { phase }) if *phase > was && *phase < Phase::Switch => {
+                Step::Crossing(*phase)
+            }
+            (Step::Crossing(_), Event::Aborted { .. }) => Step::Steady,
+            (Step::Crossing(Phase::Prove), Event::Switched { to, position, epoch })
+                if *to == self.home.other() && *epoch == self.epoch + 1 =>
+            {
+                next.home = *to;
+                next.epoch = *epoch;
+                next.since = Some(position.clone());
+                Step::Switched
+            }
+            (Step::Switched, Event::Completed) => Step::Steady,
+            (Step::Steady, Event::Finished) => Step::Finished,
+            _ => return Err(Illegal { event: event.clone(), step: self.step }),
+        };
+        Ok(next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entered(phase: Phase) -> Event {
+        Event::Entered { phase }
+    }
+
+    fn switched(to: Home, epoch: u64) -> Event {
+        Event::Switched { to, position: GtidSet::default(), epoch }
+    }
+
+    fn check(events: &[Event]) -> Result<State, Illegal> {
+        events.iter().try_fold(State::default(), |state, event| state.next(event))
+    }
+
+    const BEFORE: [Phase; 5] = [Phase::Hold, Phase::Drain, Phase::Fence, Phase::Settle, Phase::Prove];
+
+    #[test]
+    fn there_and_back_again_is_two_switches() {
+        let mut events: Vec<Event> = BEFORE.map(entered).to_vec();
+        events.extend([switched(Home::New, 1), Event::Completed]);
+        events.extend(BEFORE.map(entered));
+        events.extend([switched(Home::Old, 2), Event::Completed]);
+        let state = check(&events).unwrap();
+        assert_eq!((state.home, state.epoch, state.step), (Home::Old, 2, Step::Steady));
+    }
+
+    #[test]
+    fn nothing_but_a_proof_leads_to_a_switch() {
+        for n in 0..BEFORE.len() - 1 {
+            let mut events: Vec<Event> = BEFORE[..=n].iter().copied().map(entered).collect();
+            events.push(switched(Home::New, 1));
+            assert!(check(&events).is_err(), "switched after {:?}", BEFORE[n]);
+        }
+        assert!(check(&[entered(Phase::Drain)]).is_err());
+    }
+
+    #[test]
+    fn after_the_switch_there_is_no_abort() {
+        let mut events: Vec<Event> = BEFORE.map(entered).to_vec();
+        events.extend([switched(Home::New, 1), Event::Aborted { reason: "late".into() }]);
+        assert!(check(&events).is_err());
+    }
+}

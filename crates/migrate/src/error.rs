@@ -1,0 +1,129 @@
+//! What stops a move, whose fault it is, and whether starting again from the ledger can help.
+
+use model::{TableName, Trouble};
+use wire::WireError;
+
+/// The server an error came from, seen from the direction in which rows flow now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Where rows come from.
+    Source,
+    /// Where rows go.
+    Target,
+}
+
+impl std::fmt::Display for Side {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Source => "source",
+            Self::Target => "target",
+        })
+    }
+}
+
+/// Why a move stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum MoveError {
+    /// A server refused or the connection to it broke.
+    #[error("cannot {doing} on the {side}: {error}")]
+    Server {
+        /// Which one.
+        side: Side,
+        /// Verb and object: what was being done.
+        doing: String,
+        /// What it said.
+        error: mysql::Error,
+    },
+    /// The target is not what the stream says it must be: evidence of a foreign write or of a bug, never passed over.
+    #[error("{table}: {evidence}")]
+    NotExact {
+        /// The table.
+        table: TableName,
+        /// What was found, without row values.
+        evidence: String,
+    },
+    /// Something in the stream that this version cannot carry exactly.
+    #[error("the binary log of the source holds {0}")]
+    Unsupported(String),
+    /// The move's tables, or the servers' settings, are not as they must be.
+    #[error("{what}")]
+    Refused {
+        /// What is wrong.
+        what: String,
+        /// What to do.
+        hint: String,
+    },
+    /// A part of the pipeline ended because another one failed or the move was stopped.
+    #[error("the move was stopped")]
+    Stopped,
+}
+
+/// Shorthand for results of this crate.
+pub type Result<T> = std::result::Result<T, MoveError>;
+
+impl From<WireError> for MoveError {
+    fn from(error: WireError) -> Self {
+        match error {
+            WireError::Unsupported(what) => Self::Unsupported(what),
+            other => Self::Server { side: Side::Source, doing: "read the binary log".into(), error: other.into() },
+        }
+    }
+}
+
+impl MoveError {
+    /// Whether reading the ledger and going on from there may help: the connection broke, the server went away, or
+    /// the target rolled our transaction back for another one's sake (1205, 1213).
+    pub fn can_resume(&self) -> bool {
+        match self {
+            Self::Server { error, .. } => {
+                error.is_connection_lost() || matches!(error.server_code(), Some(1205 | 1213 | 1317))
+            }
+            _ => false,
+        }
+    }
+
+    /// The error as an operator reads it.
+    pub fn trouble(&self) -> Trouble {
+        let stopped = "the move is stopped; what the ledger says is applied is applied, traffic is where it was";
+        let hint = match self {
+            Self::Server { side, error, .. } => server_hint(*side, error),
+            Self::NotExact { .. } => "someone else writes to the target, or this is a bug: find the writer, then drop \
+                 the table on the target, run `highwater finish` and copy again"
+                .into(),
+            Self::Unsupported(_) => "run `highwater check`; what it refuses must be changed before the move".into(),
+            Self::Refused { hint, .. } => hint.clone(),
+            Self::Stopped => "start it again: it goes on from the ledger".into(),
+        };
+        Trouble::new(self.to_string(), stopped, hint)
+    }
+}
+
+fn server_hint(side: Side, error: &mysql::Error) -> String {
+    match error.server_code() {
+        Some(1236) => "the source no longer has the transactions that follow the ledger: raise \
+             binlog_expire_logs_seconds, run `highwater finish` and copy again"
+            .into(),
+        Some(1021 | 1114 | 3675 | 1041 | 28) => format!("free disk space on the {side}, then start again"),
+        Some(1290 | 1836) => format!(
+            "the {side} is read-only and our account may not write through it: grant CONNECTION_ADMIN, or SET GLOBAL \
+             super_read_only = OFF"
+        ),
+        Some(1044 | 1045 | 1142 | 1143 | 1227 | 1410) => {
+            format!("grant our account what `highwater check` lists for the {side}")
+        }
+        _ if error.is_connection_lost() => format!("see that the {side} is up; the move goes on by itself when it is"),
+        _ => "read the server's message above; `highwater check` names the usual causes".into(),
+    }
+}
+
+/// Adds what was being done, and where, to an error of a connection.
+pub(crate) trait Doing<T> {
+    /// Names the side and, as verb and object, the work.
+    fn doing(self, side: Side, what: impl Into<String>) -> Result<T>;
+}
+
+impl<T> Doing<T> for mysql::Result<T> {
+    fn doing(self, side: Side, what: impl Into<String>) -> Result<T> {
+        self.map_err(|error| MoveError::Server { side, doing: what.into(), error })
+    }
+}

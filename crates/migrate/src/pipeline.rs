@@ -1,0 +1,112 @@
+//! The only file that connects the stages: every channel of a move, and its bound.
+//!
+//! ```text
+//! source ── TransactionReader ──▶ Sequencer ──▶ Applier ──▶ target
+//!   │                               ▲   ▲
+//!   └── Copier: plan, readers ──────┘   └────── Verifier: ranges, dirty keys
+//! ```
+
+use std::sync::Arc;
+
+use model::{GtidSet, Table};
+use mysql::ConnectOptions;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::applier::Applier;
+use crate::copy::{Copier, CopyOptions};
+use crate::dirty::DirtyKeys;
+use crate::error::{MoveError, Result};
+use crate::ledger::LedgerName;
+use crate::progress::Progress;
+use crate::sequencer::{Request, Sequencer};
+use crate::stream::TransactionReader;
+
+/// Transactions decoded and waiting for the sequencer.
+const STREAM_BOUND: usize = 256;
+/// Steps waiting for the applier: one under way, one ready, so that the next batch grows instead of queueing.
+const WORK_BOUND: usize = 1;
+/// Requests waiting for the sequencer.
+const REQUEST_BOUND: usize = 64;
+
+/// Everything a run of the pipeline needs.
+pub(crate) struct Pipeline {
+    pub source: ConnectOptions,
+    pub target: ConnectOptions,
+    pub tables: Arc<Vec<Table>>,
+    pub ledger: LedgerName,
+    pub applied: GtidSet,
+    /// `None` where nothing is to be copied, as on the way back.
+    pub copy: Option<CopyOptions>,
+    pub progress: Arc<Progress>,
+    pub dirty: Arc<DirtyKeys>,
+    /// Where the sequencer's request channel is published while the pipeline runs.
+    pub access: watch::Sender<Option<mpsc::Sender<Request>>>,
+}
+
+impl Pipeline {
+    /// Runs until a stage fails. All stages end with the first one that does.
+    pub(crate) async fn run(self) -> Result<()> {
+        let (stream_tx, stream) = mpsc::channel(STREAM_BOUND);
+        let (work_tx, work) = mpsc::channel(WORK_BOUND);
+        let (requests_tx, requests) = mpsc::channel(REQUEST_BOUND);
+
+        self.progress.set_applied(self.applied.clone());
+        let mut reader = TransactionReader::open(&self.source, &self.tables, &self.applied).await?;
+        let applier =
+            Applier::open(&self.target, Arc::clone(&self.tables), self.ledger.clone(), Arc::clone(&self.progress))
+                .await?;
+        let sequencer = Sequencer::new(
+            &self.tables,
+            self.applied.clone(),
+            Arc::clone(&self.dirty),
+            Arc::clone(&self.progress),
+        );
+
+        let mut stages = JoinSet::new();
+        stages.spawn(async move {
+            loop {
+                let item = reader.next().await?;
+                stream_tx.send(item).await.map_err(|_| MoveError::Stopped)?;
+            }
+        });
+        stages.spawn(sequencer.run(stream, requests, work_tx));
+        stages.spawn(applier.run(work));
+        if let Some(options) = self.copy {
+            let copier = Copier {
+                source: self.source.clone(),
+                target: self.target.clone(),
+                tables: Arc::clone(&self.tables),
+                ledger: self.ledger.clone(),
+                options,
+                progress: Arc::clone(&self.progress),
+                requests: requests_tx.clone(),
+            };
+            stages.spawn(copier.run());
+        } else {
+            (0..self.tables.len()).for_each(|i| self.progress.table_copied(i));
+        }
+        self.access.send_replace(Some(requests_tx));
+        let outcome = first_failure(&mut stages).await;
+        self.access.send_replace(None);
+        stages.shutdown().await;
+        outcome
+    }
+}
+
+/// Waits until a stage fails; the copier alone may end well. A stage that only saw another one go away says so with
+/// [`MoveError::Stopped`], which the real cause, if it is there, replaces.
+async fn first_failure(stages: &mut JoinSet<Result<()>>) -> Result<()> {
+    while let Some(ended) = stages.join_next().await {
+        match ended {
+            Ok(Ok(())) => {}
+            Ok(Err(MoveError::Stopped)) => {}
+            Ok(Err(error)) => return Err(error),
+            Err(panic) => {
+                let what = format!("a stage of the move failed: {panic}");
+                return Err(MoveError::Refused { what, hint: "this is a bug; please report it".into() });
+            }
+        }
+    }
+    Err(MoveError::Stopped)
+}

@@ -1,0 +1,167 @@
+//! What a move has done so far, for whoever watches; written by the pipeline, read by anyone.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use model::{GtidSet, TableName};
+use tokio::sync::watch;
+
+use crate::work::Batch;
+
+/// Progress of one direction of a move. Outlives restarts of the pipeline.
+#[derive(Debug)]
+pub struct Progress {
+    tables: Vec<TableProgress>,
+    applied: watch::Sender<GtidSet>,
+    transactions: AtomicU64,
+    changes: AtomicU64,
+    lag: Mutex<Lag>,
+    /// Transactions received and not yet applied.
+    backlog: AtomicU64,
+    started: Instant,
+    rows_at_start: AtomicU64,
+}
+
+#[derive(Debug)]
+struct TableProgress {
+    name: TableName,
+    rows_copied: AtomicU64,
+    rows_estimate: AtomicU64,
+    copied: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Lag {
+    last: Duration,
+    measured: Option<Instant>,
+    apply_time: Duration,
+}
+
+/// A table's progress at one moment.
+#[derive(Debug, Clone)]
+pub struct TableSnapshot {
+    /// The table.
+    pub name: TableName,
+    /// Rows copied.
+    pub rows_copied: u64,
+    /// Rows the source says the table has; an estimate.
+    pub rows_estimate: u64,
+    /// Whether every range is copied.
+    pub copied: bool,
+}
+
+impl Progress {
+    /// Progress of these tables, nothing done yet.
+    pub fn new(tables: impl IntoIterator<Item = TableName>) -> Self {
+        let table = |name| TableProgress {
+            name,
+            rows_copied: AtomicU64::new(0),
+            rows_estimate: AtomicU64::new(0),
+            copied: AtomicBool::new(false),
+        };
+        Self {
+            tables: tables.into_iter().map(table).collect(),
+            applied: watch::Sender::new(GtidSet::default()),
+            transactions: AtomicU64::new(0),
+            changes: AtomicU64::new(0),
+            lag: Mutex::default(),
+            backlog: AtomicU64::new(0),
+            started: Instant::now(),
+            rows_at_start: AtomicU64::new(0),
+        }
+    }
+
+    /// The GTID set applied, and a way to wait for it to grow.
+    pub fn applied_set(&self) -> watch::Receiver<GtidSet> {
+        self.applied.subscribe()
+    }
+
+    pub(crate) fn set_applied(&self, applied: GtidSet) {
+        self.backlog.store(0, Ordering::Relaxed);
+        self.applied.send_replace(applied);
+    }
+
+    pub(crate) fn received(&self, transactions: u64) {
+        self.backlog.fetch_add(transactions, Ordering::Relaxed);
+    }
+
+    pub(crate) fn applied(&self, batch: &Batch, lag: Option<Duration>, apply_time: Duration) {
+        self.transactions.fetch_add(batch.transactions, Ordering::Relaxed);
+        self.changes.fetch_add(batch.changes, Ordering::Relaxed);
+        self.backlog.fetch_sub(batch.transactions, Ordering::Relaxed);
+        if let Some(last) = lag {
+            *self.lock_lag() = Lag { last, measured: Some(Instant::now()), apply_time };
+        }
+        self.applied.send_replace(batch.applied.clone());
+    }
+
+    pub(crate) fn set_estimate(&self, table: usize, rows: u64) {
+        self.tables[table].rows_estimate.store(rows, Ordering::Relaxed);
+    }
+
+    pub(crate) fn resume_table(&self, table: usize, rows: u64) {
+        self.tables[table].rows_copied.store(rows, Ordering::Relaxed);
+        self.rows_at_start.store(self.rows_copied(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn range_copied(&self, table: usize, rows: u64) {
+        self.tables[table].rows_copied.fetch_add(rows, Ordering::Relaxed);
+    }
+
+    pub(crate) fn table_copied(&self, table: usize) {
+        self.tables[table].copied.store(true, Ordering::Release);
+    }
+
+    /// Whether every range of the table is copied.
+    pub fn is_copied(&self, table: usize) -> bool {
+        self.tables[table].copied.load(Ordering::Acquire)
+    }
+
+    /// Whether every range of every table is copied.
+    pub fn all_copied(&self) -> bool {
+        (0..self.tables.len()).all(|i| self.is_copied(i))
+    }
+
+    /// Every table's progress.
+    pub fn tables(&self) -> Vec<TableSnapshot> {
+        let snapshot = |t: &TableProgress| TableSnapshot {
+            name: t.name.clone(),
+            rows_copied: t.rows_copied.load(Ordering::Relaxed),
+            rows_estimate: t.rows_estimate.load(Ordering::Relaxed),
+            copied: t.copied.load(Ordering::Acquire),
+        };
+        self.tables.iter().map(snapshot).collect()
+    }
+
+    /// Rows copied in all.
+    pub fn rows_copied(&self) -> u64 {
+        self.tables.iter().map(|t| t.rows_copied.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Rows copied per second since this process began copying.
+    pub fn rows_per_second(&self) -> f64 {
+        let rows = self.rows_copied().saturating_sub(self.rows_at_start.load(Ordering::Relaxed));
+        rows as f64 / self.started.elapsed().as_secs_f64().max(0.001)
+    }
+
+    /// Source transactions and row changes applied by this process.
+    pub fn applied_counts(&self) -> (u64, u64) {
+        (self.transactions.load(Ordering::Relaxed), self.changes.load(Ordering::Relaxed))
+    }
+
+    /// How far the target is behind: from the commit on the source to the commit on the target, of the last batch,
+    /// plus the time since, if more has been received. The servers' and our own clock must agree for it to be true.
+    pub fn lag(&self) -> Duration {
+        let lag = self.lock_lag();
+        match (self.backlog.load(Ordering::Relaxed), lag.measured) {
+            (0, Some(at)) if at.elapsed() > Duration::from_secs(1) => Duration::ZERO,
+            (0, _) => lag.last,
+            (_, at) => lag.last + at.map_or(Duration::ZERO, |at| at.elapsed()).saturating_sub(lag.apply_time),
+        }
+    }
+
+    fn lock_lag(&self) -> std::sync::MutexGuard<'_, Lag> {
+        self.lag.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,139 @@
+//! What is proven: which pass over all ranges is complete, as of which position, and what was found different.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use model::{GtidSet, TableName};
+use serde::{Deserialize, Serialize};
+
+/// Differing keys kept for the report; counting goes on beyond.
+const KEYS_KEPT: usize = 100;
+
+/// The state of the proof of one direction of a move.
+#[derive(Debug, Default)]
+pub struct Proof {
+    state: Mutex<State>,
+    /// Keys being proven at this moment.
+    in_hand: AtomicU64,
+    /// The background prover is to stop between two lots.
+    rest: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    complete_as_of: Option<GtidSet>,
+    tables: Vec<TableVerdict>,
+}
+
+/// What a table's verification found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableVerdict {
+    /// The table.
+    pub table: TableName,
+    /// Rows compared.
+    pub rows: u64,
+    /// Ranges compared.
+    pub ranges: u64,
+    /// Number of keys that differ.
+    pub different: u64,
+    /// The first of them, as literals.
+    pub keys: Vec<String>,
+}
+
+impl TableVerdict {
+    /// Nothing compared yet.
+    pub fn new(table: TableName) -> Self {
+        Self { table, rows: 0, ranges: 0, different: 0, keys: Vec::new() }
+    }
+
+    /// Records a differing key.
+    pub fn differs(&mut self, key: &[u8]) {
+        self.different += 1;
+        if self.keys.len() < KEYS_KEPT {
+            self.keys.push(String::from_utf8_lossy(key).into_owned());
+        }
+    }
+}
+
+impl Proof {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A proof that holds from the start: both servers were proven equal at this position.
+    pub fn carried_over(as_of: GtidSet) -> Self {
+        let state = State { complete_as_of: Some(as_of), tables: Vec::new() };
+        Self { state: Mutex::new(state), ..Self::default() }
+    }
+
+    /// Forgets what was proven: a new pass begins.
+    pub fn restart(&self) {
+        *self.lock() = State::default();
+    }
+
+    /// A pass over every range is complete.
+    pub fn complete(&self, as_of: GtidSet, tables: Vec<TableVerdict>) {
+        *self.lock() = State { complete_as_of: Some(as_of), tables };
+    }
+
+    /// Re-proving has moved the proof forward.
+    pub fn advance(&self, as_of: GtidSet) {
+        let mut state = self.lock();
+        if state.complete_as_of.is_some() {
+            state.complete_as_of = Some(as_of);
+        }
+    }
+
+    /// A key was found different after the pass.
+    pub fn differs(&self, table: &TableName, key: &[u8]) {
+        let mut state = self.lock();
+        let at = match state.tables.iter().position(|t| t.table == *table) {
+            Some(at) => at,
+            None => {
+                state.tables.push(TableVerdict::new(table.clone()));
+                state.tables.len() - 1
+            }
+        };
+        state.tables[at].differs(key);
+    }
+
+    /// The position the proof is complete as of, if a pass is complete.
+    pub fn complete_as_of(&self) -> Option<GtidSet> {
+        self.lock().complete_as_of.clone()
+    }
+
+    /// Per table, what was found.
+    pub fn verdicts(&self) -> Vec<TableVerdict> {
+        self.lock().tables.clone()
+    }
+
+    /// Keys known to differ.
+    pub fn different(&self) -> u64 {
+        self.lock().tables.iter().map(|t| t.different).sum()
+    }
+
+    pub(crate) fn begin_work(&self) {
+        self.rest.store(false, Ordering::Release);
+    }
+
+    pub(crate) fn ask_to_rest(&self) {
+        self.rest.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_asked_to_rest(&self) -> bool {
+        self.rest.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn take_in_hand(&self, keys: usize) {
+        self.in_hand.fetch_add(keys as u64, Ordering::AcqRel);
+    }
+
+    pub(crate) fn put_down(&self, keys: usize) {
+        self.in_hand.fetch_sub(keys as u64, Ordering::AcqRel);
+    }
+
+    /// Keys being proven at this moment.
+    pub fn in_hand(&self) -> u64 {
+        self.in_hand.load(Ordering::Acquire)
+    }
+}

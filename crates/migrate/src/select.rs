@@ -1,0 +1,157 @@
+//! The statements that read rows: which columns, in which form, of which range or keys.
+
+use model::{Column, ColumnKind, Table, quote_ident};
+
+use crate::literal::Key;
+
+/// A stretch of a table in key order, as the source orders keys: above `low`, up to and including `high`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct KeyRange {
+    /// The literals of the key below the first one; `None` from the start of the table.
+    pub low: Option<Vec<Vec<u8>>>,
+    /// The literals of the last key; `None` to the end of the table.
+    pub high: Option<Vec<Vec<u8>>>,
+}
+
+/// The form in which a column is read: FLOAT in full (its plain text has six digits), BIT, ENUM and SET by number.
+fn expression(column: &Column) -> String {
+    let name = quote_ident(&column.name);
+    match column.kind {
+        ColumnKind::Float => format!("{name}+0e0"),
+        ColumnKind::Bit | ColumnKind::Enum | ColumnKind::Set => format!("{name}+0"),
+        _ => name,
+    }
+}
+
+/// The select list of whole rows: every written column, by name. Never `SELECT *`, which leaves out invisible columns.
+pub fn row_list(table: &Table) -> String {
+    let list: Vec<_> = table.written().map(|i| expression(&table.columns[i])).collect();
+    list.join(", ")
+}
+
+/// The select list of keys.
+pub fn key_list(table: &Table) -> String {
+    let list: Vec<_> = table.key.iter().map(|&i| expression(&table.columns[i])).collect();
+    list.join(", ")
+}
+
+/// A 64-bit hash over a row's exact values, generated columns included. Every value goes in with its length, so that
+/// no two rows run together into the same text, and as bytes, so that no collation merges them.
+/// SHA2 because MySQL 9.6 took MD5 and SHA1 out of the server.
+pub fn row_hash(table: &Table) -> String {
+    let parts: Vec<_> = table
+        .columns
+        .iter()
+        .map(|c| {
+            let value = match c.kind {
+                ColumnKind::Json => format!("CAST(CAST({} AS CHAR CHARACTER SET utf8mb4) AS BINARY)", expression(c)),
+                _ => format!("CAST({} AS BINARY)", expression(c)),
+            };
+            format!("IFNULL(LENGTH({value}),'-'),':',IFNULL({value},'')")
+        })
+        .collect();
+    format!("CAST(CONV(LEFT(SHA2(CONCAT({}),256),16),16,10) AS UNSIGNED)", parts.join(","))
+}
+
+/// The WHERE clause of a range, beginning with a space; empty for the whole table.
+pub fn in_range(table: &Table, range: &KeyRange) -> Vec<u8> {
+    let mut out = Vec::new();
+    if let Some(low) = &range.low {
+        out.extend_from_slice(b" WHERE (");
+        after(table, low, &mut out);
+        out.push(b')');
+    }
+    if let Some(high) = &range.high {
+        // "Not after": the same comparison negated, so that both bounds agree on every key.
+        out.extend_from_slice(if out.is_empty() { b" WHERE NOT (" } else { b" AND NOT (" });
+        after(table, high, &mut out);
+        out.push(b')');
+    }
+    out
+}
+
+/// `a > x OR (a = x AND (b > y OR ...))`. The row constructor `(a, b) > (x, y)` would say the same, but the server
+/// reads the whole index for it.
+fn after(table: &Table, bound: &[Vec<u8>], out: &mut Vec<u8>) {
+    for (i, literal) in bound.iter().enumerate() {
+        let name = quote_ident(&table.columns[table.key[i]].name);
+        let last = i + 1 == bound.len();
+        out.extend_from_slice(format!("{name} > ").as_bytes());
+        out.extend_from_slice(literal);
+        if !last {
+            out.extend_from_slice(format!(" OR ({name} = ").as_bytes());
+            out.extend_from_slice(literal);
+            out.extend_from_slice(b" AND (");
+        }
+    }
+    for _ in 1..bound.len() {
+        out.extend_from_slice(b"))");
+    }
+}
+
+/// The WHERE clause of these keys, beginning with a space. `keys` must not be empty.
+pub fn in_keys<'a>(table: &Table, keys: impl IntoIterator<Item = &'a Key>) -> Vec<u8> {
+    let single = table.key.len() == 1;
+    let mut out = format!(" WHERE ({}) IN (", table.key_list()).into_bytes();
+    for (i, key) in keys.into_iter().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        if !single {
+            out.push(b'(');
+        }
+        out.extend_from_slice(key);
+        if !single {
+            out.push(b')');
+        }
+    }
+    out.push(b')');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use model::TableName;
+
+    use super::*;
+
+    fn table(key: &[&str]) -> Table {
+        let columns = key
+            .iter()
+            .map(|name| Column {
+                name: (*name).to_owned(),
+                kind: ColumnKind::Integer { unsigned: false },
+                type_text: "int".into(),
+                charset: None,
+                generated: false,
+            })
+            .collect();
+        Table { name: TableName::new("s", "t"), columns, key: (0..key.len()).collect() }
+    }
+
+    fn check(key: &[&str], low: Option<&[&str]>, high: Option<&[&str]>, expected: &str) {
+        let literals = |b: &[&str]| b.iter().map(|s| s.as_bytes().to_vec()).collect();
+        let range = KeyRange { low: low.map(literals), high: high.map(literals) };
+        assert_eq!(String::from_utf8(in_range(&table(key), &range)).unwrap(), expected);
+    }
+
+    #[test]
+    fn ranges_exclude_their_low_and_include_their_high_key() {
+        check(&["a"], None, None, "");
+        check(&["a"], Some(&["1"]), None, " WHERE (`a` > 1)");
+        check(&["a"], None, Some(&["9"]), " WHERE NOT (`a` > 9)");
+        check(
+            &["a", "b"],
+            Some(&["1", "2"]),
+            Some(&["3", "4"]),
+            " WHERE (`a` > 1 OR (`a` = 1 AND (`b` > 2))) AND NOT (`a` > 3 OR (`a` = 3 AND (`b` > 4)))",
+        );
+    }
+
+    #[test]
+    fn keys_of_several_columns_are_compared_as_rows() {
+        let keys: Vec<Key> = vec![b"1,2"[..].into(), b"3,4"[..].into()];
+        let sql = String::from_utf8(in_keys(&table(&["a", "b"]), &keys)).unwrap();
+        assert_eq!(sql, " WHERE (`a`, `b`) IN ((1,2),(3,4))");
+    }
+}

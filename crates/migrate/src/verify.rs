@@ -1,0 +1,208 @@
+//! Verification: the same ranges on both servers, each as of one point of the stream.
+//!
+//! The source's side is read inside a window. Where the window closes, the applier stands still just long enough for
+//! a snapshot to be opened on the target, which is then compared at leisure. Keys the stream touched in the window
+//! are left out: they are dirty, and proven again on their own.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use model::{GtidSet, Table};
+use mysql::{ConnectOptions, Connection, Row};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::dirty::DirtyKeys;
+use crate::error::{Doing, MoveError, Result, Side};
+use crate::literal::{Key, RowShape};
+use crate::proof::{Proof, TableVerdict};
+use crate::ranges::{self, RangeCutter};
+use crate::select::{KeyRange, in_keys, in_range, key_list, row_hash};
+use crate::sequencer::{AtClose, ComparePoint, Request};
+use crate::session;
+use crate::window_reader::WindowReader;
+
+/// Keys proven in one go: bounds the statement's size.
+const KEYS_AT_ONCE: usize = 500;
+/// Rows of a range to verify; larger than a copied one, since only hashes travel.
+const RANGE_ROWS: u64 = 20_000;
+
+const SNAPSHOT: &str =
+    "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
+
+/// A pair of connections that compares.
+pub struct Verifier {
+    reader: WindowReader,
+    target: Connection,
+    tables: Arc<Vec<Table>>,
+    dirty: Arc<DirtyKeys>,
+    proof: Arc<Proof>,
+}
+
+impl Verifier {
+    /// Connects to both sides.
+    ///
+    /// # Errors
+    /// If that fails.
+    pub async fn open(
+        source: &ConnectOptions,
+        target: &ConnectOptions,
+        requests: mpsc::Sender<Request>,
+        tables: Arc<Vec<Table>>,
+        dirty: Arc<DirtyKeys>,
+        proof: Arc<Proof>,
+    ) -> Result<Self> {
+        let reader = WindowReader::open(source, requests).await?;
+        let target = session::open(target, Side::Target).await?;
+        Ok(Self { reader, target, tables, dirty, proof })
+    }
+
+    /// Compares a whole table, telling `seen` the rows of each range.
+    ///
+    /// # Errors
+    /// If a server fails or the pipeline has ended.
+    pub async fn table(&mut self, table: usize, seen: &(dyn Fn(u64) + Sync)) -> Result<TableVerdict> {
+        let tables = Arc::clone(&self.tables);
+        let name = &tables[table].name;
+        let mut verdict = TableVerdict::new(name.clone());
+        let (_, rows) = ranges::size(self.reader.source(), &tables[table], RANGE_ROWS).await?;
+        let mut cutter = RangeCutter::new(&tables[table], rows.max(RANGE_ROWS / 10), None);
+        while let Some(range) = cutter.next(self.reader.source()).await? {
+            let rows = self.range(table, &range, &mut verdict).await?;
+            verdict.rows += rows;
+            verdict.ranges += 1;
+            seen(rows);
+        }
+        Ok(verdict)
+    }
+
+    /// Compares a range by count and sum of hashes, and row by row if those differ.
+    async fn range(&mut self, table: usize, range: &KeyRange, verdict: &mut TableVerdict) -> Result<u64> {
+        let shape = &self.tables[table];
+        let mut sql = format!(
+            "SELECT COUNT(*), IFNULL(SUM({}), 0) FROM {}",
+            row_hash(shape),
+            shape.name.quoted()
+        )
+        .into_bytes();
+        sql.extend_from_slice(&in_range(shape, range));
+        let (here, there, _) = self.both(table, &sql).await?;
+        let (here, there) = (first(&here)?, first(&there)?);
+        if here.bytes(0) == there.bytes(0) && here.bytes(1) == there.bytes(1) {
+            return Ok(here.number(0).unwrap_or(0));
+        }
+
+        let mut sql = self.keyed_hashes(table);
+        sql.extend_from_slice(&in_range(&self.tables[table], range));
+        let (here, there, touched) = self.both(table, &sql).await?;
+        for key in self.differing(table, &here, &there, &touched)? {
+            verdict.differs(&key);
+        }
+        Ok(here.len() as u64)
+    }
+
+    /// Proves one lot of dirty keys, and how many that were; 0 if there are none.
+    ///
+    /// # Errors
+    /// If a server fails or the pipeline has ended; the keys are then dirty again.
+    pub async fn dirty_keys(&mut self) -> Result<usize> {
+        let Some((table, keys)) = self.dirty.take(KEYS_AT_ONCE) else { return Ok(0) };
+        let count = keys.len();
+        self.proof.take_in_hand(count);
+        let outcome = self.keys_in_window(table, &keys).await;
+        if outcome.is_err() {
+            self.dirty.put_back(table, keys);
+        }
+        self.proof.put_down(count);
+        outcome?;
+        Ok(count)
+    }
+
+    async fn keys_in_window(&mut self, table: usize, keys: &[Key]) -> Result<()> {
+        let mut sql = self.keyed_hashes(table);
+        sql.extend_from_slice(&in_keys(&self.tables[table], keys));
+        let (here, there, touched) = self.both(table, &sql).await?;
+        for key in self.differing(table, &here, &there, &touched)? {
+            self.proof.differs(&self.tables[table].name, &key);
+        }
+        Ok(())
+    }
+
+    /// Proves every dirty key while nothing changes on either side: the source is fenced and the stream applied.
+    ///
+    /// # Errors
+    /// If a server fails.
+    pub async fn dirty_keys_at_rest(&mut self) -> Result<u64> {
+        let mut proven = 0;
+        while let Some((table, keys)) = self.dirty.take(KEYS_AT_ONCE) {
+            let mut sql = self.keyed_hashes(table);
+            sql.extend_from_slice(&in_keys(&self.tables[table], &keys));
+            let (here, there) = tokio::join!(self.reader.source().rows(&sql), self.target.rows(&sql));
+            let here = here.doing(Side::Source, "prove keys")?;
+            let there = there.doing(Side::Target, "prove keys")?;
+            for key in self.differing(table, &here, &there, &HashSet::new())? {
+                self.proof.differs(&self.tables[table].name, &key);
+            }
+            proven += keys.len() as u64;
+        }
+        Ok(proven)
+    }
+
+    fn keyed_hashes(&self, table: usize) -> Vec<u8> {
+        let table = &self.tables[table];
+        format!("SELECT {}, {} FROM {}", key_list(table), row_hash(table), table.name.quoted()).into_bytes()
+    }
+
+    /// Runs a statement on the source inside a window and on the target where the window closes.
+    async fn both(&mut self, table: usize, sql: &[u8]) -> Result<(Vec<Row>, Vec<Row>, HashSet<Key>)> {
+        let doing = format!("compare {}", self.tables[table].name);
+        let read = self.reader.read(table, sql, &doing).await?;
+        let (point, closed) = oneshot::channel();
+        self.reader.close(read.window, read.high, AtClose::Compare(point)).await?;
+        let ComparePoint { touched, reached, resume, .. } = closed.await.map_err(|_| MoveError::Stopped)?;
+        reached.await.map_err(|_| MoveError::Stopped)?;
+        self.target.query_all(SNAPSHOT).await.doing(Side::Target, "open a snapshot")?;
+        drop(resume);
+        let there = self.target.rows(sql).await.doing(Side::Target, doing)?;
+        self.target.execute("COMMIT").await.doing(Side::Target, "close the snapshot")?;
+        Ok((read.rows, there, touched))
+    }
+
+    /// Keys whose hashes differ, or that only one side has.
+    fn differing(&self, table: usize, here: &[Row], there: &[Row], touched: &HashSet<Key>) -> Result<Vec<Key>> {
+        let shape = RowShape::of(&self.tables[table]);
+        let hash_at = self.tables[table].key.len();
+        let mut expected = HashMap::with_capacity(here.len());
+        for row in here {
+            expected.insert(shape.key_from_text(row)?, row.bytes(hash_at));
+        }
+        let mut differing = Vec::new();
+        for row in there {
+            let key = shape.key_from_text(row)?;
+            if expected.remove(&key) != Some(row.bytes(hash_at)) {
+                differing.push(key);
+            }
+        }
+        differing.extend(expected.into_keys());
+        differing.retain(|key| !touched.contains(key));
+        Ok(differing)
+    }
+}
+
+fn first(rows: &[Row]) -> Result<&Row> {
+    rows.first().ok_or(mysql::Error::Unexpected("no row")).doing(Side::Source, "compare")
+}
+
+/// The outcome of a pass over every range of every table.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub struct Verification {
+    /// Per table.
+    pub tables: Vec<TableVerdict>,
+    /// Rows compared.
+    pub rows: u64,
+    /// Keys that differ.
+    pub different: u64,
+    /// The position the verdict holds as of.
+    pub as_of: GtidSet,
+    /// Keys the stream had touched since, still to be proven.
+    pub keys_in_flight: u64,
+}

@@ -1,0 +1,117 @@
+//! Reading rows of the source inside a window: open, barrier, read, and the end of the log.
+
+use model::{BinlogPosition, GtidSet};
+use mysql::{ConnectOptions, Connection, Row};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::error::{Doing, MoveError, Result, Side};
+use crate::sequencer::{AtClose, Request};
+use crate::session;
+use crate::window::WindowId;
+
+/// How long the source may take to make visible what it has already sent, in seconds. Normally nothing; semi-synchronous
+/// replication that waits for an acknowledgement stretches it.
+const BARRIER_SECONDS: u32 = 60;
+
+/// A connection to the source that reads inside windows.
+pub struct WindowReader {
+    source: Connection,
+    requests: mpsc::Sender<Request>,
+}
+
+/// Rows read inside a window that has yet to close.
+pub struct ReadRows {
+    /// The window.
+    pub window: WindowId,
+    /// The end of the source's binary log, read after the rows.
+    pub high: BinlogPosition,
+    /// The rows.
+    pub rows: Vec<Row>,
+}
+
+impl WindowReader {
+    /// Connects to the source.
+    ///
+    /// # Errors
+    /// If that fails.
+    pub async fn open(source: &ConnectOptions, requests: mpsc::Sender<Request>) -> Result<Self> {
+        Ok(Self { source: session::open(source, Side::Source).await?, requests })
+    }
+
+    /// Reads rows of a table inside a new window. On failure the window is given up.
+    ///
+    /// # Errors
+    /// If the source fails or the pipeline has ended.
+    pub async fn read(&mut self, table: usize, sql: &[u8], doing: &str) -> Result<ReadRows> {
+        let (opened, window) = oneshot::channel();
+        self.request(Request::Open { table, opened }).await?;
+        let (window, passed) = window.await.map_err(|_| MoveError::Stopped)?;
+        match self.read_behind_barrier(&passed, sql, doing).await {
+            Ok((rows, high)) => Ok(ReadRows { window, high, rows }),
+            Err(error) => {
+                self.request(Request::GiveUp(window)).await?;
+                Err(error)
+            }
+        }
+    }
+
+    async fn read_behind_barrier(
+        &mut self,
+        passed: &GtidSet,
+        sql: &[u8],
+        doing: &str,
+    ) -> Result<(Vec<Row>, BinlogPosition)> {
+        // The source sends a transaction before it makes it visible. Without this wait the read could miss one that
+        // the stream had already passed when the window opened: the row would be copied in its old version.
+        let barrier = format!("SELECT WAIT_FOR_EXECUTED_GTID_SET('{passed}', {BARRIER_SECONDS})");
+        let row = self.source.row(barrier).await.doing(Side::Source, "wait for visibility")?;
+        if row.is_none_or(|r| r.text(0) != "0") {
+            return Err(MoveError::Refused {
+                what: format!("the source did not make its own transactions visible within {BARRIER_SECONDS} s"),
+                hint: "see whether semi-synchronous replication waits for a replica that is gone".into(),
+            });
+        }
+        let rows = self.source.rows(sql).await.doing(Side::Source, doing)?;
+        // Only now: a transaction the read saw may not be in gtid_executed yet, but it is in the log.
+        let high = end_of_log(&mut self.source).await?;
+        Ok((rows, high))
+    }
+
+    /// Says what to do when the window of these rows closes.
+    ///
+    /// # Errors
+    /// If the pipeline has ended.
+    pub async fn close(&self, window: WindowId, high: BinlogPosition, then: AtClose) -> Result<()> {
+        self.request(Request::Close { window, high, then }).await
+    }
+
+    async fn request(&self, request: Request) -> Result<()> {
+        self.requests.send(request).await.map_err(|_| MoveError::Stopped)
+    }
+
+    /// The connection itself, for reads that need no window.
+    pub fn source(&mut self) -> &mut Connection {
+        &mut self.source
+    }
+}
+
+/// Where a server's binary log ends now.
+///
+/// # Errors
+/// If the server refuses, or writes no binary log.
+pub async fn end_of_log(source: &mut Connection) -> Result<BinlogPosition> {
+    let sql = match version(source.server_version()) {
+        (8, 0..=1) | (..=7, _) => "SHOW MASTER STATUS",
+        _ => "SHOW BINARY LOG STATUS",
+    };
+    let row = source.row(sql).await.doing(Side::Source, "read the end of the binary log")?;
+    row.and_then(|r| Some(BinlogPosition { file: r.text(0), offset: r.number(1)? })).ok_or_else(|| {
+        MoveError::Refused { what: "the source writes no binary log".into(), hint: "enable log_bin".into() }
+    })
+}
+
+/// Major and minor number of a version text.
+fn version(text: &str) -> (u32, u32) {
+    let mut numbers = text.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}

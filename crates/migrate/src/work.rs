@@ -1,0 +1,65 @@
+//! What the sequencer hands to the applier, in the order of the stream.
+
+use model::GtidSet;
+use tokio::sync::oneshot;
+
+use crate::fold::TableFold;
+use crate::literal::Tuple;
+use crate::select::KeyRange;
+
+/// A step of the target's history.
+#[derive(Debug)]
+pub enum Work {
+    /// Changes of one or more whole source transactions.
+    Batch(Batch),
+    /// Copied rows, valid at this point of the stream.
+    Copied(CopiedRange),
+    /// Someone wants to look at the target exactly here.
+    Pause(Pause),
+}
+
+/// Whole source transactions, folded.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Net effect per table of the plan.
+    pub tables: Vec<TableFold>,
+    /// Number of transactions, also those that change no moved table.
+    pub transactions: u64,
+    /// Number of row changes before folding.
+    pub changes: u64,
+    /// Everything applied once this batch is.
+    pub applied: GtidSet,
+    /// Commit time of the oldest and newest transaction, in microseconds since the epoch.
+    pub commit_micros: Option<(u64, u64)>,
+}
+
+impl Batch {
+    /// An empty batch for a plan of so many tables.
+    pub fn new(tables: usize) -> Self {
+        Self { tables: (0..tables).map(|_| TableFold::default()).collect(), ..Self::default() }
+    }
+}
+
+/// Rows of a range whose window has closed, without those the stream touched in it.
+#[derive(Debug)]
+pub struct CopiedRange {
+    /// The table's place in the plan.
+    pub table: usize,
+    /// The range's number.
+    pub number: u32,
+    /// Its bounds.
+    pub range: KeyRange,
+    /// The rows.
+    pub rows: Vec<Tuple>,
+    /// Told once the rows are committed.
+    pub done: oneshot::Sender<()>,
+}
+
+/// The applier stops at this point until `resume` is dropped.
+#[derive(Debug)]
+pub struct Pause {
+    /// Told when everything before this point is committed on the target.
+    pub reached: oneshot::Sender<()>,
+    /// Resolves when the applier may go on.
+    pub resume: oneshot::Receiver<()>,
+}

@@ -1,0 +1,285 @@
+//! Backend connections: opened as the client, told to report session changes, asked questions, closed.
+//!
+//! A link is used only at command boundaries; whoever meets an error in the middle of an exchange drops it.
+
+use std::io::Write;
+use std::net::TcpStream as StdStream;
+use std::time::Duration;
+
+use mysql::{ConnectOptions, Connection, Password};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use wire::capability::Status;
+use wire::command::Command;
+use wire::packet;
+use wire::response::{ErrPacket, OkPacket};
+use wire::{Capabilities, WireError};
+
+use crate::Backend;
+use crate::buffer::Buffer;
+use crate::profile::TRACKED;
+use crate::response::{Expect, Kind, Scan, Step};
+
+/// How long connecting and logging in may take.
+const LOGIN_MAX: Duration = Duration::from_secs(10);
+/// The most an answer to a question of our own may have, in bytes.
+const ANSWER_MAX: usize = 16 << 20;
+
+/// Whom a client has proven to be, and how its connection speaks: all a login needs.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub user: Vec<u8>,
+    pub password: Password,
+    /// The client's capabilities, as far as the door knows them.
+    pub capabilities: Capabilities,
+    pub collation: u8,
+    /// Connection attributes, still encoded.
+    pub attributes: Vec<u8>,
+}
+
+/// A backend connection in use.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub stream: TcpStream,
+    /// Its id on the server.
+    pub id: u32,
+    /// The writer's epoch it belongs to.
+    pub epoch: u64,
+    /// What was agreed on: the client's capabilities, and session tracking.
+    pub capabilities: Capabilities,
+    /// Whether the server reports session changes.
+    pub tracked: bool,
+    /// Server status after the login.
+    pub status: Status,
+}
+
+/// A backend connection opened ahead, on no runtime.
+#[derive(Debug)]
+pub(crate) struct Warm {
+    stream: StdStream,
+    id: u32,
+    capabilities: Capabilities,
+    tracked: bool,
+    status: Status,
+    /// Whom it belongs to: a client may have become somebody else since.
+    pub identity: std::sync::Arc<Identity>,
+    /// The server it goes to.
+    pub backend: Backend,
+    /// The schema it was opened with.
+    pub schema: Option<Vec<u8>>,
+}
+
+/// An answer to a question of our own.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// All of its bytes.
+    pub bytes: Vec<u8>,
+    /// The packets that were looked into, with where they end in `bytes`.
+    pub packets: Vec<(Kind, usize, usize)>,
+}
+
+/// Why a question got no answer.
+#[derive(Debug)]
+pub(crate) enum AskError {
+    /// The server answered with an error; the link is fine.
+    Server(ErrPacket),
+    /// The link is unusable.
+    Lost,
+}
+
+impl From<std::io::Error> for AskError {
+    fn from(_: std::io::Error) -> Self {
+        Self::Lost
+    }
+}
+
+impl From<WireError> for AskError {
+    fn from(_: WireError) -> Self {
+        Self::Lost
+    }
+}
+
+/// The statement that makes a server report what [`crate::profile`] needs to know.
+pub(crate) fn trackers() -> String {
+    format!(
+        "SET SESSION session_track_system_variables='{TRACKED}', SESSION session_track_schema=ON, \
+         SESSION session_track_state_change=ON, SESSION session_track_transaction_info='CHARACTERISTICS'"
+    )
+}
+
+/// Connects and logs in as the client, and asks for reports.
+///
+/// # Errors
+/// As [`Connection::connect`]; also if the server lacks a capability the client was promised.
+pub(crate) async fn open(
+    backend: &Backend,
+    identity: &Identity,
+    schema: Option<&[u8]>,
+) -> mysql::Result<(TcpStream, Opened)> {
+    let options = ConnectOptions {
+        host: backend.host.clone(),
+        port: backend.port,
+        user: identity.user.clone(),
+        password: identity.password.clone(),
+        schema: schema.map(<[u8]>::to_vec),
+        capabilities: identity.capabilities | Capabilities::SESSION_TRACK,
+        collation: identity.collation,
+        attributes: identity.attributes.clone(),
+        server_key: backend.server_key.clone(),
+        timeout: LOGIN_MAX,
+    };
+    let mut connection = Connection::connect(&options).await?;
+    let capabilities = connection.capabilities();
+    let form = Capabilities::DEPRECATE_EOF | Capabilities::QUERY_ATTRIBUTES;
+    if (identity.capabilities & form) != (capabilities & form) {
+        return Err(WireError::Unsupported("server that lacks what its client was promised".into()).into());
+    }
+    let tracked = match connection.execute(trackers()).await {
+        Ok(_) => capabilities.has(Capabilities::SESSION_TRACK),
+        Err(mysql::Error::Server(_)) => false,
+        Err(error) => return Err(error),
+    };
+    let (id, status) = (connection.id(), connection.status());
+    let (stream, rest) = connection.into_stream();
+    if !rest.is_empty() {
+        return Err(mysql::Error::Unexpected("bytes after the answer"));
+    }
+    Ok((stream, Opened { id, capabilities, tracked, status }))
+}
+
+/// What is known of a connection just opened.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Opened {
+    id: u32,
+    capabilities: Capabilities,
+    tracked: bool,
+    status: Status,
+}
+
+impl Link {
+    /// Opens a link of this epoch.
+    ///
+    /// # Errors
+    /// As [`open`].
+    pub async fn open(
+        backend: &Backend,
+        identity: &Identity,
+        schema: Option<&[u8]>,
+        epoch: u64,
+    ) -> mysql::Result<Self> {
+        let (stream, opened) = open(backend, identity, schema).await?;
+        Ok(Self::over(stream, opened, epoch))
+    }
+
+    fn over(stream: TcpStream, opened: Opened, epoch: u64) -> Self {
+        let Opened { id, capabilities, tracked, status } = opened;
+        Self { stream, id, epoch, capabilities, tracked, status }
+    }
+
+    /// Whether nothing has come from the server since its last answer: neither an end nor an unasked error. Costs no
+    /// system call: the runtime knows.
+    pub fn alive(&self) -> bool {
+        let probed = self.stream.try_read(&mut [0]);
+        matches!(probed, Err(e) if e.kind() == std::io::ErrorKind::WouldBlock)
+    }
+
+    /// Asks a question of our own and reads the whole answer.
+    ///
+    /// # Errors
+    /// [`AskError::Server`] if the answer is an error, [`AskError::Lost`] if the link must be dropped.
+    pub async fn ask(&mut self, payload: &[u8], expect: Expect) -> Result<Answer, AskError> {
+        let (mut out, mut seq) = (Vec::with_capacity(payload.len() + packet::HEADER_LEN), 0);
+        packet::frame(&mut out, &mut seq, payload);
+        self.stream.write_all(&out).await?;
+
+        let mut scan = Scan::new(expect, self.capabilities);
+        let mut buffer = Buffer::default();
+        let (mut bytes, mut packets) = (Vec::new(), Vec::new());
+        loop {
+            let consumed = match scan.next(buffer.data())? {
+                Step::Pass(n) => n,
+                Step::Packet(p) => {
+                    packets.push((p.kind, bytes.len(), bytes.len() + p.len));
+                    p.len
+                }
+                Step::More => {
+                    if buffer.fill(&mut self.stream).await? == 0 {
+                        return Err(AskError::Lost);
+                    }
+                    continue;
+                }
+            };
+            bytes.extend_from_slice(&buffer.data()[..consumed]);
+            buffer.consume(consumed);
+            if bytes.len() > ANSWER_MAX || scan.finished() && buffer.len() > 0 {
+                return Err(AskError::Lost);
+            }
+            if scan.finished() {
+                break;
+            }
+        }
+        match packets.last() {
+            Some((Kind::Err, from, to)) => Err(AskError::Server(ErrPacket::parse(&bytes[from + 4..*to])?)),
+            Some((Kind::LocalInfile, ..)) => Err(AskError::Lost),
+            _ => Ok(Answer { bytes, packets }),
+        }
+    }
+
+    /// Asks with a statement.
+    ///
+    /// # Errors
+    /// As [`Link::ask`].
+    pub async fn ask_sql(&mut self, sql: &[u8]) -> Result<Answer, AskError> {
+        // No query attributes: their count, 0, and the number of sets, 1.
+        let attributes: &[u8] = match self.capabilities.has(Capabilities::QUERY_ATTRIBUTES) {
+            true => &[0, 1],
+            false => &[],
+        };
+        self.ask(&[&[Command::QUERY.0], attributes, sql].concat(), Expect::Results).await
+    }
+
+    /// Says goodbye, so that the server counts no aborted connection, and closes.
+    pub fn quit(self) {
+        if let Ok(mut stream) = self.stream.into_std() {
+            // Best effort: the socket is closed either way.
+            let _ = stream.write_all(&[1, 0, 0, 0, Command::QUIT.0]);
+        }
+    }
+}
+
+impl Answer {
+    /// The last OK.
+    pub fn ok(&self, capabilities: Capabilities) -> Result<OkPacket, WireError> {
+        let last = self.packets.iter().rev().find(|(kind, ..)| matches!(kind, Kind::Ok { .. }));
+        let Some((_, from, to)) = last else { return Err(WireError::Malformed("answer without an OK")) };
+        OkPacket::parse(&self.bytes[from + 4..*to], capabilities)
+    }
+}
+
+impl Warm {
+    /// Opens a connection ahead.
+    ///
+    /// # Errors
+    /// As [`open`].
+    pub async fn open(
+        backend: &Backend,
+        identity: std::sync::Arc<Identity>,
+        schema: Option<Vec<u8>>,
+    ) -> mysql::Result<Self> {
+        let (stream, opened) = open(backend, &identity, schema.as_deref()).await?;
+        let stream = stream.into_std()?;
+        let Opened { id, capabilities, tracked, status } = opened;
+        Ok(Self { stream, id, capabilities, tracked, status, identity, backend: backend.clone(), schema })
+    }
+
+    /// Takes it into this thread's runtime; `None` if the server has closed it meanwhile.
+    pub fn into_link(self, epoch: u64) -> Option<Link> {
+        match self.stream.peek(&mut [0]) {
+            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
+            _ => return None,
+        }
+        let stream = TcpStream::from_std(self.stream).ok()?;
+        let Self { id, capabilities, tracked, status, .. } = self;
+        Some(Link { stream, id, epoch, capabilities, tracked, status })
+    }
+}

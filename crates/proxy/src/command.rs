@@ -1,0 +1,418 @@
+//! The commands a client can send, one by one.
+//!
+//! A command that fits a read buffer is seen whole before it enters the gate; a larger one streams through.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use tokio::io::AsyncWriteExt;
+use wire::command::Command;
+use wire::packet::{HEADER_LEN, Header, PAYLOAD_MAX};
+use wire::{Capabilities, WireError};
+
+use crate::buffer::CHUNK;
+use crate::login::{Dialogue, HANDSHAKE_MAX};
+use crate::registry::{FIRST_ID, SessionPhase};
+use crate::relay::{Outcome, Question};
+use crate::response::Expect;
+use crate::screen::{Screen, Screened};
+use crate::session::Session;
+use crate::statements::Types;
+use crate::trouble::{Stop, client_lost, malformed, outcome_unknown, prepare_again, too_large, unknown_statement, unsupported};
+
+impl Session {
+    /// Carries out the command whose first bytes have arrived.
+    pub async fn command(&mut self) -> Result<(), Stop> {
+        let data = self.inbound.data();
+        let header = Header::parse([data[0], data[1], data[2], data[3]]);
+        if header.seq != 0 || header.len == 0 {
+            return Err(malformed(WireError::Malformed("command")));
+        }
+        let command = Command(data[HEADER_LEN]);
+        self.left = HEADER_LEN + header.len;
+        self.continues = header.len == PAYLOAD_MAX;
+        self.seq = 1;
+        self.lane.gate.shards()[self.lane.shard].commands.fetch_add(1, Relaxed);
+        match command {
+            Command::QUERY => self.query().await,
+            Command::STMT_EXECUTE => self.execute().await,
+            Command::STMT_PREPARE => self.prepare().await,
+            Command::STMT_CLOSE => self.close_statement().await,
+            Command::STMT_RESET => self.reset_statement().await,
+            Command::STMT_FETCH => self.fetch().await,
+            Command::STMT_SEND_LONG_DATA => self.long_data().await,
+            Command::PING => self.forward(Expect::Single).await.map(drop),
+            Command::INIT_DB => self.forward(Expect::Single).await.map(drop),
+            Command::FIELD_LIST => self.forward(Expect::Fields).await.map(drop),
+            Command::STATISTICS => self.forward(Expect::Text).await.map(drop),
+            Command::SET_OPTION => self.set_option().await,
+            Command::RESET_CONNECTION => match self.forward(Expect::Single).await? {
+                Outcome::Done => self.after_reset().await,
+                Outcome::Failed => Ok(()),
+            },
+            Command::PROCESS_KILL => self.process_kill().await,
+            Command::CHANGE_USER => self.change_user().await,
+            Command::QUIT => Err(self.part().await),
+            Command::BINLOG_DUMP | Command::BINLOG_DUMP_GTID => Err(unsupported("a binary log dump")),
+            Command::REGISTER_REPLICA => Err(unsupported("replication")),
+            Command::CLONE => Err(unsupported("the clone command")),
+            Command(other) => Err(unsupported(&format!("command {other:#04x}"))),
+        }
+    }
+
+    /// Enters the gate and makes sure of a backend.
+    async fn begin(&mut self) -> Result<(), Stop> {
+        self.enter().await?;
+        if self.seat.phase() == SessionPhase::Idle {
+            self.shared.registry.set_phase(&self.seat, SessionPhase::Command);
+        }
+        self.ensure_link().await
+    }
+
+    /// Reads the command's first packet whole.
+    async fn whole(&mut self, max: usize) -> Result<usize, Stop> {
+        if self.continues || self.left > max {
+            return Err(too_large());
+        }
+        self.inbound.fill_to(&mut self.client, self.left).await.map_err(client_lost)?;
+        Ok(self.left)
+    }
+
+    /// Reads what fits a buffer of the command's first packet; whether that is all of the command.
+    async fn beginning(&mut self) -> Result<bool, Stop> {
+        let n = self.left.min(CHUNK);
+        self.inbound.fill_to(&mut self.client, n).await.map_err(client_lost)?;
+        Ok(n == self.left && !self.continues)
+    }
+
+    /// A command that needs no more than to be passed on.
+    async fn forward(&mut self, expect: Expect) -> Result<Outcome, Stop> {
+        self.whole(CHUNK).await?;
+        self.begin().await?;
+        self.send(None).await?;
+        self.relay(Question::plain(expect, Screened::COMMAND)).await
+    }
+
+    async fn query(&mut self) -> Result<(), Stop> {
+        let whole = self.beginning().await?;
+        let payload = &self.inbound.data()[HEADER_LEN..self.left.min(self.inbound.len())];
+        let mut screen = Screen::new(self.profile.backslash());
+        let text_at = match self.identity.capabilities.has(Capabilities::QUERY_ATTRIBUTES) {
+            true => crate::command::text_after_attributes(payload),
+            false => Some(1),
+        };
+        let screened = match text_at.filter(|_| whole) {
+            Some(at) => Some(Screen::of(&payload[at..], self.profile.backslash())),
+            None => None,
+        };
+        if screened.is_some_and(|s| s.kills) {
+            self.translate_kill(text_at.unwrap_or(1));
+        }
+        self.begin().await?;
+        let screened = match screened {
+            Some(screened) => {
+                self.send(None).await?;
+                screened
+            }
+            None => {
+                // The command byte and attributes are read as code; that can only pin more.
+                self.send(Some(&mut screen)).await?;
+                screen.end()
+            }
+        };
+        self.note(screened);
+        self.relay(Question::plain(Expect::Results, screened)).await.map(drop)
+    }
+
+    fn note(&mut self, screened: Screened) {
+        if let Some(reason) = screened.pins {
+            self.profile().pin(reason);
+        }
+    }
+
+    async fn prepare(&mut self) -> Result<(), Stop> {
+        let n = self.whole(PAYLOAD_MAX - 1 + HEADER_LEN).await?;
+        let text = &self.inbound.data()[HEADER_LEN + 1..n];
+        let screened = Screen::of(text, self.profile.backslash());
+        let preparing = Some(text.into());
+        self.begin().await?;
+        self.send(None).await?;
+        let question = Question { preparing, ..Question::plain(Expect::Prepared, screened) };
+        self.relay(question).await.map(drop)
+    }
+
+    async fn execute(&mut self) -> Result<(), Stop> {
+        let whole = self.beginning().await?;
+        let id = self.statement_id()?;
+        let Some(screened) = self.statements.get(id).map(|s| s.screened) else {
+            return Err(unknown_statement(id, "mysqld_stmt_execute"));
+        };
+        self.begin().await?;
+        let on_backend = self.prepare_on_backend(id).await?;
+        let (Some(on_backend), Some(statement)) = (on_backend, self.statements.get(id)) else {
+            return Err(unknown_statement(id, "mysqld_stmt_execute"));
+        };
+        let payload = &self.inbound.data()[HEADER_LEN..self.left.min(self.inbound.len())];
+        // Types that cannot be read are the server's to complain about.
+        let types = statement.types(payload, self.identity.capabilities).unwrap_or(Types::AsSent);
+        match types {
+            Types::AsSent => {
+                self.set_statement_id(on_backend);
+                self.send(None).await?;
+            }
+            Types::Inject { at, types } if whole && payload.len() + types.len() < PAYLOAD_MAX => {
+                let mut packet = Vec::with_capacity(HEADER_LEN + payload.len() + types.len());
+                packet.extend_from_slice(&Header { len: payload.len() + types.len(), seq: 0 }.encode());
+                packet.extend_from_slice(&payload[..at]);
+                packet.push(1);
+                packet.extend_from_slice(&types);
+                packet.extend_from_slice(&payload[at + 1..]);
+                packet[HEADER_LEN + 1..HEADER_LEN + 5].copy_from_slice(&on_backend.to_le_bytes());
+                self.inbound.consume(std::mem::take(&mut self.left));
+                self.write_backend(&packet).await?;
+            }
+            Types::Inject { .. } | Types::Missing => return Err(prepare_again()),
+        }
+        self.note(screened);
+        self.statements.set_busy(id, false, false);
+        let question = Question { statement: Some(id), ..Question::plain(Expect::Results, screened) };
+        self.relay(question).await.map(drop)
+    }
+
+    async fn fetch(&mut self) -> Result<(), Stop> {
+        self.whole(CHUNK).await?;
+        let id = self.statement_id()?;
+        if !self.statements.get(id).is_some_and(|s| s.cursor) {
+            return Err(unknown_statement(id, "mysqld_stmt_fetch"));
+        }
+        self.begin().await?;
+        let Some(on_backend) = self.prepare_on_backend(id).await? else {
+            return Err(unknown_statement(id, "mysqld_stmt_fetch"));
+        };
+        self.set_statement_id(on_backend);
+        self.send(None).await?;
+        let question = Question { statement: Some(id), ..Question::plain(Expect::Fetched, Screened::COMMAND) };
+        self.relay(question).await.map(drop)
+    }
+
+    async fn reset_statement(&mut self) -> Result<(), Stop> {
+        self.whole(CHUNK).await?;
+        let id = self.statement_id()?;
+        self.begin().await?;
+        let Some(on_backend) = self.prepare_on_backend(id).await? else {
+            return Err(unknown_statement(id, "mysqld_stmt_reset"));
+        };
+        self.set_statement_id(on_backend);
+        self.send(None).await?;
+        if self.relay(Question::plain(Expect::Single, Screened::COMMAND)).await? == Outcome::Done {
+            self.statements.set_busy(id, false, false);
+        }
+        Ok(())
+    }
+
+    /// No answer is expected, so none may be given, not even a refusal.
+    async fn close_statement(&mut self) -> Result<(), Stop> {
+        self.whole(CHUNK).await?;
+        let id = self.statement_id()?;
+        let prepared = self.statements.get(id).is_some_and(|s| s.on_backend.is_some());
+        // With the backend gone, or replaced on the way here, there is nothing to close but our own record.
+        let reached = match prepared {
+            true => self.begin().await,
+            false => Ok(()),
+        };
+        let closed = self.statements.close(id).and_then(|s| s.on_backend);
+        match (reached, closed) {
+            (Ok(()), Some(on_backend)) if prepared => {
+                self.set_statement_id(on_backend);
+                self.send(None).await
+            }
+            (Err(Stop::End(why)), _) => Err(Stop::End(why)),
+            _ => self.skip_command().await,
+        }
+    }
+
+    /// No answer is expected here either; an error shows when the statement is executed.
+    async fn long_data(&mut self) -> Result<(), Stop> {
+        self.beginning().await?;
+        let id = self.statement_id()?;
+        let to_end = |stop| match stop {
+            Stop::Refuse(error) => Stop::end(error),
+            end => end,
+        };
+        self.begin().await.map_err(to_end)?;
+        let Some(on_backend) = self.prepare_on_backend(id).await.map_err(to_end)? else {
+            return self.skip_command().await;
+        };
+        self.set_statement_id(on_backend);
+        let cursor = self.statements.get(id).is_some_and(|s| s.cursor);
+        self.statements.set_busy(id, true, cursor);
+        self.send(None).await
+    }
+
+    async fn set_option(&mut self) -> Result<(), Stop> {
+        let n = self.whole(CHUNK).await?;
+        let option = self.inbound.data()[HEADER_LEN + 1..n].try_into().ok();
+        if self.forward(Expect::Single).await? == Outcome::Done {
+            self.profile.option = option;
+        }
+        Ok(())
+    }
+
+    async fn process_kill(&mut self) -> Result<(), Stop> {
+        let n = self.whole(CHUNK).await?;
+        if let Some(id) = self.inbound.data_mut()[HEADER_LEN + 1..n].first_chunk_mut::<4>() {
+            let wanted = u32::from_le_bytes(*id);
+            if let Some(seat) = self.shared.registry.seat(wanted) {
+                *id = seat.backend_id.load(Relaxed).to_le_bytes();
+            }
+        }
+        self.forward(Expect::Single).await.map(drop)
+    }
+
+    /// `KILL` with an id the door gave out is meant for the connection behind it.
+    fn translate_kill(&mut self, text_at: usize) {
+        let text = &self.inbound.data()[HEADER_LEN + text_at..self.left];
+        let Ok(text) = std::str::from_utf8(text) else { return };
+        let end = text.trim_end_matches(|c: char| c == ';' || c.is_ascii_whitespace());
+        let digits = end.len() - end.trim_end_matches(|c: char| c.is_ascii_digit()).len();
+        let at = end.len() - digits;
+        let Ok(id) = end[at..].parse::<u32>() else { return };
+        let Some(seat) = self.shared.registry.seat(id).filter(|_| id >= FIRST_ID) else { return };
+        // A server's id has no more digits than one of ours: blanks keep the length.
+        let new = format!("{:>digits$}", seat.backend_id.load(Relaxed));
+        let from = HEADER_LEN + text_at + at;
+        self.inbound.data_mut()[from..from + digits].copy_from_slice(new.as_bytes());
+    }
+
+    async fn change_user(&mut self) -> Result<(), Stop> {
+        let n = self.whole(CHUNK).await?;
+        let payload = self.inbound.data()[HEADER_LEN..n].to_vec();
+        self.inbound.consume(std::mem::take(&mut self.left));
+        let mut dialogue = Dialogue { client: &mut self.client, buffer: &mut self.inbound, seq: &mut self.seq };
+        let proof = dialogue.change_user(&payload, &self.identity, &self.shared.key);
+        let guest = tokio::time::timeout(HANDSHAKE_MAX, proof).await.map_err(|_| Stop::End(None))??;
+        self.become_guest(guest).await
+    }
+
+    /// The statement a command is about.
+    fn statement_id(&self) -> Result<u32, Stop> {
+        let id = self.inbound.data()[..self.left.min(self.inbound.len())].get(HEADER_LEN + 1..HEADER_LEN + 5);
+        let id = id.and_then(|b| b.try_into().ok()).map(u32::from_le_bytes);
+        id.ok_or_else(|| malformed(WireError::Truncated("statement id")))
+    }
+
+    fn set_statement_id(&mut self, id: u32) {
+        self.inbound.data_mut()[HEADER_LEN + 1..HEADER_LEN + 5].copy_from_slice(&id.to_le_bytes());
+    }
+
+    /// Sends the command on, all of its packets, showing its bytes to `screen` on the way.
+    async fn send(&mut self, mut screen: Option<&mut Screen>) -> Result<(), Stop> {
+        loop {
+            while self.left > 0 {
+                if self.inbound.len() == 0 {
+                    self.inbound.fill_to(&mut self.client, 1).await.map_err(client_lost)?;
+                }
+                let Self { inbound, link: Some(link), left, .. } = self else { return Err(outcome_unknown()) };
+                let n = inbound.len().min(*left);
+                let bytes = &inbound.data()[..n];
+                if let Some(screen) = &mut screen {
+                    screen.feed(bytes);
+                }
+                let written = link.stream.write_all(bytes).await;
+                inbound.consume(n);
+                *left -= n;
+                if written.is_err() {
+                    return Err(outcome_unknown());
+                }
+            }
+            if !self.next_packet().await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Goes on to the next packet of a command in several; `false` if there is none.
+    async fn next_packet(&mut self) -> Result<bool, Stop> {
+        if !self.continues {
+            return Ok(false);
+        }
+        self.inbound.fill_to(&mut self.client, HEADER_LEN).await.map_err(client_lost)?;
+        let data = self.inbound.data();
+        let header = Header::parse([data[0], data[1], data[2], data[3]]);
+        self.left = HEADER_LEN + header.len;
+        self.continues = header.len == PAYLOAD_MAX;
+        self.seq = header.seq.wrapping_add(1);
+        Ok(true)
+    }
+
+    async fn write_backend(&mut self, bytes: &[u8]) -> Result<(), Stop> {
+        let Some(link) = &mut self.link else { return Err(outcome_unknown()) };
+        link.stream.write_all(bytes).await.map_err(|_| outcome_unknown())
+    }
+
+    /// Takes what is left of a command from the client, and drops it.
+    pub async fn skip_command(&mut self) -> Result<(), Stop> {
+        loop {
+            while self.left > 0 {
+                if self.inbound.len() == 0 {
+                    self.inbound.fill_to(&mut self.client, 1).await.map_err(client_lost)?;
+                }
+                let n = self.inbound.len().min(self.left);
+                self.inbound.consume(n);
+                self.left -= n;
+            }
+            if !self.next_packet().await? {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Where the text of a `COM_QUERY` begins behind its query attributes; `None` if they cannot be read.
+fn text_after_attributes(payload: &[u8]) -> Option<usize> {
+    let mut r = wire::Reader::new(payload);
+    r.u8("command").ok()?;
+    let count = usize::try_from(r.lenenc_int("attributes").ok()?).ok()?;
+    r.lenenc_int("attribute sets").ok()?;
+    if count > 0 {
+        let nulls = r.bytes(count.div_ceil(8), "NULL bitmap").ok()?;
+        if r.u8("new parameters flag").ok()? != 1 {
+            return None;
+        }
+        let mut types = Vec::new();
+        for _ in 0..count {
+            types.push(r.u16("type").ok()? as u8);
+            r.lenenc_bytes("name").ok()?;
+        }
+        for (i, column_type) in types.into_iter().enumerate() {
+            if nulls[i / 8] & 1 << (i % 8) != 0 {
+                continue;
+            }
+            let len = match column_type {
+                6 => 0,
+                1 => 1,
+                2 | 13 => 2,
+                3 | 4 | 9 => 4,
+                5 | 8 => 8,
+                7 | 10..=12 => usize::from(r.u8("length").ok()?),
+                _ => usize::try_from(r.lenenc_int("length").ok()?).ok()?,
+            };
+            r.bytes(len, "attribute").ok()?;
+        }
+    }
+    Some(payload.len() - r.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::text_after_attributes;
+
+    #[test]
+    fn query_attributes_are_skipped_whatever_their_types() {
+        assert_eq!(text_after_attributes(b"\x03\x00\x01SELECT 1"), Some(3));
+        let with = b"\x03\x02\x01\x00\x01\x08\x00\x01n\xfe\x00\x01s\x01\0\0\0\0\0\0\0\x03'@'SELECT 1";
+        assert_eq!(&with[text_after_attributes(with).unwrap()..], b"SELECT 1");
+        for n in 0..with.len() - 8 {
+            assert_eq!(text_after_attributes(&with[..n]), None);
+        }
+    }
+}

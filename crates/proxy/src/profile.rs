@@ -1,0 +1,325 @@
+//! What a session has become since its login, as the server reported it: what another backend must be given
+//! before it may serve this client, and why one perhaps cannot be.
+//!
+//! Known by report: schema, system variables, transaction state. [`crate::screen`] says what is not reported.
+//! Two reports are late. A result set of a client without `CLIENT_DEPRECATE_EOF` ends with an EOF, which carries none;
+//! an ERR carries none either, and may leave a transaction open (a procedure that fails after its
+//! `START TRANSACTION`) or have closed one. After both the state is *unconfirmed*, and the session counts as inside
+//! a transaction until a `COM_PING`, sent only when somebody holds the gate, has brought the truth.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use wire::WireError;
+use wire::capability::Status;
+use wire::response::{OkPacket, SessionChange};
+
+use crate::screen::Screened;
+
+/// The variables the server is asked to report. Not `*`: that reports `statement_id` with every statement. A change of
+/// a variable that is not here is reported as an unexplained state change, and pins.
+pub(crate) const TRACKED: &str = "autocommit,auto_increment_increment,auto_increment_offset,big_tables,\
+binlog_direct_non_transactional_updates,binlog_row_image,binlog_rows_query_log_events,block_encryption_mode,\
+bulk_insert_buffer_size,character_set_client,character_set_connection,character_set_filesystem,\
+character_set_results,collation_connection,completion_type,cte_max_recursion_depth,\
+default_collation_for_utf8mb4,default_storage_engine,default_tmp_storage_engine,default_week_format,\
+div_precision_increment,end_markers_in_json,eq_range_index_dive_limit,explain_format,\
+explicit_defaults_for_timestamp,foreign_key_checks,group_concat_max_len,group_replication_consistency,\
+histogram_generation_max_mem_size,information_schema_stats_expiry,innodb_ft_enable_stopword,\
+innodb_lock_wait_timeout,innodb_parallel_read_threads,innodb_strict_mode,innodb_table_locks,\
+interactive_timeout,internal_tmp_mem_storage_engine,join_buffer_size,last_insert_id,lc_messages,lc_time_names,\
+lock_wait_timeout,long_query_time,low_priority_updates,max_error_count,max_execution_time,max_heap_table_size,\
+max_join_size,max_length_for_sort_data,max_points_in_geometry,max_seeks_for_key,max_sort_length,\
+max_sp_recursion_depth,min_examined_row_limit,myisam_sort_buffer_size,net_read_timeout,net_retry_count,\
+net_write_timeout,new,old_alter_table,optimizer_prune_level,optimizer_search_depth,optimizer_switch,\
+optimizer_trace_features,optimizer_trace_limit,optimizer_trace_max_mem_size,print_identified_with_as_hex,\
+query_alloc_block_size,query_prealloc_size,range_alloc_block_size,range_optimizer_max_mem_size,\
+read_buffer_size,read_rnd_buffer_size,select_into_buffer_size,select_into_disk_sync,session_track_gtids,\
+session_track_schema,session_track_state_change,session_track_system_variables,session_track_transaction_info,\
+set_operations_buffer_size,show_create_table_verbosity,show_gipk_in_create_table_and_information_schema,\
+sort_buffer_size,sql_auto_is_null,sql_big_selects,sql_buffer_result,sql_generate_invisible_primary_key,\
+sql_log_bin,sql_log_off,sql_mode,sql_notes,sql_quote_show_create,sql_require_primary_key,sql_safe_updates,\
+sql_select_limit,sql_warnings,time_zone,tmp_table_size,transaction_isolation,transaction_read_only,\
+tx_isolation,tx_read_only,unique_checks,updatable_views_with_limit,use_secondary_engine,wait_timeout,\
+windowing_use_high_precision";
+
+/// What a session has become since its login.
+#[derive(Debug, Default)]
+pub(crate) struct Profile {
+    /// The default schema.
+    pub schema: Option<Vec<u8>>,
+    /// System variables set since the login, with their values.
+    variables: BTreeMap<Box<[u8]>, Box<[u8]>>,
+    /// What `LAST_INSERT_ID()` returns, as far as OK packets tell. One that only *echoes* an explicit key is not told
+    /// apart from a generated one, so after a switch the function may return such a key.
+    last_insert_id: u64,
+    /// Whether `COM_RESET_CONNECTION` came after the login: it undoes the login's own character set.
+    pub was_reset: bool,
+    /// What `COM_SET_OPTION` set.
+    pub option: Option<[u8; 2]>,
+    /// Why the session cannot be moved.
+    pub pin: Option<Cow<'static, str>>,
+    /// Inside a transaction, by the status flags.
+    in_transaction: bool,
+    /// Tables are locked.
+    tables_locked: bool,
+    /// `SET TRANSACTION` waits for the next transaction.
+    one_shot: bool,
+    /// The last answer did not say what the state is.
+    pub unconfirmed: bool,
+    /// The connection's collation may have changed without being reported.
+    pub collation_unknown: bool,
+    /// Whether a backslash escapes inside quotes.
+    no_backslash: bool,
+}
+
+/// `SERVER_STATUS_NO_BACKSLASH_ESCAPES`.
+const NO_BACKSLASH_ESCAPES: Status = Status(1 << 9);
+
+impl Profile {
+    /// The profile of a session that has just logged in.
+    pub fn new(schema: Option<Vec<u8>>, status: Status) -> Self {
+        let mut profile = Self { schema, ..Self::default() };
+        profile.status(status);
+        profile
+    }
+
+    /// Whether the session must stay where it is until its transaction ends. Also true of a `SET TRANSACTION` not
+    /// used yet and of locked tables, and while the last answer left it open.
+    pub fn inside(&self) -> bool {
+        self.in_transaction || self.tables_locked || self.one_shot || self.unconfirmed
+    }
+
+    /// Whether the session is inside a transaction for certain.
+    pub fn certainly_inside(&self) -> bool {
+        self.inside() && !self.unconfirmed
+    }
+
+    /// Whether a backslash escapes inside quotes.
+    pub fn backslash(&self) -> bool {
+        !self.no_backslash
+    }
+
+    /// Pins the session; the first reason stays.
+    pub fn pin(&mut self, reason: impl Into<Cow<'static, str>>) {
+        self.pin.get_or_insert_with(|| reason.into());
+    }
+
+    /// Takes note of the status flags of an answer.
+    pub fn status(&mut self, status: Status) {
+        self.in_transaction = status.has(Status::IN_TRANS);
+        self.no_backslash = status.has(NO_BACKSLASH_ESCAPES);
+    }
+
+    /// Takes note of an OK without text and session changes.
+    pub fn plain_ok(&mut self, status: Status, last_insert_id: u64) {
+        self.status(status);
+        self.unconfirmed = false;
+        if last_insert_id != 0 {
+            self.last_insert_id = last_insert_id;
+        }
+    }
+
+    /// Takes note of an OK.
+    ///
+    /// # Errors
+    /// If its session changes cannot be read.
+    pub fn ok(&mut self, ok: &OkPacket, screened: Screened) -> Result<(), WireError> {
+        self.plain_ok(ok.status, ok.last_insert_id);
+        let (mut changed, mut explained) = (false, false);
+        for change in ok.session_changes()? {
+            match change {
+                SessionChange::Variable { name, value } => {
+                    explained = true;
+                    self.variable(name, value);
+                }
+                SessionChange::Schema(schema) => {
+                    explained = true;
+                    self.schema = Some(schema).filter(|s| !s.is_empty());
+                }
+                SessionChange::State(state) => changed |= state,
+                SessionChange::TransactionState(state) => self.tables_locked = state.get(7) == Some(&b'L'),
+                SessionChange::TransactionCharacteristics(text) => self.one_shot = !text.is_empty(),
+                SessionChange::Gtids(_) => {}
+                SessionChange::Unknown(_) => changed = true,
+            }
+        }
+        // Inside a transaction the characteristics only describe it.
+        self.one_shot &= !self.in_transaction;
+        if changed && !(explained && screened.explains) {
+            self.pin("it has state that cannot be copied (a user variable, temporary table or the like)");
+        }
+        Ok(())
+    }
+
+    fn variable(&mut self, name: Vec<u8>, value: Vec<u8>) {
+        match name.as_slice() {
+            b"statement_id" => return,
+            b"last_insert_id" => {
+                self.last_insert_id = std::str::from_utf8(&value).ok().and_then(|v| v.parse().ok()).unwrap_or(0);
+                return;
+            }
+            b"session_track_schema" | b"session_track_state_change" if value == b"ON" => return,
+            b"session_track_transaction_info" if value == b"CHARACTERISTICS" => return,
+            b"session_track_schema"
+            | b"session_track_state_change"
+            | b"session_track_system_variables"
+            | b"session_track_transaction_info" => {
+                return self.pin("it changed what the server reports (session_track_...)");
+            }
+            // `SET NAMES x COLLATE y` reports the character set alone.
+            b"character_set_connection" => self.collation_unknown = true,
+            _ => {}
+        }
+        if !name.iter().chain(&value).all(|b| (b' '..0x7F).contains(b) && *b != b'\\') {
+            return self.pin("it set a variable to text that cannot be quoted safely");
+        }
+        self.variables.insert(name.into(), value.into());
+    }
+
+    /// What a question to the server said the connection's collation is.
+    pub fn collation(&mut self, collation: &[u8]) {
+        self.collation_unknown = false;
+        self.variables.insert(b"collation_connection".as_slice().into(), collation.into());
+    }
+
+    /// `COM_RESET_CONNECTION` succeeded.
+    pub fn reset(&mut self) {
+        let (schema, option) = (self.schema.take(), self.option.take());
+        *self = Self { schema, option, was_reset: true, ..Self::default() };
+    }
+
+    /// The statement that gives a fresh session this one's settings, and what it must report back; `None` if there
+    /// is nothing to set.
+    pub fn restoring(&self) -> Option<Vec<u8>> {
+        let mut sets: Vec<Vec<u8>> = Vec::new();
+        let mut set = |name: &[u8], value: &[u8]| sets.push([name, b"=", &literal(name, value)].concat());
+        for (name, value) in &self.variables {
+            // Set last, since setting a connection's character set sets its collation too.
+            if **name != *b"collation_connection" {
+                set(name, value);
+            }
+        }
+        if let Some(value) = self.variables.get(b"collation_connection".as_slice()) {
+            set(b"collation_connection", value);
+        }
+        if self.last_insert_id != 0 {
+            set(b"last_insert_id", self.last_insert_id.to_string().as_bytes());
+        }
+        (!sets.is_empty()).then(|| [b"SET SESSION ".to_vec(), sets.join(&b", SESSION "[..])].concat())
+    }
+
+    /// Whether a restored session's report agrees with every setting wanted of it.
+    pub fn agrees(&self, ok: &OkPacket) -> Result<bool, WireError> {
+        let changes = ok.session_changes()?;
+        Ok(self.variables.iter().all(|(name, wanted)| {
+            changes.iter().all(|change| match change {
+                SessionChange::Variable { name: n, value } => **n != **name || **value == **wanted,
+                _ => true,
+            })
+        }))
+    }
+}
+
+/// A value as SQL. Numbers must be unquoted for the server to take them; text in quotes cannot end early, whatever
+/// the sql_mode: a quote is doubled, and a value with a backslash has pinned its session.
+fn literal(name: &[u8], value: &[u8]) -> Vec<u8> {
+    if value.is_empty() && name == b"character_set_results" {
+        return b"NULL".to_vec();
+    }
+    let digits = value.strip_prefix(b"-").unwrap_or(value);
+    let number = !digits.is_empty()
+        && digits.iter().all(|b| b.is_ascii_digit() || *b == b'.')
+        && digits.iter().filter(|b| **b == b'.').count() <= 1
+        && digits[0] != b'.';
+    if number {
+        return value.to_vec();
+    }
+    let mut out = vec![b'\''];
+    for &b in value {
+        if b == b'\'' {
+            out.push(b);
+        }
+        out.push(b);
+    }
+    out.push(b'\'');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::screen::Screen;
+
+    fn put(out: &mut Vec<u8>, kind: u8, parts: &[&[u8]]) {
+        let mut data = Vec::new();
+        match kind {
+            2 => data.extend_from_slice(parts[0]),
+            _ => parts.iter().for_each(|p| wire::put_lenenc_bytes(&mut data, p)),
+        }
+        out.push(kind);
+        wire::put_lenenc_bytes(out, &data);
+    }
+
+    fn ok(status: u16, changes: &[(u8, &[&[u8]])]) -> OkPacket {
+        let mut session_track = Vec::new();
+        changes.iter().for_each(|(kind, parts)| put(&mut session_track, *kind, parts));
+        OkPacket { status: Status(status), session_track, ..OkPacket::default() }
+    }
+
+    fn after(text: &str, changes: &[(u8, &[&[u8]])]) -> Profile {
+        let mut profile = Profile::new(None, Status(2));
+        profile.ok(&ok(2, changes), Screen::of(text.as_bytes(), true)).unwrap();
+        profile
+    }
+
+    #[test]
+    fn a_reported_setting_is_restored_and_does_not_pin() {
+        let zone: (u8, &[&[u8]]) = (0, &[b"time_zone", b"+00:00"]);
+        let limit: (u8, &[&[u8]]) = (0, &[b"sql_select_limit", b"5"]);
+        let profile = after("SET time_zone='+00:00', sql_select_limit=5", &[zone, limit, (2, &[b"1"])]);
+        assert!(profile.pin.is_none());
+        let sql = String::from_utf8(profile.restoring().unwrap()).unwrap();
+        assert_eq!(sql, "SET SESSION sql_select_limit=5, SESSION time_zone='+00:00'");
+    }
+
+    #[test]
+    fn an_unexplained_change_pins() {
+        assert!(after("SET @a=1", &[(2, &[b"1"])]).pin.is_some());
+        assert!(after("SELECT f()", &[(0, &[b"sql_mode", b""]), (2, &[b"1"])]).pin.is_some());
+        assert!(after("SELECT 1", &[(9, &[b"?"])]).pin.is_some());
+        assert!(after("SET x", &[(0, &[b"session_track_state_change", b"OFF"])]).pin.is_some());
+    }
+
+    #[test]
+    fn locks_and_one_shot_settings_count_as_a_transaction() {
+        assert!(after("LOCK TABLES t READ", &[(5, &[b"_______L"])]).inside());
+        assert!(!after("UNLOCK TABLES", &[(5, &[b"________"])]).inside());
+        assert!(after("SET TRANSACTION READ ONLY", &[(4, &[b"SET TRANSACTION READ ONLY;"])]).inside());
+        assert!(!after("SELECT 1", &[(4, &[b""])]).inside());
+    }
+
+    #[test]
+    fn the_collation_is_set_after_the_character_set_and_null_stays_null() {
+        let mut profile = after(
+            "SET NAMES latin1",
+            &[(0, &[b"character_set_connection", b"latin1"]), (0, &[b"character_set_results", b""])],
+        );
+        assert!(profile.collation_unknown);
+        profile.collation(b"latin1_bin");
+        let sql = String::from_utf8(profile.restoring().unwrap()).unwrap();
+        assert_eq!(
+            sql,
+            "SET SESSION character_set_connection='latin1', SESSION character_set_results=NULL, \
+             SESSION collation_connection='latin1_bin'"
+        );
+    }
+
+    #[test]
+    fn values_cannot_end_their_quotes() {
+        assert_eq!(literal(b"x", b"a'b"), b"'a''b'");
+        assert_eq!(literal(b"x", b""), b"''");
+        assert_eq!(literal(b"x", b"-1.5"), b"-1.5");
+        assert_eq!(literal(b"x", b"1.2.3"), b"'1.2.3'");
+    }
+}

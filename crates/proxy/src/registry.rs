@@ -1,0 +1,260 @@
+//! Who is connected, as seen from outside the sessions: what `sessions`, `stats`, `drain` and `warm` look at.
+//!
+//! A session writes a few relaxed atomics per transaction edge; everything else here is touched rarely.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::backend::{Identity, Warm};
+
+/// The first connection id of the door: ids of servers stay far below, so no `KILL` can take one for the other.
+pub(crate) const FIRST_ID: u32 = 1 << 31;
+
+/// What a session is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionPhase {
+    /// Waiting for its client.
+    Idle,
+    /// Its command waits for the writer to change.
+    Held,
+    /// A command is running.
+    Command,
+    /// A transaction, lock or cursor is open.
+    Transaction,
+}
+
+/// A session, as others see it.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    pub id: u32,
+    phase: AtomicU8,
+    /// Microseconds since the registry was made.
+    since: AtomicU64,
+    pub backend_id: AtomicU32,
+    pinned: AtomicBool,
+    detail: Mutex<Detail>,
+}
+
+/// The parts of a seat that change rarely.
+#[derive(Debug, Default)]
+pub(crate) struct Detail {
+    pub pin: Option<String>,
+    /// `None` until the login.
+    pub identity: Option<Arc<Identity>>,
+    pub schema: Option<Vec<u8>>,
+    /// A connection to the next writer, opened ahead.
+    pub warm: Option<Warm>,
+}
+
+impl Seat {
+    /// The parts that change rarely.
+    pub fn detail(&self) -> MutexGuard<'_, Detail> {
+        self.detail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The phase.
+    pub fn phase(&self) -> SessionPhase {
+        match self.phase.load(Relaxed) {
+            0 => SessionPhase::Idle,
+            1 => SessionPhase::Held,
+            2 => SessionPhase::Command,
+            _ => SessionPhase::Transaction,
+        }
+    }
+
+    /// Whether the session cannot be moved.
+    pub fn pinned(&self) -> bool {
+        self.pinned.load(Relaxed)
+    }
+
+    /// Says why the session cannot be moved, or that it can.
+    pub fn set_pin(&self, reason: Option<&str>) {
+        self.pinned.store(reason.is_some(), Relaxed);
+        self.detail().pin = reason.map(str::to_owned);
+    }
+}
+
+/// A session that stands in the way of a switch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenSession {
+    /// The id the client was greeted with.
+    pub client_id: u32,
+    /// Its account.
+    pub user: String,
+    /// Its connection's id on the server.
+    pub backend_connection_id: u32,
+    /// How long it has been so.
+    pub since: Duration,
+    /// What it does, or why it cannot be moved.
+    pub reason: String,
+}
+
+/// A session, for display.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionView {
+    /// The id the client was greeted with.
+    pub client_id: u32,
+    /// Its account; empty before the login.
+    pub user: String,
+    /// Its default schema.
+    pub schema: String,
+    /// Its connection's id on the server.
+    pub backend_connection_id: u32,
+    /// What it is doing.
+    pub phase: SessionPhase,
+    /// For how long.
+    pub since: Duration,
+    /// Why it cannot be moved, if so.
+    pub pinned: Option<String>,
+}
+
+/// What the door is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stats {
+    /// Clients connected.
+    pub clients: usize,
+    /// Running a command.
+    pub busy: usize,
+    /// Held at the gate.
+    pub held: usize,
+    /// With a transaction, lock or cursor open, and no command running.
+    pub in_transaction: usize,
+    /// That cannot be moved.
+    pub pinned: usize,
+    /// How long the longest-held client has been waiting.
+    pub longest_hold: Duration,
+    /// The longest hold since the start.
+    pub longest_hold_ever: Duration,
+    /// Commands taken from clients.
+    pub commands: u64,
+    /// Errors that servers answered with.
+    pub backend_errors: u64,
+    /// Errors of the door's own, and sessions lost.
+    pub door_errors: u64,
+    /// The writer's epoch.
+    pub epoch: u64,
+}
+
+/// All sessions of a door.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    seats: Mutex<HashMap<u32, Arc<Seat>>>,
+    last_id: AtomicU32,
+    started: Instant,
+    pub longest_hold_us: AtomicU64,
+    pub backend_errors: AtomicU64,
+    pub door_errors: AtomicU64,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self {
+            seats: Mutex::default(),
+            last_id: AtomicU32::new(FIRST_ID),
+            started: Instant::now(),
+            longest_hold_us: AtomicU64::new(0),
+            backend_errors: AtomicU64::new(0),
+            door_errors: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Registry {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u32, Arc<Seat>>> {
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Seats a client, unless `clients_max` are seated already.
+    pub fn sit(&self, clients_max: usize) -> Option<Arc<Seat>> {
+        let mut seats = self.lock();
+        if seats.len() >= clients_max {
+            return None;
+        }
+        let id = loop {
+            let id = self.last_id.fetch_add(1, Relaxed) | FIRST_ID;
+            if !seats.contains_key(&id) {
+                break id;
+            }
+        };
+        let seat = Arc::new(Seat {
+            id,
+            phase: AtomicU8::new(0),
+            since: AtomicU64::new(self.now_us()),
+            backend_id: AtomicU32::new(0),
+            pinned: AtomicBool::new(false),
+            detail: Mutex::default(),
+        });
+        seats.insert(id, Arc::clone(&seat));
+        Some(seat)
+    }
+
+    /// The client has left.
+    pub fn stand_up(&self, id: u32) {
+        self.lock().remove(&id);
+    }
+
+    /// Every seat.
+    pub fn seats(&self) -> Vec<Arc<Seat>> {
+        self.lock().values().cloned().collect()
+    }
+
+    /// The seat with this id.
+    pub fn seat(&self, id: u32) -> Option<Arc<Seat>> {
+        self.lock().get(&id).cloned()
+    }
+
+    /// Enters a phase, now.
+    pub fn set_phase(&self, seat: &Seat, phase: SessionPhase) {
+        seat.phase.store(phase as u8, Relaxed);
+        if phase != SessionPhase::Idle {
+            seat.since.store(self.now_us(), Relaxed);
+        }
+    }
+
+    /// A client was held for so long.
+    pub fn held_for(&self, held: Duration) {
+        self.longest_hold_us.fetch_max(held.as_micros() as u64, Relaxed);
+    }
+
+    fn now_us(&self) -> u64 {
+        self.started.elapsed().as_micros() as u64
+    }
+
+    /// How long a seat has been in its phase.
+    pub fn since(&self, seat: &Seat) -> Duration {
+        Duration::from_micros(self.now_us().saturating_sub(seat.since.load(Relaxed)))
+    }
+
+    /// A seat as it stands in the way, for this reason.
+    pub fn open(&self, seat: &Seat, reason: String) -> OpenSession {
+        OpenSession {
+            client_id: seat.id,
+            user: user_of(&seat.detail()),
+            backend_connection_id: seat.backend_id.load(Relaxed),
+            since: self.since(seat),
+            reason,
+        }
+    }
+
+    /// A seat, for display.
+    pub fn view(&self, seat: &Seat) -> SessionView {
+        let (phase, since) = (seat.phase(), self.since(seat));
+        let detail = seat.detail();
+        SessionView {
+            client_id: seat.id,
+            user: user_of(&detail),
+            schema: String::from_utf8_lossy(detail.schema.as_deref().unwrap_or_default()).into_owned(),
+            backend_connection_id: seat.backend_id.load(Relaxed),
+            phase,
+            since,
+            pinned: detail.pin.clone(),
+        }
+    }
+}
+
+fn user_of(detail: &Detail) -> String {
+    let user = detail.identity.as_ref().map(|i| i.user.as_slice()).unwrap_or_default();
+    String::from_utf8_lossy(user).into_owned()
+}

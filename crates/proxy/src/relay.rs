@@ -1,0 +1,168 @@
+//! A command out, its answer back: bytes pass as they come, and what they tell of the session is noted on the way.
+//!
+//! Back-pressure: nothing is read from the backend while the client has not taken what was read before.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use tokio::io::AsyncWriteExt;
+use wire::Capabilities;
+use wire::capability::Status;
+use wire::packet::{HEADER_LEN, Header};
+use wire::response::{ErrPacket, OkPacket};
+
+use crate::profile::Profile;
+use crate::response::{Expect, Kind, Scan, Step};
+use crate::screen::Screened;
+use crate::session::Session;
+use crate::statements::Statements;
+use crate::trouble::{Stop, backend_out_of_step, client_lost, outcome_unknown};
+
+/// What an answer belongs to.
+#[derive(Debug)]
+pub(crate) struct Question {
+    pub expect: Expect,
+    pub screened: Screened,
+    /// The text of a statement being prepared.
+    pub preparing: Option<Box<[u8]>>,
+    /// The statement being executed or fetched from.
+    pub statement: Option<u32>,
+}
+
+impl Question {
+    /// A question with no statement to it.
+    pub fn plain(expect: Expect, screened: Screened) -> Self {
+        Self { expect, screened, preparing: None, statement: None }
+    }
+}
+
+/// How a response ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Done,
+    Failed,
+}
+
+impl Session {
+    /// Relays the answer to a command that was sent.
+    pub async fn relay(&mut self, question: Question) -> Result<Outcome, Stop> {
+        let Self { client, link, answers, profile, statements, identity, shared, .. } = self;
+        let Some(link) = link else { return Err(outcome_unknown()) };
+        let backend = link.capabilities;
+        let mut scan = Scan::new(question.expect, backend);
+        let mut notes =
+            Notes { profile, statements, question, backend, client: identity.capabilities, outcome: Outcome::Done };
+        while !scan.finished() {
+            match answers.fill(&mut link.stream).await {
+                Ok(n) if n > 0 => {}
+                _ => return Err(outcome_unknown()),
+            }
+            let data = answers.data_mut();
+            // Bytes up to `read` were looked at; of them `keep` remain, moved to the front past what was left out.
+            let (mut read, mut keep) = (0, 0);
+            while !scan.finished() {
+                match scan.next(&data[read..]).map_err(|e| backend_out_of_step(&e))? {
+                    Step::More => break,
+                    Step::Pass(n) => {
+                        if keep != read {
+                            data.copy_within(read..read + n, keep);
+                        }
+                        (read, keep) = (read + n, keep + n);
+                    }
+                    Step::Packet(packet) => {
+                        let n = notes
+                            .take(packet.kind, &mut data[read..read + packet.len])
+                            .map_err(|e| backend_out_of_step(&e))?;
+                        let Some(n) = n else { return Err(local_infile()) };
+                        if keep != read {
+                            data.copy_within(read..read + n, keep);
+                        }
+                        (read, keep) = (read + packet.len, keep + n);
+                    }
+                }
+            }
+            client.write_all(&data[..keep]).await.map_err(client_lost)?;
+            answers.consume(read);
+        }
+        if answers.len() > 0 {
+            // What is not part of the answer must not become part of the next one's.
+            return Err(backend_out_of_step(&wire::WireError::Malformed("bytes after the answer")));
+        }
+        let outcome = notes.outcome;
+        if outcome == Outcome::Failed {
+            shared.registry.backend_errors.fetch_add(1, Relaxed);
+        }
+        Ok(outcome)
+    }
+}
+
+/// What an answer's packets change.
+struct Notes<'a> {
+    profile: &'a mut Profile,
+    statements: &'a mut Statements,
+    question: Question,
+    backend: Capabilities,
+    client: Capabilities,
+    outcome: Outcome,
+}
+
+impl Notes<'_> {
+    /// Notes what a packet tells, and rewrites it for the client in place; returns its new length, which is never
+    /// larger. `None`: the answer must not go on.
+    fn take(&mut self, kind: Kind, packet: &mut [u8]) -> Result<Option<usize>, wire::WireError> {
+        match kind {
+            Kind::Ok { status, last_insert_id, plain: true } => {
+                self.profile.plain_ok(status, last_insert_id);
+                self.cursor(status);
+            }
+            Kind::Ok { status, .. } => {
+                let ok = OkPacket::parse(&packet[HEADER_LEN..], self.backend)?;
+                self.profile.ok(&ok, self.question.screened)?;
+                self.cursor(status);
+                if !self.client.has(Capabilities::SESSION_TRACK) {
+                    return Ok(Some(shorten(packet, &ok, self.client)));
+                }
+            }
+            Kind::Eof { status } => {
+                self.profile.status(status);
+                // An EOF carries no session changes; the next OK or PING will.
+                self.profile.unconfirmed = true;
+                self.cursor(status);
+            }
+            Kind::Err => {
+                self.outcome = Outcome::Failed;
+                self.profile.unconfirmed = true;
+            }
+            Kind::Prepared { columns, params } => {
+                if let (Some(text), Some(id)) = (self.question.preparing.take(), packet.get(5..9)) {
+                    let on_backend = u32::from_le_bytes([id[0], id[1], id[2], id[3]]);
+                    let id = self.statements.add(&text, self.question.screened, on_backend, params, columns);
+                    packet[5..9].copy_from_slice(&id.to_le_bytes());
+                }
+            }
+            Kind::LocalInfile => return Ok(None),
+        }
+        Ok(Some(packet.len()))
+    }
+
+    fn cursor(&mut self, status: Status) {
+        let Some(id) = self.question.statement else { return };
+        let open = status.has(Status::CURSOR_EXISTS) && !status.has(Status::LAST_ROW_SENT);
+        if open || self.statements.busy() {
+            self.statements.set_busy(id, false, open);
+        }
+    }
+}
+
+/// Writes `ok` over `packet` in the client's dialect, which is shorter: it lacks the session changes.
+fn shorten(packet: &mut [u8], ok: &OkPacket, client: Capabilities) -> usize {
+    let payload = ok.encode(packet[HEADER_LEN], client);
+    packet[..HEADER_LEN].copy_from_slice(&Header { len: payload.len(), seq: packet[3] }.encode());
+    packet[HEADER_LEN..HEADER_LEN + payload.len()].copy_from_slice(&payload);
+    HEADER_LEN + payload.len()
+}
+
+/// A server asked for a file of the client's, though the door has told it that clients send none.
+fn local_infile() -> Stop {
+    let text = "Highwater: the server asked for a local file, which the front door does not pass on";
+    Stop::end(ErrPacket::new(3948, b"42000", text))
+}

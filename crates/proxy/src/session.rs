@@ -1,0 +1,334 @@
+//! One client's session: login, then command after command, each through the gate.
+//!
+//! ```text
+//! idle --command--> enter the gate --> the right backend? --> send --> relay the answer --> leave, unless inside --> idle
+//!                       | held             | no: restore
+//!                       wait               |
+//! ```
+//!
+//! `pass` is held from before a command's first byte goes out until its answer is complete, or as long as the
+//! session is inside a transaction; see [`crate::hold`] for what rests on that.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Poll, Waker};
+use std::time::Instant;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use wire::packet::HEADER_LEN;
+use wire::response::{ErrPacket, OK, OkPacket};
+
+use crate::Shared;
+use crate::backend::{Identity, Link};
+use crate::buffer::Buffer;
+use crate::hold::{Lane, Pass};
+use crate::login::{Dialogue, Guest, HANDSHAKE_MAX};
+use crate::profile::Profile;
+use crate::registry::{Seat, SessionPhase};
+use crate::statements::Statements;
+use crate::trouble::{Stop, cannot_open, client_lost, held_too_long, pinned};
+
+/// Wakes an idle session of the same thread, so that it looks at the gate.
+#[derive(Debug, Default)]
+pub(crate) struct Kick {
+    kicked: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Kick {
+    /// Wakes the session.
+    pub fn kick(&self) {
+        self.kicked.set(true);
+        if let Some(waker) = self.waker.borrow().as_ref() {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+/// A client's session.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub shared: Arc<Shared>,
+    pub lane: Rc<Lane>,
+    pub seat: Arc<Seat>,
+    pub kick: Rc<Kick>,
+    pub client: TcpStream,
+    /// From the client.
+    pub inbound: Buffer,
+    /// Sequence number of the client's next packet, or of ours to it.
+    pub seq: u8,
+    pub identity: Arc<Identity>,
+    /// `None` after a switch, until the next command.
+    pub link: Option<Link>,
+    /// From the backend.
+    pub answers: Buffer,
+    pub profile: Box<Profile>,
+    pub statements: Statements,
+    /// Inside the gate.
+    pub pass: Option<Pass>,
+    /// What is being taken from the client: bytes of the current packet not consumed, and whether more packets follow.
+    pub left: usize,
+    pub continues: bool,
+}
+
+/// Serves a client until it leaves.
+pub(crate) async fn run(
+    shared: Arc<Shared>,
+    lane: Rc<Lane>,
+    seat: Arc<Seat>,
+    kick: Rc<Kick>,
+    client: TcpStream,
+) {
+    let nobody = Identity {
+        user: Vec::new(),
+        password: mysql::Password::default(),
+        capabilities: wire::Capabilities(0),
+        collation: 0,
+        attributes: Vec::new(),
+    };
+    let mut session = Session {
+        shared,
+        lane,
+        seat,
+        kick,
+        client,
+        inbound: Buffer::default(),
+        seq: 0,
+        identity: Arc::new(nobody),
+        link: None,
+        answers: Buffer::default(),
+        profile: Box::default(),
+        statements: Statements::default(),
+        pass: None,
+        left: 0,
+        continues: false,
+    };
+    let Stop::Refuse(error) | Stop::End(Some(error)) = session.serve().await else {
+        return session.close();
+    };
+    session.shared.registry.door_errors.fetch_add(1, Relaxed);
+    // The client may be gone already; then there is nobody to tell.
+    let _ = session.say(&error.encode()).await;
+    session.close();
+}
+
+impl Session {
+    /// Logs the client in and serves its commands; returns what ended that.
+    async fn serve(&mut self) -> Stop {
+        if let Err(stop) = self.log_in().await {
+            return stop;
+        }
+        loop {
+            match self.next().await {
+                Ok(()) => {}
+                Err(Stop::Refuse(error)) => {
+                    self.shared.registry.door_errors.fetch_add(1, Relaxed);
+                    if let Err(stop) = self.refuse(&error).await {
+                        return stop;
+                    }
+                }
+                Err(end) => return end,
+            }
+        }
+    }
+
+    /// One command, or one look at the gate.
+    async fn next(&mut self) -> Result<(), Stop> {
+        if !self.command_waits().await? {
+            return self.look_at_gate().await;
+        }
+        self.command().await?;
+        if self.profile.collation_unknown {
+            self.ask_collation().await?;
+        }
+        self.settle();
+        Ok(())
+    }
+
+    /// Greets, takes the password, logs in to the backend with it.
+    async fn log_in(&mut self) -> Result<(), Stop> {
+        let id = self.seat.id;
+        let mut dialogue =
+            Dialogue { client: &mut self.client, buffer: &mut self.inbound, seq: &mut self.seq };
+        let greeting = dialogue.greet(id, &self.shared.server_version, &self.shared.key);
+        let guest = tokio::time::timeout(HANDSHAKE_MAX, greeting).await.map_err(|_| Stop::End(None))??;
+        self.become_guest(guest).await
+    }
+
+    /// Opens a backend connection for who the client has become, and tells it how that went.
+    pub async fn become_guest(&mut self, guest: Guest) -> Result<(), Stop> {
+        // Nothing of who it was before may reach who it is now.
+        if let Some(old) = self.link.take() {
+            old.quit();
+        }
+        self.pass = None;
+        self.statements.clear();
+        *self.profile = Profile::default();
+        self.identity = guest.identity;
+        {
+            let mut detail = self.seat.detail();
+            detail.identity = Some(Arc::clone(&self.identity));
+            detail.schema.clone_from(&guest.schema);
+            detail.warm = None;
+        }
+        self.enter().await.map_err(|stop| match stop {
+            Stop::Refuse(error) => Stop::end(error),
+            end => end,
+        })?;
+        let route = self.lane.gate.route();
+        let opened = Link::open(&route.writer, &self.identity, guest.schema.as_deref(), route.epoch).await;
+        let link = opened.map_err(|e| Stop::end(cannot_open(&e, &route.writer.id)))?;
+        *self.profile = Profile::new(guest.schema, link.status);
+        if !link.tracked {
+            self.profile.pin("the server does not report session state");
+        }
+        self.seat.backend_id.store(link.id, Relaxed);
+        let status = wire::capability::Status(link.status.0 & !wire::capability::Status::SESSION_STATE_CHANGED.0);
+        let ok = OkPacket { status, ..OkPacket::default() };
+        let capabilities = self.identity.capabilities;
+        self.link = Some(link);
+        self.say(&ok.encode(OK, capabilities)).await?;
+        self.settle();
+        Ok(())
+    }
+
+    /// Sends the client one packet, next in sequence.
+    pub async fn say(&mut self, payload: &[u8]) -> Result<(), Stop> {
+        let mut dialogue =
+            Dialogue { client: &mut self.client, buffer: &mut self.inbound, seq: &mut self.seq };
+        dialogue.send(payload).await
+    }
+
+    /// Waits for a command's first bytes; `false` if something about the gate has changed instead.
+    async fn command_waits(&mut self) -> Result<bool, Stop> {
+        let Self { inbound, client, kick, .. } = self;
+        loop {
+            let data = inbound.data();
+            if data.len() > HEADER_LEN || data.len() == HEADER_LEN && data[..3] == [0; 3] {
+                return Ok(true);
+            }
+            let filled = poll_fn(|cx| {
+                if kick.kicked.take() {
+                    return Poll::Ready(Ok(None));
+                }
+                let mut waker = kick.waker.borrow_mut();
+                if !waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
+                    *waker = Some(cx.waker().clone());
+                }
+                inbound.poll_fill(cx, client).map_ok(Some)
+            });
+            match filled.await.map_err(client_lost)? {
+                None => return Ok(false),
+                Some(0) => return Err(Stop::End(None)),
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// After a hold, a switch or a release, with the client idle: confirms the state while the gate is held, and gives
+    /// up the old backend once the writer has changed.
+    async fn look_at_gate(&mut self) -> Result<(), Stop> {
+        let gate = Arc::clone(&self.lane.gate);
+        if gate.held() {
+            if self.pass.is_some() && self.profile.unconfirmed && !self.statements.busy() {
+                self.confirm().await?;
+                self.settle();
+            }
+            return Ok(());
+        }
+        let stale = self.link.as_ref().is_some_and(|link| link.epoch != gate.epoch());
+        if stale && self.pass.is_none() {
+            if let Some(reason) = self.profile.pin.clone() {
+                self.seq = 0;
+                return Err(pinned(&reason));
+            }
+            self.link.take().into_iter().for_each(Link::quit);
+            self.statements.forget_backend();
+        }
+        Ok(())
+    }
+
+    /// Enters the gate, or waits before it until it opens, the client leaves, or the hold has lasted too long.
+    pub async fn enter(&mut self) -> Result<(), Stop> {
+        if self.pass.is_some() && self.profile.unconfirmed && self.lane.gate.held() && !self.statements.busy() {
+            self.confirm().await?;
+            self.settle();
+        }
+        if self.pass.is_some() {
+            return Ok(());
+        }
+        self.pass = self.lane.enter();
+        if self.pass.is_some() {
+            return Ok(());
+        }
+        let registry = &self.shared.registry;
+        registry.set_phase(&self.seat, SessionPhase::Held);
+        let mut turns = self.lane.gate.turns();
+        let (started, hold_max) = (Instant::now(), self.shared.hold_max);
+        let mut patience = std::pin::pin!(tokio::time::sleep(hold_max));
+        let mut watching = true;
+        let waited = loop {
+            self.pass = self.lane.enter();
+            if self.pass.is_some() {
+                break Ok(());
+            }
+            tokio::select! {
+                _ = turns.changed() => {}
+                () = &mut patience => break Err(held_too_long(hold_max)),
+                // A client that has given up must not have its command carried out later.
+                peeked = async { self.client.peek(&mut [0]).await }, if watching => match peeked {
+                    Ok(n) if n > 0 => watching = false,
+                    _ => break Err(Stop::End(None)),
+                },
+            }
+        };
+        registry.held_for(started.elapsed());
+        registry.set_phase(&self.seat, SessionPhase::Idle);
+        waited
+    }
+
+    /// Between commands: leaves the gate unless a transaction, lock, cursor or doubt keeps the session inside.
+    pub fn settle(&mut self) {
+        let registry = &self.shared.registry;
+        let certain = self.profile.certainly_inside() || self.statements.busy();
+        if !certain && !self.profile.unconfirmed {
+            self.pass = None;
+        }
+        let phase = if certain { SessionPhase::Transaction } else { SessionPhase::Idle };
+        if !(certain && self.seat.phase() == SessionPhase::Transaction) {
+            registry.set_phase(&self.seat, phase);
+        }
+        if self.profile.pin.is_some() != self.seat.pinned() {
+            self.seat.set_pin(self.profile.pin.as_deref());
+        }
+    }
+
+    /// Ends the session.
+    fn close(mut self) {
+        // Nothing goes to a backend while the gate is held and the session outside, not even a goodbye.
+        if let Some(link) = self.link.take()
+            && self.pass.is_some()
+            && self.answers.len() == 0
+        {
+            link.quit();
+        }
+    }
+
+    /// Answers a command with an error, after what is left of it.
+    async fn refuse(&mut self, error: &ErrPacket) -> Result<(), Stop> {
+        self.skip_command().await?;
+        self.say(&error.encode()).await?;
+        self.settle();
+        Ok(())
+    }
+
+    /// Flushes and closes the client's side, for a clean end after `COM_QUIT`.
+    pub async fn part(&mut self) -> Stop {
+        let _ = self.client.shutdown().await;
+        Stop::End(None)
+    }
+}

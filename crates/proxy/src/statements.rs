@@ -1,0 +1,229 @@
+//! A client's prepared statements, under ids of the door's own, wherever they are prepared at the moment.
+//!
+//! A statement outlives the backend it was prepared on: on another one it is prepared again, from its text, when it
+//! is next used. Its parameter types are kept too, since a client sends them only with the first execution.
+
+use std::collections::BTreeMap;
+
+use wire::{Capabilities, Reader, WireError};
+
+use crate::screen::Screened;
+
+/// In the flags of `COM_STMT_EXECUTE`: the packet says how many parameters it has.
+const PARAMETER_COUNT_AVAILABLE: u8 = 8;
+/// Where the parameters of `COM_STMT_EXECUTE` begin in its payload: command, id, flags, iterations.
+const PARAMETERS_AT: usize = 1 + 4 + 1 + 4;
+
+/// One prepared statement.
+#[derive(Debug)]
+pub(crate) struct Statement {
+    /// Its text.
+    pub text: Box<[u8]>,
+    /// What the text says about session state.
+    pub screened: Screened,
+    /// Its id on the current backend; `None` if it is not prepared there.
+    pub on_backend: Option<u32>,
+    /// Parameters.
+    pub params: u16,
+    /// Result columns.
+    pub columns: u16,
+    /// The parameter types bound last, as they were sent, and for how many parameters.
+    types: Option<(usize, Box<[u8]>)>,
+    /// Whether the current backend has been told the types.
+    types_on_backend: bool,
+    /// Whether `COM_STMT_SEND_LONG_DATA` was sent and not used yet.
+    pub long_data: bool,
+    /// Whether it has a cursor open.
+    pub cursor: bool,
+}
+
+/// All of a client's statements.
+#[derive(Debug, Default)]
+pub(crate) struct Statements {
+    by_id: BTreeMap<u32, Statement>,
+    last_id: u32,
+    /// Statements with long data sent or a cursor open: while there are any, the session cannot change backends.
+    busy: usize,
+}
+
+/// What must be done to a `COM_STMT_EXECUTE` before it is forwarded.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Types {
+    /// Nothing.
+    AsSent,
+    /// Set the flag at this offset of the payload to 1 and put these bytes behind it.
+    Inject { at: usize, types: Box<[u8]> },
+    /// The backend was never told the types, and neither was the door.
+    Missing,
+}
+
+impl Statements {
+    /// Adds a statement; returns its id.
+    pub fn add(&mut self, text: &[u8], screened: Screened, on_backend: u32, params: u16, columns: u16) -> u32 {
+        self.last_id = self.last_id.wrapping_add(1).max(1);
+        let statement = Statement {
+            text: text.into(),
+            screened,
+            on_backend: Some(on_backend),
+            params,
+            columns,
+            types: None,
+            types_on_backend: false,
+            long_data: false,
+            cursor: false,
+        };
+        self.by_id.insert(self.last_id, statement);
+        self.last_id
+    }
+
+    /// The statement with this id.
+    pub fn get(&mut self, id: u32) -> Option<&mut Statement> {
+        self.by_id.get_mut(&id)
+    }
+
+    /// Removes a statement.
+    pub fn close(&mut self, id: u32) -> Option<Statement> {
+        let closed = self.by_id.remove(&id)?;
+        self.busy -= usize::from(closed.long_data || closed.cursor);
+        Some(closed)
+    }
+
+    /// Whether a statement has long data or a cursor, so that the session must stay on its backend.
+    pub fn busy(&self) -> bool {
+        self.busy > 0
+    }
+
+    /// Records whether a statement has long data waiting and a cursor open.
+    pub fn set_busy(&mut self, id: u32, long_data: bool, cursor: bool) {
+        let Some(statement) = self.by_id.get_mut(&id) else { return };
+        self.busy -= usize::from(statement.long_data || statement.cursor);
+        (statement.long_data, statement.cursor) = (long_data, cursor);
+        self.busy += usize::from(long_data || cursor);
+    }
+
+    /// The backend is gone: each statement is to be prepared again when it is next used.
+    pub fn forget_backend(&mut self) {
+        for statement in self.by_id.values_mut() {
+            statement.on_backend = None;
+            statement.types_on_backend = false;
+            (statement.long_data, statement.cursor) = (false, false);
+        }
+        self.busy = 0;
+    }
+
+    /// Forgets every statement: the server has deallocated them. Ids go on, so that an old one is never reused.
+    pub fn clear(&mut self) {
+        self.by_id.clear();
+        self.busy = 0;
+    }
+}
+
+impl Statement {
+    /// Looks at the parameter types in the payload of a `COM_STMT_EXECUTE`, of which at least the beginning is in
+    /// `payload`: remembers them if they are there, and says what to do if they are not.
+    pub fn types(&mut self, payload: &[u8], capabilities: Capabilities) -> Result<Types, WireError> {
+        let attributes = capabilities.has(Capabilities::QUERY_ATTRIBUTES);
+        let Some(&flags) = payload.get(5) else {
+            return Err(WireError::Truncated("COM_STMT_EXECUTE"));
+        };
+        let counted = attributes && flags & PARAMETER_COUNT_AVAILABLE != 0;
+        if self.params == 0 && !counted {
+            return Ok(Types::AsSent);
+        }
+        let mut r = Reader::new(payload);
+        r.bytes(PARAMETERS_AT, "COM_STMT_EXECUTE")?;
+        let count = match counted {
+            true => usize::try_from(r.lenenc_int("parameter count")?)
+                .map_err(|_| WireError::Malformed("parameter count"))?,
+            false => usize::from(self.params),
+        };
+        if count == 0 {
+            return Ok(Types::AsSent);
+        }
+        r.bytes(count.div_ceil(8), "NULL bitmap")?;
+        let flag_at = payload.len() - r.len();
+        if r.u8("new parameters flag")? == 1 {
+            let begin = r.remaining();
+            for _ in 0..count {
+                r.bytes(2, "parameter type")?;
+                if attributes {
+                    r.lenenc_bytes("parameter name")?;
+                }
+            }
+            let types = &begin[..begin.len() - r.len()];
+            if self.types.as_ref().is_none_or(|(n, known)| *n != count || **known != *types) {
+                self.types = Some((count, types.into()));
+            }
+            self.types_on_backend = true;
+            return Ok(Types::AsSent);
+        }
+        if self.types_on_backend {
+            return Ok(Types::AsSent);
+        }
+        match &self.types {
+            Some((n, types)) if *n == count => {
+                self.types_on_backend = true;
+                Ok(Types::Inject { at: flag_at, types: types.clone() })
+            }
+            _ => Ok(Types::Missing),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn statement(params: u16) -> Statements {
+        let mut all = Statements::default();
+        assert_eq!(all.add(b"SELECT ?", Screened::COMMAND, 7, params, 1), 1);
+        all
+    }
+
+    #[test]
+    fn types_are_remembered_and_sent_again_to_another_backend() {
+        let mut all = statement(2);
+        let first = b"\x17\x01\0\0\0\0\x01\0\0\0\x00\x01\x08\x00\xfd\x00values";
+        let again = b"\x17\x01\0\0\0\0\x01\0\0\0\x00\x00values";
+        let one = all.get(1).unwrap();
+        assert_eq!(one.types(first, Capabilities(0)), Ok(Types::AsSent));
+        assert_eq!(one.types(again, Capabilities(0)), Ok(Types::AsSent));
+        all.forget_backend();
+        let one = all.get(1).unwrap();
+        let types: Box<[u8]> = b"\x08\x00\xfd\x00".as_slice().into();
+        assert_eq!(one.types(again, Capabilities(0)), Ok(Types::Inject { at: 11, types }));
+        assert_eq!(one.types(again, Capabilities(0)), Ok(Types::AsSent));
+    }
+
+    #[test]
+    fn named_parameters_are_part_of_the_types() {
+        let mut all = statement(1);
+        let first = b"\x17\x01\0\0\0\x08\x01\0\0\0\x02\x00\x01\x08\x00\x00\xfd\x00\x03tagvalues";
+        let one = all.get(1).unwrap();
+        assert_eq!(one.types(first, Capabilities::QUERY_ATTRIBUTES), Ok(Types::AsSent));
+        assert_eq!(one.types.as_ref().map(|(n, t)| (*n, t.len())), Some((2, 9 - 1)));
+    }
+
+    #[test]
+    fn types_never_seen_cannot_be_sent_again() {
+        let mut all = statement(1);
+        let one = all.get(1).unwrap();
+        assert_eq!(one.types(b"\x17\x01\0\0\0\0\x01\0\0\0\x00\x00v", Capabilities(0)), Ok(Types::Missing));
+        for n in 0..12 {
+            assert!(one.types(&b"\x17\x01\0\0\0\0\x01\0\0\0\x00\x00v"[..n], Capabilities(0)).is_err());
+        }
+    }
+
+    #[test]
+    fn long_data_and_cursors_keep_a_session_busy_until_they_end() {
+        let mut all = statement(1);
+        all.set_busy(1, true, false);
+        all.set_busy(1, true, true);
+        assert!(all.busy());
+        all.set_busy(1, false, false);
+        assert!(!all.busy());
+        all.set_busy(1, false, true);
+        all.close(1);
+        assert!(!all.busy());
+    }
+}

@@ -1,0 +1,115 @@
+//! What ends a command or a session, and the errors a client is told.
+//!
+//! Error numbers are chosen for what drivers do with them: 1205 (lock wait timeout) is what they retry, rightly, since
+//! nothing was sent; 2003 and 2013 are what they take for a lost connection.
+
+use std::io;
+use std::time::Duration;
+
+use wire::WireError;
+use wire::response::ErrPacket;
+
+/// Why a command was not carried out in full.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// The client is told, and may go on: nothing of the command was sent.
+    Refuse(ErrPacket),
+    /// The session ends; the client is told if it still listens for an answer.
+    End(Option<ErrPacket>),
+}
+
+impl Stop {
+    /// The session ends with this error.
+    pub fn end(error: ErrPacket) -> Self {
+        Self::End(Some(error))
+    }
+}
+
+/// The client's own connection failed: nobody is left to be told.
+pub(crate) fn client_lost(_: io::Error) -> Stop {
+    Stop::End(None)
+}
+
+/// The backend's answer to a command that was sent did not come.
+pub(crate) fn outcome_unknown() -> Stop {
+    Stop::end(ErrPacket::new(
+        2013,
+        b"HY000",
+        "Highwater: the server was lost during the statement; whether it took effect is not known",
+    ))
+}
+
+/// The backend was lost while a transaction, locks or a cursor were open on it.
+pub(crate) fn lost_inside() -> Stop {
+    Stop::end(ErrPacket::new(
+        2013,
+        b"HY000",
+        "Highwater: the server was lost with a transaction, lock or cursor open; the transaction was rolled back",
+    ))
+}
+
+/// The session has state that no other backend can be given.
+pub(crate) fn pinned(reason: &str) -> Stop {
+    let text = format!("Highwater: the server behind this session is gone and the session cannot be moved: {reason}");
+    Stop::end(ErrPacket::new(2013, b"HY000", text))
+}
+
+/// The hold outlasted the client's patience, as configured.
+pub(crate) fn held_too_long(held: Duration) -> Stop {
+    let text = format!(
+        "Highwater: held for {:.1} s while the writer changes; nothing was executed, try again",
+        held.as_secs_f64()
+    );
+    Stop::Refuse(ErrPacket::new(1205, b"HY000", text))
+}
+
+/// A command the door does not carry.
+pub(crate) fn unsupported(what: &str) -> Stop {
+    let text = format!("Highwater: {what} is not carried by the front door; connect to the server itself");
+    Stop::Refuse(ErrPacket::new(1235, b"42000", text))
+}
+
+/// A prepared statement that no longer fits its tables.
+pub(crate) fn prepare_again() -> Stop {
+    Stop::Refuse(ErrPacket::new(1615, b"HY000", "Prepared statement needs to be re-prepared"))
+}
+
+/// A statement id the client does not have.
+pub(crate) fn unknown_statement(id: u32, command: &str) -> Stop {
+    let text = format!("Unknown prepared statement handler ({id}) given to {command}");
+    Stop::Refuse(ErrPacket::new(1243, b"HY000", text))
+}
+
+/// A packet larger than the command may be.
+pub(crate) fn too_large() -> Stop {
+    Stop::end(ErrPacket::new(1153, b"08S01", "Got a packet bigger than 'max_allowed_packet' bytes"))
+}
+
+/// The client's bytes are no MySQL packets.
+pub(crate) fn malformed(_: WireError) -> Stop {
+    Stop::end(ErrPacket::new(1835, b"HY000", "Malformed communication packet"))
+}
+
+/// The backend's bytes are no answer to what it was asked.
+pub(crate) fn backend_out_of_step(error: &WireError) -> Stop {
+    tracing::error!(%error, "a server's answer could not be understood; its connection was closed");
+    outcome_unknown()
+}
+
+/// What a client is told when its backend connection cannot be opened.
+pub(crate) fn cannot_open(error: &mysql::Error, cluster: &str) -> ErrPacket {
+    match error {
+        mysql::Error::Login { error, .. } | mysql::Error::Server(error) => error.clone(),
+        mysql::Error::Connect { source, .. } => ErrPacket::new(
+            2003,
+            b"HY000",
+            format!("Highwater: the writer of cluster '{cluster}' cannot be reached ({})", source.kind()),
+        ),
+        mysql::Error::UntrustedKey { .. } => ErrPacket::new(
+            1105,
+            b"HY000",
+            format!("Highwater: the public key of cluster '{cluster}' is not trusted; set `server_key`"),
+        ),
+        other => ErrPacket::new(1105, b"HY000", format!("Highwater: cluster '{cluster}': {other}")),
+    }
+}
