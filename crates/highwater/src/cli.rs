@@ -9,7 +9,8 @@ A move, from beginning to end:
   highwater init                  write highwater.toml, then edit it
   highwater check                 nothing that cannot be moved exactly goes unnoticed
   highwater serve                 front door and moves; leave it running
-  highwater status --watch        wait until it follows and everything is proven
+  highwater status --watch        wait until every row is copied
+  highwater verify                prove every row equal; it stays proven from then on
   highwater cutover --dry-run     what would happen, and whether it would be refused
   highwater cutover               the target becomes the writer
   highwater rollback              not happy? go back, without losing a write
@@ -157,10 +158,10 @@ pub struct DemoArgs {
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
     /// Shoppers at the same time
-    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=20_000))]
     pub shoppers: u32,
     /// Rows to begin with
-    #[arg(long, value_name = "N", default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 300_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     pub rows: u64,
     /// Repeat the run that printed this seed
     #[arg(long, value_name = "N")]

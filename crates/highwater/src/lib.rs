@@ -12,5 +12,8 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod control;
+mod demo;
 pub mod output;
+pub mod preflight;
+pub mod service;
 pub mod trouble;

@@ -122,9 +122,16 @@ fn init_writes_settings_that_parse_and_never_overwrites_unasked() {
 /// What `check` of the template says when the source is at a port of this machine.
 fn check_against(test: &str, port: u16) -> Output {
     let desk = Desk::new(test);
-    desk.write("highwater.toml", &highwater::config::TEMPLATE.replace("# port = 3306", &format!("port = {port}")));
+    desk.write(
+        "highwater.toml",
+        &highwater::config::TEMPLATE.replace("# port = 3306", &format!("port = {port}")),
+    );
     let mut command = desk.command(&["check"]);
-    command.env("HIGHWATER_OLD_PASSWORD", "hunter2").env("HIGHWATER_NEW_PASSWORD", "hunter2").output().unwrap()
+    command
+        .env("HIGHWATER_OLD_PASSWORD", "hunter2")
+        .env("HIGHWATER_NEW_PASSWORD", "hunter2")
+        .output()
+        .unwrap()
 }
 
 #[test]

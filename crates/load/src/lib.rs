@@ -13,7 +13,7 @@ pub mod timeline;
 
 pub use error::{Error, Result};
 pub use history::{History, Verdict};
-pub use report::{CutoverRecord, ReportData, write_html};
+pub use report::{CutoverRecord, Figure, ReportData, VerifyRecord, VerifyTable, write_html};
 pub use shop::{Scale, Shop, ShopSummary};
 pub use shoppers::{Live, ShopperOptions, Shoppers};
 pub use timeline::{MarkId, Recording, Timeline};

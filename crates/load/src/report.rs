@@ -1,6 +1,6 @@
 //! The report of a run: one HTML file that needs nothing else, drawn from plain figures.
 //!
-//! figures ([`ReportData`]) -> drawing ([`svg`], [`chart`]) -> page ([`page`]) -> file. Nothing here measures anything.
+//! figures ([`ReportData`]) -> drawing (`svg`, `chart`) -> page (`page`) -> file. Nothing here measures anything.
 
 mod chart;
 mod page;

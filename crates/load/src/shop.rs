@@ -1,6 +1,6 @@
 //! The shop: a schema with a few hundred thousand rows, the same for the same seed, written in a few seconds.
 //!
-//! Rows are independent of each other once the [`model`] is known, so several connections write them in any order.
+//! Rows are independent of each other once the `model` is known, so several connections write them in any order.
 
 mod model;
 mod rows;

@@ -1,5 +1,7 @@
 //! The shop end to end on a real server: built, shopped in, checked; and the check notices what is taken away.
 
+#![allow(clippy::unwrap_used)]
+
 use std::time::Duration;
 
 use load::{History, Scale, Shop, ShopperOptions, Shoppers};

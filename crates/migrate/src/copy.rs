@@ -152,7 +152,7 @@ impl Copier {
         let rows = read.rows.iter().map(|row| shape.from_text(row)).collect::<Result<_>>()?;
         let (done, committed) = oneshot::channel();
         let then = AtClose::Copy { table: job.table, number, range, rows, done };
-        reader.close(read.window, read.high, then).await?;
+        reader.close(read, then).await?;
         committed.await.map_err(|_| MoveError::Stopped)?;
         job.countdown.one_done();
         Ok(())

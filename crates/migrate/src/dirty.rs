@@ -1,7 +1,7 @@
 //! Keys the stream has touched since they were last proven equal.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::literal::Key;
 
@@ -16,12 +16,43 @@ pub struct DirtyKeys {
 struct State {
     recording: bool,
     keys: Vec<HashSet<Key>>,
+    /// Keys taken out and neither proven nor put back.
+    in_hand: usize,
+}
+
+/// Keys taken out to be proven. Unless they are, dropping this makes them dirty again: a proof that is cancelled half
+/// way proves nothing.
+#[derive(Debug)]
+pub struct InHand {
+    dirty: Arc<DirtyKeys>,
+    /// The table's place in the plan.
+    pub table: usize,
+    /// The keys.
+    pub keys: Vec<Key>,
+    proven: bool,
+}
+
+impl InHand {
+    /// The keys have been compared; what differs is recorded elsewhere.
+    pub fn proven(mut self) {
+        self.proven = true;
+    }
+}
+
+impl Drop for InHand {
+    fn drop(&mut self) {
+        let mut state = self.dirty.lock();
+        state.in_hand -= self.keys.len();
+        if !self.proven && state.recording {
+            state.keys[self.table].extend(self.keys.drain(..));
+        }
+    }
 }
 
 impl DirtyKeys {
     /// For a plan of so many tables.
     pub fn new(tables: usize) -> Self {
-        Self { tables: Mutex::new(State { recording: false, keys: vec![HashSet::new(); tables] }) }
+        Self { tables: Mutex::new(State { recording: false, keys: vec![HashSet::new(); tables], in_hand: 0 }) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -48,33 +79,49 @@ impl DirtyKeys {
         }
     }
 
-    /// Takes out up to `most` keys of one table, if any table has some; whoever takes them must prove them, or put
-    /// them back.
-    pub fn take(&self, most: usize) -> Option<(usize, Vec<Key>)> {
+    /// Takes out up to `most` keys of the table that has the most, if any has some.
+    pub fn take(self: &Arc<Self>, most: usize) -> Option<InHand> {
         let mut state = self.lock();
         let (table, keys) = state.keys.iter_mut().enumerate().max_by_key(|(_, k)| k.len())?;
-        if keys.is_empty() {
+        let taken: Vec<Key> = keys.iter().take(most).cloned().collect();
+        if taken.is_empty() {
             return None;
         }
-        let taken: Vec<Key> = keys.iter().take(most).cloned().collect();
         for key in &taken {
             keys.remove(key);
         }
-        Some((table, taken))
+        state.in_hand += taken.len();
+        Some(InHand { dirty: Arc::clone(self), table, keys: taken, proven: false })
     }
 
-    /// Puts keys back that could not be proven.
-    pub fn put_back(&self, table: usize, keys: Vec<Key>) {
-        self.lock().keys[table].extend(keys);
-    }
-
-    /// How many keys are recorded.
-    pub fn len(&self) -> usize {
+    /// How many keys wait to be taken.
+    pub fn waiting(&self) -> usize {
         self.lock().keys.iter().map(HashSet::len).sum()
     }
 
-    /// Whether no key is recorded.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    /// How many keys are not proven: waiting or in someone's hand.
+    pub fn unproven(&self) -> usize {
+        let state = self.lock();
+        state.in_hand + state.keys.iter().map(HashSet::len).sum::<usize>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_whose_proof_is_cancelled_are_dirty_again() {
+        let dirty = Arc::new(DirtyKeys::new(2));
+        dirty.add(1, &b"before"[..].into());
+        dirty.start();
+        dirty.add(1, &b"7"[..].into());
+        drop(dirty.take(10).unwrap());
+        assert_eq!((dirty.waiting(), dirty.unproven()), (1, 1));
+        let in_hand = dirty.take(10).unwrap();
+        assert_eq!((in_hand.table, dirty.waiting(), dirty.unproven()), (1, 0, 1));
+        in_hand.proven();
+        assert_eq!(dirty.unproven(), 0);
+        assert!(dirty.take(10).is_none());
     }
 }

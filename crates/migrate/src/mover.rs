@@ -153,7 +153,7 @@ impl Mover {
 
     /// Keys touched and not yet proven again.
     pub fn keys_in_flight(&self) -> u64 {
-        self.dirty.len() as u64 + self.proof.in_hand()
+        self.dirty.unproven() as u64
     }
 
     /// What it is doing.
@@ -242,7 +242,7 @@ impl Mover {
 
         // What was touched meanwhile is proven once here, so that a difference there shows in this answer too.
         let mut verifier = self.verifier().await?;
-        let mut left = self.dirty.len();
+        let mut left = self.dirty.waiting();
         while left > 0 {
             match verifier.dirty_keys().await? {
                 0 => break,
@@ -290,19 +290,30 @@ impl Mover {
         *self.prover.lock().unwrap_or_else(PoisonError::into_inner) = Some(tokio::spawn(this.keep_proving()));
     }
 
-    /// Stops re-proving; keys then stay dirty. Not to be called while a lot of them is in hand: see [`Mover::rest`].
+    /// Stops re-proving at once; keys in hand become dirty again.
     fn stop_proving(&self) {
         if let Some(task) = self.prover.lock().unwrap_or_else(PoisonError::into_inner).take() {
             task.abort();
         }
     }
 
-    /// Stops re-proving between two lots, so that no key is in hand.
+    /// Stops re-proving between two lots, so that nothing of it is under way on either server.
     pub async fn rest(&self) {
         let task = self.prover.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(task) = task else { return };
-        self.proof.ask_to_rest();
-        let _ = task.await;
+        if let Some(task) = task {
+            self.proof.ask_to_rest();
+            // If the caller gives up waiting, the prover is stopped rather than left behind.
+            let mut task = StopOnDrop(task);
+            let _ = (&mut task.0).await;
+        }
+    }
+}
+
+struct StopOnDrop(JoinHandle<()>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
@@ -409,7 +420,7 @@ impl ProverParts {
         .await?;
         while !self.proof.is_asked_to_rest() {
             let as_of = self.progress.applied_set().borrow().clone();
-            let mut left = self.dirty.len();
+            let mut left = self.dirty.waiting();
             while left > 0 && !self.proof.is_asked_to_rest() {
                 match verifier.dirty_keys().await? {
                     0 => break,

@@ -1,6 +1,6 @@
 //! What a move has done so far, for whoever watches; written by the pipeline, read by anyone.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,18 @@ struct TableProgress {
     rows_copied: AtomicU64,
     rows_estimate: AtomicU64,
     copied: AtomicBool,
+    /// When this process first and last copied a range of it.
+    span: Mutex<Option<(Instant, Instant)>>,
+    rows_here: AtomicU64,
+}
+
+impl TableProgress {
+    /// Rows per second while this process copied the table.
+    fn rate(&self) -> f64 {
+        let span = *self.span.lock().unwrap_or_else(PoisonError::into_inner);
+        let seconds = span.map_or(0.0, |(first, last)| (last - first).as_secs_f64());
+        if seconds > 0.0 { self.rows_here.load(Ordering::Relaxed) as f64 / seconds } else { 0.0 }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -49,6 +61,8 @@ pub struct TableSnapshot {
     pub rows_estimate: u64,
     /// Whether every range is copied.
     pub copied: bool,
+    /// Rows per second while this process copied it.
+    pub rows_per_second: f64,
 }
 
 impl Progress {
@@ -59,6 +73,8 @@ impl Progress {
             rows_copied: AtomicU64::new(0),
             rows_estimate: AtomicU64::new(0),
             copied: AtomicBool::new(false),
+            span: Mutex::default(),
+            rows_here: AtomicU64::new(0),
         };
         Self {
             tables: tables.into_iter().map(table).collect(),
@@ -106,7 +122,18 @@ impl Progress {
     }
 
     pub(crate) fn range_copied(&self, table: usize, rows: u64) {
-        self.tables[table].rows_copied.fetch_add(rows, Ordering::Relaxed);
+        let table = &self.tables[table];
+        table.rows_copied.fetch_add(rows, Ordering::Relaxed);
+        let now = Instant::now();
+        let mut span = table.span.lock().unwrap_or_else(PoisonError::into_inner);
+        match span.as_mut() {
+            // The first range sets the clock: how long it took was not measured.
+            None => *span = Some((now, now)),
+            Some((_, last)) => {
+                *last = now;
+                table.rows_here.fetch_add(rows, Ordering::Relaxed);
+            }
+        }
     }
 
     pub(crate) fn table_copied(&self, table: usize) {
@@ -130,6 +157,7 @@ impl Progress {
             rows_copied: t.rows_copied.load(Ordering::Relaxed),
             rows_estimate: t.rows_estimate.load(Ordering::Relaxed),
             copied: t.copied.load(Ordering::Acquire),
+            rows_per_second: t.rate(),
         };
         self.tables.iter().map(snapshot).collect()
     }
@@ -162,6 +190,6 @@ impl Progress {
     }
 
     fn lock_lag(&self) -> std::sync::MutexGuard<'_, Lag> {
-        self.lag.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.lag.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

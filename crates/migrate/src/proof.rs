@@ -1,6 +1,6 @@
 //! What is proven: which pass over all ranges is complete, as of which position, and what was found different.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use model::{GtidSet, TableName};
@@ -13,8 +13,6 @@ const KEYS_KEPT: usize = 100;
 #[derive(Debug, Default)]
 pub struct Proof {
     state: Mutex<State>,
-    /// Keys being proven at this moment.
-    in_hand: AtomicU64,
     /// The background prover is to stop between two lots.
     rest: AtomicBool,
 }
@@ -122,18 +120,5 @@ impl Proof {
 
     pub(crate) fn is_asked_to_rest(&self) -> bool {
         self.rest.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn take_in_hand(&self, keys: usize) {
-        self.in_hand.fetch_add(keys as u64, Ordering::AcqRel);
-    }
-
-    pub(crate) fn put_down(&self, keys: usize) {
-        self.in_hand.fetch_sub(keys as u64, Ordering::AcqRel);
-    }
-
-    /// Keys being proven at this moment.
-    pub fn in_hand(&self) -> u64 {
-        self.in_hand.load(Ordering::Acquire)
     }
 }

@@ -2,7 +2,7 @@
 //! the right boundary slips in copied rows and pauses.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use model::{BinlogPosition, GtidSet, TableName};
 use tokio::sync::{mpsc, oneshot};
@@ -27,6 +27,8 @@ pub enum Request {
     Open {
         /// The table's place in the plan.
         table: usize,
+        /// Dead once nobody wants the window any more.
+        wanted: Weak<()>,
         /// Told the window's name, and everything the stream had passed when it opened.
         opened: oneshot::Sender<(WindowId, GtidSet)>,
     },
@@ -39,8 +41,6 @@ pub enum Request {
         /// What to do when the window closes.
         then: AtClose,
     },
-    /// The rows will not come.
-    GiveUp(WindowId),
 }
 
 /// What to do when a window closes.
@@ -84,6 +84,8 @@ pub struct Sequencer {
     passed: GtidSet,
     position: BinlogPosition,
     windows: Windows<AtClose>,
+    /// Windows whose rows are being read, and whether anyone still does.
+    reading: Vec<(WindowId, Weak<()>)>,
     batch: Batch,
     dirty: Arc<DirtyKeys>,
     progress: Arc<Progress>,
@@ -103,6 +105,7 @@ impl Sequencer {
             passed: applied,
             position: BinlogPosition::default(),
             windows: Windows::default(),
+            reading: Vec::new(),
             batch: Batch::new(tables.len()),
             dirty,
             progress,
@@ -191,15 +194,30 @@ impl Sequencer {
 
     fn serve(&mut self, request: Request) {
         match request {
-            Request::Open { table, opened } => {
+            Request::Open { table, wanted, opened } => {
+                self.give_up_unwanted();
                 let window = self.windows.open(table);
-                if opened.send((window, self.passed.clone())).is_err() {
-                    self.windows.give_up(window);
-                }
+                self.reading.push((window, wanted));
+                // If nobody listens any more, `wanted` is dead too.
+                let _ = opened.send((window, self.passed.clone()));
             }
-            Request::Close { window, high, then } => self.windows.close(window, high, then),
-            Request::GiveUp(window) => self.windows.give_up(window),
+            Request::Close { window, high, then } => {
+                self.reading.retain(|(id, _)| *id != window);
+                self.windows.close(window, high, then);
+            }
         }
+    }
+
+    /// A reader that was cancelled leaves its window open; it would record keys for ever.
+    fn give_up_unwanted(&mut self) {
+        let windows = &mut self.windows;
+        self.reading.retain(|(id, wanted)| {
+            let alive = wanted.strong_count() > 0;
+            if !alive {
+                windows.give_up(*id);
+            }
+            alive
+        });
     }
 
     /// Between two transactions: closes what is due, after sending what lies before.

@@ -105,15 +105,10 @@ impl Verifier {
     /// # Errors
     /// If a server fails or the pipeline has ended; the keys are then dirty again.
     pub async fn dirty_keys(&mut self) -> Result<usize> {
-        let Some((table, keys)) = self.dirty.take(KEYS_AT_ONCE) else { return Ok(0) };
-        let count = keys.len();
-        self.proof.take_in_hand(count);
-        let outcome = self.keys_in_window(table, &keys).await;
-        if outcome.is_err() {
-            self.dirty.put_back(table, keys);
-        }
-        self.proof.put_down(count);
-        outcome?;
+        let Some(in_hand) = self.dirty.take(KEYS_AT_ONCE) else { return Ok(0) };
+        self.keys_in_window(in_hand.table, &in_hand.keys).await?;
+        let count = in_hand.keys.len();
+        in_hand.proven();
         Ok(count)
     }
 
@@ -133,9 +128,10 @@ impl Verifier {
     /// If a server fails.
     pub async fn dirty_keys_at_rest(&mut self) -> Result<u64> {
         let mut proven = 0;
-        while let Some((table, keys)) = self.dirty.take(KEYS_AT_ONCE) {
+        while let Some(in_hand) = self.dirty.take(KEYS_AT_ONCE) {
+            let (table, keys) = (in_hand.table, &in_hand.keys);
             let mut sql = self.keyed_hashes(table);
-            sql.extend_from_slice(&in_keys(&self.tables[table], &keys));
+            sql.extend_from_slice(&in_keys(&self.tables[table], keys));
             let (here, there) = tokio::join!(self.reader.source().rows(&sql), self.target.rows(&sql));
             let here = here.doing(Side::Source, "prove keys")?;
             let there = there.doing(Side::Target, "prove keys")?;
@@ -143,6 +139,7 @@ impl Verifier {
                 self.proof.differs(&self.tables[table].name, &key);
             }
             proven += keys.len() as u64;
+            in_hand.proven();
         }
         Ok(proven)
     }
@@ -157,14 +154,14 @@ impl Verifier {
         let doing = format!("compare {}", self.tables[table].name);
         let read = self.reader.read(table, sql, &doing).await?;
         let (point, closed) = oneshot::channel();
-        self.reader.close(read.window, read.high, AtClose::Compare(point)).await?;
+        let here = self.reader.close(read, AtClose::Compare(point)).await?;
         let ComparePoint { touched, reached, resume, .. } = closed.await.map_err(|_| MoveError::Stopped)?;
         reached.await.map_err(|_| MoveError::Stopped)?;
         self.target.query_all(SNAPSHOT).await.doing(Side::Target, "open a snapshot")?;
         drop(resume);
         let there = self.target.rows(sql).await.doing(Side::Target, doing)?;
         self.target.execute("COMMIT").await.doing(Side::Target, "close the snapshot")?;
-        Ok((read.rows, there, touched))
+        Ok((here, there, touched))
     }
 
     /// Keys whose hashes differ, or that only one side has.

@@ -1,5 +1,7 @@
 //! Reading rows of the source inside a window: open, barrier, read, and the end of the log.
 
+use std::sync::Arc;
+
 use model::{BinlogPosition, GtidSet};
 use mysql::{ConnectOptions, Connection, Row};
 use tokio::sync::{mpsc, oneshot};
@@ -27,6 +29,8 @@ pub struct ReadRows {
     pub high: BinlogPosition,
     /// The rows.
     pub rows: Vec<Row>,
+    /// The window is given up when nobody holds this any more.
+    wanted: Arc<()>,
 }
 
 impl WindowReader {
@@ -38,21 +42,17 @@ impl WindowReader {
         Ok(Self { source: session::open(source, Side::Source).await?, requests })
     }
 
-    /// Reads rows of a table inside a new window. On failure the window is given up.
+    /// Reads rows of a table inside a new window. If this fails or is cancelled, the window is given up.
     ///
     /// # Errors
     /// If the source fails or the pipeline has ended.
     pub async fn read(&mut self, table: usize, sql: &[u8], doing: &str) -> Result<ReadRows> {
+        let wanted = Arc::new(());
         let (opened, window) = oneshot::channel();
-        self.request(Request::Open { table, opened }).await?;
+        self.request(Request::Open { table, wanted: Arc::downgrade(&wanted), opened }).await?;
         let (window, passed) = window.await.map_err(|_| MoveError::Stopped)?;
-        match self.read_behind_barrier(&passed, sql, doing).await {
-            Ok((rows, high)) => Ok(ReadRows { window, high, rows }),
-            Err(error) => {
-                self.request(Request::GiveUp(window)).await?;
-                Err(error)
-            }
-        }
+        let (rows, high) = self.read_behind_barrier(&passed, sql, doing).await?;
+        Ok(ReadRows { window, high, rows, wanted })
     }
 
     async fn read_behind_barrier(
@@ -77,12 +77,15 @@ impl WindowReader {
         Ok((rows, high))
     }
 
-    /// Says what to do when the window of these rows closes.
+    /// Says what to do when the window of these rows closes, and returns the rows.
     ///
     /// # Errors
     /// If the pipeline has ended.
-    pub async fn close(&self, window: WindowId, high: BinlogPosition, then: AtClose) -> Result<()> {
-        self.request(Request::Close { window, high, then }).await
+    pub async fn close(&self, read: ReadRows, then: AtClose) -> Result<Vec<Row>> {
+        let ReadRows { window, high, rows, wanted } = read;
+        let closed = self.request(Request::Close { window, high, then }).await;
+        drop(wanted);
+        closed.map(|()| rows)
     }
 
     async fn request(&self, request: Request) -> Result<()> {

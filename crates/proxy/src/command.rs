@@ -95,30 +95,31 @@ impl Session {
     async fn query(&mut self) -> Result<(), Stop> {
         let whole = self.beginning().await?;
         let payload = &self.inbound.data()[HEADER_LEN..self.left.min(self.inbound.len())];
-        let mut screen = Screen::new(self.profile.backslash());
         let text_at = match self.identity.capabilities.has(Capabilities::QUERY_ATTRIBUTES) {
-            true => crate::command::text_after_attributes(payload),
+            true => text_after_attributes(payload),
             false => Some(1),
         };
-        let screened = match text_at.filter(|_| whole) {
-            Some(at) => Some(Screen::of(&payload[at..], self.profile.backslash())),
-            None => None,
-        };
-        if screened.is_some_and(|s| s.kills) {
-            self.translate_kill(text_at.unwrap_or(1));
+        let mut screen = Screen::new(self.profile.backslash());
+        if let (true, Some(at)) = (whole, text_at) {
+            screen.feed(&payload[at..]);
+            let screened = screen.end();
+            if screened.kills {
+                self.translate_kill(at);
+            }
+            return self.ask(screened).await;
         }
         self.begin().await?;
-        let screened = match screened {
-            Some(screened) => {
-                self.send(None).await?;
-                screened
-            }
-            None => {
-                // The command byte and attributes are read as code; that can only pin more.
-                self.send(Some(&mut screen)).await?;
-                screen.end()
-            }
-        };
+        self.send(Some((&mut screen, text_at.unwrap_or(1)))).await?;
+        // Without knowing where the text began, nothing it says explains a state change.
+        let screened = screen.end();
+        let screened = Screened { explains: screened.explains && text_at.is_some(), ..screened };
+        self.note(screened);
+        self.relay(Question::plain(Expect::Results, screened)).await.map(drop)
+    }
+
+    async fn ask(&mut self, screened: Screened) -> Result<(), Stop> {
+        self.begin().await?;
+        self.send(None).await?;
         self.note(screened);
         self.relay(Question::plain(Expect::Results, screened)).await.map(drop)
     }
@@ -223,7 +224,9 @@ impl Session {
         match (reached, closed) {
             (Ok(()), Some(on_backend)) if prepared => {
                 self.set_statement_id(on_backend);
-                self.send(None).await
+                self.send(None).await?;
+                self.exchanging = false;
+                Ok(())
             }
             (Err(Stop::End(why)), _) => Err(Stop::End(why)),
             _ => self.skip_command().await,
@@ -245,7 +248,9 @@ impl Session {
         self.set_statement_id(on_backend);
         let cursor = self.statements.get(id).is_some_and(|s| s.cursor);
         self.statements.set_busy(id, true, cursor);
-        self.send(None).await
+        self.send(None).await?;
+        self.exchanging = false;
+        Ok(())
     }
 
     async fn set_option(&mut self) -> Result<(), Stop> {
@@ -304,9 +309,12 @@ impl Session {
         self.inbound.data_mut()[HEADER_LEN + 1..HEADER_LEN + 5].copy_from_slice(&id.to_le_bytes());
     }
 
-    /// Sends the command on, all of its packets, showing its bytes to `screen` on the way.
-    async fn send(&mut self, mut screen: Option<&mut Screen>) -> Result<(), Stop> {
+    /// Sends the command on, all of its packets, and shows its text to a screen on the way: what follows so many bytes
+    /// of the first payload.
+    async fn send(&mut self, mut screen: Option<(&mut Screen, usize)>) -> Result<(), Stop> {
+        self.exchanging = true;
         loop {
+            let mut unseen = HEADER_LEN + screen.as_ref().map_or(0, |(_, text_at)| *text_at);
             while self.left > 0 {
                 if self.inbound.len() == 0 {
                     self.inbound.fill_to(&mut self.client, 1).await.map_err(client_lost)?;
@@ -314,8 +322,11 @@ impl Session {
                 let Self { inbound, link: Some(link), left, .. } = self else { return Err(outcome_unknown()) };
                 let n = inbound.len().min(*left);
                 let bytes = &inbound.data()[..n];
-                if let Some(screen) = &mut screen {
-                    screen.feed(bytes);
+                if let Some((screen, text_at)) = &mut screen {
+                    let skip = unseen.min(n);
+                    screen.feed(&bytes[skip..]);
+                    unseen -= skip;
+                    *text_at = 0;
                 }
                 let written = link.stream.write_all(bytes).await;
                 inbound.consume(n);
@@ -345,6 +356,7 @@ impl Session {
     }
 
     async fn write_backend(&mut self, bytes: &[u8]) -> Result<(), Stop> {
+        self.exchanging = true;
         let Some(link) = &mut self.link else { return Err(outcome_unknown()) };
         link.stream.write_all(bytes).await.map_err(|_| outcome_unknown())
     }

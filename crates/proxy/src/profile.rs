@@ -48,6 +48,8 @@ windowing_use_high_precision";
 pub(crate) struct Profile {
     /// The default schema.
     pub schema: Option<Vec<u8>>,
+    /// Whether it changed since somebody took note.
+    pub schema_changed: bool,
     /// System variables set since the login, with their values.
     variables: BTreeMap<Box<[u8]>, Box<[u8]>>,
     /// What `LAST_INSERT_ID()` returns, as far as OK packets tell. One that only *echoes* an explicit key is not told
@@ -136,6 +138,7 @@ impl Profile {
                 SessionChange::Schema(schema) => {
                     explained = true;
                     self.schema = Some(schema).filter(|s| !s.is_empty());
+                    self.schema_changed = true;
                 }
                 SessionChange::State(state) => changed |= state,
                 SessionChange::TransactionState(state) => self.tables_locked = state.get(7) == Some(&b'L'),

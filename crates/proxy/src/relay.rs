@@ -45,7 +45,7 @@ pub(crate) enum Outcome {
 impl Session {
     /// Relays the answer to a command that was sent.
     pub async fn relay(&mut self, question: Question) -> Result<Outcome, Stop> {
-        let Self { client, link, answers, profile, statements, identity, shared, .. } = self;
+        let Self { client, link, answers, profile, statements, identity, shared, exchanging, .. } = self;
         let Some(link) = link else { return Err(outcome_unknown()) };
         let backend = link.capabilities;
         let mut scan = Scan::new(question.expect, backend);
@@ -87,6 +87,7 @@ impl Session {
             // What is not part of the answer must not become part of the next one's.
             return Err(backend_out_of_step(&wire::WireError::Malformed("bytes after the answer")));
         }
+        *exchanging = false;
         let outcome = notes.outcome;
         if outcome == Outcome::Failed {
             shared.registry.backend_errors.fetch_add(1, Relaxed);
@@ -156,7 +157,8 @@ impl Notes<'_> {
 /// Writes `ok` over `packet` in the client's dialect, which is shorter: it lacks the session changes.
 fn shorten(packet: &mut [u8], ok: &OkPacket, client: Capabilities) -> usize {
     let payload = ok.encode(packet[HEADER_LEN], client);
-    packet[..HEADER_LEN].copy_from_slice(&Header { len: payload.len(), seq: packet[3] }.encode());
+    let header = Header { len: payload.len(), seq: packet[3] };
+    packet[..HEADER_LEN].copy_from_slice(&header.encode());
     packet[HEADER_LEN..HEADER_LEN + payload.len()].copy_from_slice(&payload);
     HEADER_LEN + payload.len()
 }

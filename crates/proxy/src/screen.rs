@@ -67,7 +67,6 @@ enum State {
     BlockStart,
     BlockComment,
     BlockStar,
-    /// After `*` in code: `*/` ends an executable comment.
     Quote(u8),
     Escape(u8),
 }
@@ -151,7 +150,7 @@ impl Screen {
             State::LineComment => {}
             // `/*!80000 code */`: what is inside may run, so it is read as code; its `*/` then reads as operators.
             State::BlockStart if b == b'!' => self.state = State::Code,
-            State::BlockStart | State::BlockStar if b == b'*' => self.state = State::BlockStar,
+            State::BlockStart | State::BlockComment | State::BlockStar if b == b'*' => self.state = State::BlockStar,
             State::BlockStar if b == b'/' => self.state = State::Code,
             State::BlockStart | State::BlockStar | State::BlockComment => self.state = State::BlockComment,
             State::Quote(q) if b == q => {

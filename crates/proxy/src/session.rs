@@ -73,6 +73,8 @@ pub(crate) struct Session {
     /// What is being taken from the client: bytes of the current packet not consumed, and whether more packets follow.
     pub left: usize,
     pub continues: bool,
+    /// Between the first byte of a command sent and the last of its answer: the link is then good for nothing else.
+    pub exchanging: bool,
 }
 
 /// Serves a client until it leaves.
@@ -106,8 +108,9 @@ pub(crate) async fn run(
         pass: None,
         left: 0,
         continues: false,
+        exchanging: false,
     };
-    let Stop::Refuse(error) | Stop::End(Some(error)) = session.serve().await else {
+    let (Stop::Refuse(error) | Stop::End(Some(error))) = session.serve().await else {
         return session.close();
     };
     session.shared.registry.door_errors.fetch_add(1, Relaxed);
@@ -162,9 +165,7 @@ impl Session {
     /// Opens a backend connection for who the client has become, and tells it how that went.
     pub async fn become_guest(&mut self, guest: Guest) -> Result<(), Stop> {
         // Nothing of who it was before may reach who it is now.
-        if let Some(old) = self.link.take() {
-            old.quit();
-        }
+        self.drop_link();
         self.pass = None;
         self.statements.clear();
         *self.profile = Profile::default();
@@ -246,7 +247,8 @@ impl Session {
                 self.seq = 0;
                 return Err(pinned(&reason));
             }
-            self.link.take().into_iter().for_each(Link::quit);
+            self.drop_link();
+            self.pass = None;
             self.statements.forget_backend();
         }
         Ok(())
@@ -293,27 +295,36 @@ impl Session {
 
     /// Between commands: leaves the gate unless a transaction, lock, cursor or doubt keeps the session inside.
     pub fn settle(&mut self) {
-        let registry = &self.shared.registry;
+        // Seen by a drain, so written before leaving lets the drain end.
+        if self.profile.pin.is_some() != self.seat.pinned() {
+            self.seat.set_pin(self.profile.pin.as_deref());
+        }
+        if std::mem::take(&mut self.profile.schema_changed) {
+            self.seat.detail().schema.clone_from(&self.profile.schema);
+        }
         let certain = self.profile.certainly_inside() || self.statements.busy();
         if !certain && !self.profile.unconfirmed {
             self.pass = None;
         }
         let phase = if certain { SessionPhase::Transaction } else { SessionPhase::Idle };
-        if !(certain && self.seat.phase() == SessionPhase::Transaction) {
-            registry.set_phase(&self.seat, phase);
-        }
-        if self.profile.pin.is_some() != self.seat.pinned() {
-            self.seat.set_pin(self.profile.pin.as_deref());
+        if self.seat.phase() != phase {
+            self.shared.registry.set_phase(&self.seat, phase);
         }
     }
 
     /// Ends the session.
     fn close(mut self) {
-        // Nothing goes to a backend while the gate is held and the session outside, not even a goodbye.
-        if let Some(link) = self.link.take()
-            && self.pass.is_some()
-            && self.answers.len() == 0
-        {
+        self.drop_link();
+    }
+
+    /// Closes the link, saying goodbye if that may be said: not while the gate is held and the session outside, and not
+    /// in the middle of a command, which the goodbye's bytes might complete.
+    fn drop_link(&mut self) {
+        let Some(link) = self.link.take() else { return };
+        if self.pass.is_none() {
+            self.pass = self.lane.enter();
+        }
+        if self.pass.is_some() && !std::mem::take(&mut self.exchanging) {
             link.quit();
         }
     }

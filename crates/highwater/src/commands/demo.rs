@@ -1,14 +1,14 @@
-//! `highwater demo`.
+//! `highwater demo`: the whole story on this machine.
 
 use model::Trouble;
 
 use super::Context;
 use crate::cli::DemoArgs;
 
-/// Runs the command.
+/// Plays the demo.
 ///
 /// # Errors
-/// Always, until it is wired.
-pub async fn run(_context: &Context, _args: &DemoArgs) -> Result<(), Trouble> {
-    Err(Trouble::new("`demo` is not wired yet", "nothing was started", "wait for the next build"))
+/// If it could not be played, or a promise was broken.
+pub async fn run(_context: &Context, args: &DemoArgs) -> Result<(), Trouble> {
+    crate::demo::play(args).await
 }

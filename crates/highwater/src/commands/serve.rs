@@ -1,9 +1,16 @@
-//! `highwater serve` and `highwater proxy`.
+//! `highwater serve` and `highwater proxy`: front door, moves and control socket in one process.
+
+use std::sync::Arc;
 
 use model::Trouble;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::Context;
 use crate::cli::ServeArgs;
+use crate::config;
+use crate::control::ControlSocket;
+use crate::output;
+use crate::service::Service;
 
 /// What runs beside the front door.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,10 +21,45 @@ pub enum With {
     FrontDoorOnly,
 }
 
-/// Runs the command.
+/// Runs until it is interrupted, terminated, or asked to stop.
 ///
 /// # Errors
-/// Always, until it is wired.
-pub async fn run(_context: &Context, _args: &ServeArgs, _with: With) -> Result<(), Trouble> {
-    Err(Trouble::new("`serve` is not wired yet", "nothing was started", "wait for the next build"))
+/// If something cannot start; then nothing is left running.
+pub async fn run(context: &Context, _args: &ServeArgs, with: With) -> Result<(), Trouble> {
+    let config = config::load(&context.config)?;
+    let socket = ControlSocket::bind(&config.state_dir)?;
+    let moves = if with == With::Moves { config.moves.clone() } else { Vec::new() };
+    let mut service = Service::new(config);
+    for one in &moves {
+        service.start_move(one).await?;
+        output::print(&format!("move '{}' runs: {} -> {}\n", one.spec.name, one.source, one.target))?;
+    }
+    // After the moves: their journals know which side serves.
+    service.open_door().await?;
+    if let Some(address) = service.door_address() {
+        output::print(&format!("front door open at {address}\n"))?;
+    }
+    let ended = ended(service.stopped())?;
+    socket.serve(Arc::new(service), ended).await;
+    Ok(())
+}
+
+/// Resolves at an interrupt, at a request to terminate, or when `stopped` does.
+///
+/// # Errors
+/// If signals cannot be watched.
+pub(super) fn ended(stopped: impl Future<Output = ()>) -> Result<impl Future<Output = ()>, Trouble> {
+    let refuse = |e: std::io::Error| {
+        let what = format!("cannot watch for signals: {e}");
+        Trouble::new(what, "nothing was started", "raise the limit on open files")
+    };
+    let mut terminate = signal(SignalKind::terminate()).map_err(refuse)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(refuse)?;
+    Ok(async move {
+        tokio::select! {
+            () = stopped => {}
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }

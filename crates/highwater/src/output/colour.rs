@@ -12,11 +12,20 @@ pub enum Colour {
 }
 
 impl Colour {
+    /// What suits stdout.
+    pub fn of_stdout() -> Self {
+        Self::of(&std::io::stdout())
+    }
+
     /// What suits stderr.
     pub fn of_stderr() -> Self {
+        Self::of(&std::io::stderr())
+    }
+
+    fn of(stream: &impl IsTerminal) -> Self {
         let forbidden = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        if std::io::stderr().is_terminal() && !forbidden && !dumb { Self::On } else { Self::Off }
+        if stream.is_terminal() && !forbidden && !dumb { Self::On } else { Self::Off }
     }
 
     /// The text in a colour, given as the terminal's code for it: 31 red, 33 yellow, 36 cyan.

@@ -7,7 +7,13 @@ use super::rule::{Acceptance, Judge, Judged, Rule, listed, passed, refused, stat
 use crate::plan::TablePattern;
 
 const fn privileges(name: &'static str, side: Side, judge: fn(&Facts) -> Judged, why: &'static str) -> Rule {
-    Rule { name, judge: Judge::On(side, judge), acceptance: Acceptance::Operator, unread: Outcome::Refused, why }
+    Rule {
+        name,
+        judge: Judge::On(side, judge),
+        acceptance: Acceptance::Operator,
+        unread: Outcome::Refused,
+        why,
+    }
 }
 
 pub(super) const RULES: &[Rule] = &[
@@ -36,6 +42,12 @@ pub(super) const RULES: &[Rule] = &[
         "the cutover fences the source (super_read_only) and closes connections that still write",
     ),
     privileges(
+        "privileges-cutover",
+        Side::Target,
+        |f| lacking(&f.target, &missing(f, Side::Target, FENCE)),
+        "the target stays read-only to all but us until the switch, and is opened at it",
+    ),
+    privileges(
         "privileges-rollback",
         Side::Source,
         |f| lacking(&f.source, &missing(f, Side::Source, COPY_TO)),
@@ -44,8 +56,8 @@ pub(super) const RULES: &[Rule] = &[
     privileges(
         "privileges-rollback",
         Side::Target,
-        |f| lacking(&f.target, &[missing(f, Side::Target, COPY_FROM), missing(f, Side::Target, FENCE)].concat()),
-        "on the way back the old target is read, followed, and fenced",
+        |f| lacking(&f.target, &missing(f, Side::Target, COPY_FROM)),
+        "on the way back the old target is read and followed",
     ),
     Rule {
         name: "source-writable",
@@ -80,37 +92,37 @@ pub(super) const RULES: &[Rule] = &[
 /// A privilege that is needed; any one of the names will do, and the first is the one to ask for.
 #[derive(Debug, Clone, Copy)]
 enum Need {
-    OnServer(&'static [&'static str]),
-    OnMovedTables(&'static [&'static str]),
-    OnMovedSchemas(&'static [&'static str]),
-    OnLedger(&'static [&'static str]),
+    Server(&'static [&'static str]),
+    MovedTables(&'static [&'static str]),
+    MovedSchemas(&'static [&'static str]),
+    Ledger(&'static [&'static str]),
 }
-use Need::{OnLedger, OnMovedSchemas, OnMovedTables, OnServer};
+use Need::{Ledger, MovedSchemas, MovedTables, Server};
 
 const COPY_FROM: &[Need] =
-    &[OnServer(&["REPLICATION SLAVE"]), OnServer(&["REPLICATION CLIENT"]), OnMovedTables(&["SELECT"])];
+    &[Server(&["REPLICATION SLAVE"]), Server(&["REPLICATION CLIENT"]), MovedTables(&["SELECT"])];
 
 const COPY_TO: &[Need] = &[
-    OnMovedSchemas(&["CREATE"]),
-    OnMovedSchemas(&["ALTER"]),
-    OnMovedSchemas(&["REFERENCES"]),
-    OnMovedTables(&["SELECT"]),
-    OnMovedTables(&["INSERT"]),
-    OnMovedTables(&["UPDATE"]),
-    OnMovedTables(&["DELETE"]),
-    OnLedger(&["CREATE"]),
-    OnLedger(&["DROP"]),
-    OnLedger(&["SELECT"]),
-    OnLedger(&["INSERT"]),
-    OnLedger(&["UPDATE"]),
-    OnLedger(&["DELETE"]),
-    OnServer(&["REPLICATION CLIENT"]),
+    MovedSchemas(&["CREATE"]),
+    MovedSchemas(&["ALTER"]),
+    MovedSchemas(&["REFERENCES"]),
+    MovedTables(&["SELECT"]),
+    MovedTables(&["INSERT"]),
+    MovedTables(&["UPDATE"]),
+    MovedTables(&["DELETE"]),
+    Ledger(&["CREATE"]),
+    Ledger(&["DROP"]),
+    Ledger(&["SELECT"]),
+    Ledger(&["INSERT"]),
+    Ledger(&["UPDATE"]),
+    Ledger(&["DELETE"]),
+    Server(&["REPLICATION CLIENT"]),
 ];
 
 const FENCE: &[Need] = &[
-    OnServer(&["SYSTEM_VARIABLES_ADMIN", "SUPER"]),
-    OnServer(&["CONNECTION_ADMIN", "SUPER"]),
-    OnServer(&["PROCESS"]),
+    Server(&["SYSTEM_VARIABLES_ADMIN", "SUPER"]),
+    Server(&["CONNECTION_ADMIN", "SUPER"]),
+    Server(&["PROCESS"]),
 ];
 
 /// Something our account may not do: the privilege, and where, as GRANT writes it.
@@ -129,18 +141,20 @@ fn missing(facts: &Facts, side: Side, needs: &[Need]) -> Vec<Missing> {
     };
     for wanted in needs {
         match wanted {
-            OnServer(any) => need(any, Scope::Server, "*.*".into()),
-            OnLedger(any) => need(any, Scope::Schema("highwater"), "`highwater`.*".into()),
-            OnMovedSchemas(any) => {
+            Server(any) => need(any, Scope::Server, "*.*".into()),
+            Ledger(any) => need(any, Scope::Schema("highwater"), "`highwater`.*".into()),
+            MovedSchemas(any) => {
                 for schema in facts.spec.schemas() {
                     need(any, Scope::Schema(schema), format!("{}.*", model::quote_ident(schema)));
                 }
             }
-            OnMovedTables(any) => {
+            MovedTables(any) => {
                 for TablePattern { schema, table } in &facts.spec.tables {
                     let quoted = model::quote_ident(schema);
                     match table {
-                        Some(t) => need(any, Scope::Table(schema, t), format!("{quoted}.{}", model::quote_ident(t))),
+                        Some(t) => {
+                            need(any, Scope::Table(schema, t), format!("{quoted}.{}", model::quote_ident(t)))
+                        }
                         None => need(any, Scope::Schema(schema), format!("{quoted}.*")),
                     }
                 }
@@ -164,13 +178,16 @@ fn lacking(server: &ServerFacts, missing: &[Missing]) -> Judged {
         list.dedup();
         list.join(", ")
     };
-    let mut evidence = format!("{} lacks {}", server.account, listed(places.iter().map(|p| format!("{} on {p}", at(p)))));
-    let inactive: Vec<&String> = grants.roles.iter().filter(|role| !server.active_roles.contains(*role)).collect();
+    let mut evidence =
+        format!("{} lacks {}", server.account, listed(places.iter().map(|p| format!("{} on {p}", at(p)))));
+    let inactive: Vec<&String> =
+        grants.roles.iter().filter(|role| !server.active_roles.contains(*role)).collect();
     if !inactive.is_empty() {
         evidence.push_str(&format!("; it has inactive roles that may hold them: {}", listed(&inactive)));
     }
     let account = server.quoted_account();
-    let mut fixes: Vec<String> = places.iter().map(|p| format!("GRANT {} ON {p} TO {account};", at(p))).collect();
+    let mut fixes: Vec<String> =
+        places.iter().map(|p| format!("GRANT {} ON {p} TO {account};", at(p))).collect();
     if !inactive.is_empty() {
         fixes.push(format!("-- or: SET DEFAULT ROLE ALL TO {account};"));
     }
@@ -188,7 +205,10 @@ fn source_writable(facts: &Facts) -> Judged {
     if !on {
         return passed(evidence);
     }
-    refused(evidence, "name the writer of the cluster as the source, or lift the fence: SET PERSIST read_only = OFF;")
+    refused(
+        evidence,
+        "name the writer of the cluster as the source, or lift the fence: SET PERSIST read_only = OFF;",
+    )
 }
 
 fn target_writable(facts: &Facts) -> Judged {
@@ -201,10 +221,9 @@ fn target_writable(facts: &Facts) -> Judged {
     match (facts.target.variables.get("read_only")?, through) {
         ("OFF", _) => passed(evidence),
         (_, true) => passed(format!("{evidence}; our account writes through read_only")),
-        (_, false) => refused(
-            evidence,
-            format!("GRANT CONNECTION_ADMIN ON *.* TO {};", facts.target.quoted_account()),
-        ),
+        (_, false) => {
+            refused(evidence, format!("GRANT CONNECTION_ADMIN ON *.* TO {};", facts.target.quoted_account()))
+        }
     }
 }
 
@@ -227,9 +246,12 @@ fn other_writers(server: &ServerFacts) -> Judged {
     let named = |a: &super::facts::Account| format!("{} ({})", a.name, listed(&a.powers));
     warned(
         listed(strong.iter().map(|a| named(a))),
-        statements(
-            strong.iter().map(|a| format!("ALTER USER {} ACCOUNT LOCK;  -- for the cutover, or revoke the above", super::facts::quoted_account(&a.name))),
-        ),
+        statements(strong.iter().map(|a| {
+            format!(
+                "ALTER USER {} ACCOUNT LOCK;  -- for the cutover, or revoke the above",
+                super::facts::quoted_account(&a.name)
+            )
+        })),
     )
 }
 
@@ -243,7 +265,8 @@ mod tests {
         let mut facts = sample::facts();
         let server = if side == Side::Source { &mut facts.source } else { &mut facts.target };
         server.grants = Ok(Grants::parse(lines.iter().copied()));
-        let rule = RULES.iter().find(|r| r.name == name && matches!(r.judge, Judge::On(s, _) if s == side)).unwrap();
+        let rule =
+            RULES.iter().find(|r| r.name == name && matches!(r.judge, Judge::On(s, _) if s == side)).unwrap();
         let Judge::On(_, judge) = rule.judge else { unreachable!() };
         judge(&facts).unwrap()
     }
@@ -278,23 +301,36 @@ mod tests {
         let lines: Vec<&str> = fix.lines().collect();
         assert_eq!(lines.len(), 3, "{fix}");
         assert_eq!(lines[0], "GRANT REPLICATION CLIENT ON *.* TO 'hw'@'%';");
-        assert!(lines[1].starts_with("GRANT CREATE, DELETE, DROP, INSERT, SELECT, UPDATE ON `highwater`.*"), "{fix}");
+        assert!(
+            lines[1].starts_with("GRANT CREATE, DELETE, DROP, INSERT, SELECT, UPDATE ON `highwater`.*"),
+            "{fix}"
+        );
     }
 
     #[test]
     fn an_inactive_role_is_pointed_at() {
         let finding = judge(Side::Source, "privileges-cutover", &["GRANT `dba`@`%` TO `hw`@`%`"]);
-        assert!(finding.evidence.contains("inactive roles that may hold them: `dba`@`%`"), "{}", finding.evidence);
+        assert!(
+            finding.evidence.contains("inactive roles that may hold them: `dba`@`%`"),
+            "{}",
+            finding.evidence
+        );
         assert!(finding.fix.unwrap().ends_with("-- or: SET DEFAULT ROLE ALL TO 'hw'@'%';"));
     }
 
     #[test]
     fn fences_must_be_down_on_both_sides_or_let_us_through() {
         let mut facts = sample::facts();
-        assert_eq!((outcome(source_writable(&facts)), outcome(target_writable(&facts))), (Outcome::Passed, Outcome::Passed));
+        assert_eq!(
+            (outcome(source_writable(&facts)), outcome(target_writable(&facts))),
+            (Outcome::Passed, Outcome::Passed)
+        );
         facts.source = facts.source.with("read_only", "ON");
         facts.target = facts.target.with("read_only", "ON");
-        assert_eq!((outcome(source_writable(&facts)), outcome(target_writable(&facts))), (Outcome::Refused, Outcome::Passed));
+        assert_eq!(
+            (outcome(source_writable(&facts)), outcome(target_writable(&facts))),
+            (Outcome::Refused, Outcome::Passed)
+        );
         facts.target.grants = Ok(Grants::default());
         assert_eq!(outcome(target_writable(&facts)), Outcome::Refused);
         facts.target = sample::server(Side::Target).with("read_only", "ON").with("super_read_only", "ON");
@@ -305,7 +341,10 @@ mod tests {
     fn a_fence_that_a_restart_forgets_is_refused() {
         let server = sample::server(Side::Source);
         assert_eq!(outcome(persisted_variables(&server)), Outcome::Passed);
-        assert_eq!(outcome(persisted_variables(&server.with("persisted_globals_load", "OFF"))), Outcome::Refused);
+        assert_eq!(
+            outcome(persisted_variables(&server.with("persisted_globals_load", "OFF"))),
+            Outcome::Refused
+        );
     }
 
     #[test]
@@ -316,7 +355,11 @@ mod tests {
             powers: powers.iter().map(|p| (*p).to_owned()).collect(),
         };
         let mut server = sample::server(Side::Source);
-        let quiet = vec![account("hw@%", false, &["SUPER"]), account("old@%", true, &["SUPER"]), account("app@%", false, &[])];
+        let quiet = vec![
+            account("hw@%", false, &["SUPER"]),
+            account("old@%", true, &["SUPER"]),
+            account("app@%", false, &[]),
+        ];
         server.accounts = Ok(quiet);
         assert_eq!(outcome(other_writers(&server)), Outcome::Passed);
         server.accounts = Ok(vec![account("root@localhost", false, &["CONNECTION_ADMIN", "SUPER"])]);

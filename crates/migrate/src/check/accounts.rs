@@ -15,8 +15,10 @@ const POWERS: &str = "_utf8mb4'SYSTEM_VARIABLES_ADMIN', _utf8mb4'CONNECTION_ADMI
 pub(super) async fn read(conn: &mut Connection, us: &str) -> mysql::Result<Fact<Vec<Account>>> {
     let fix = grant("SELECT", us).replace("*.*", "mysql.*");
     let users = "SELECT CONCAT(User, '@', Host), account_locked = 'Y', Super_priv = 'Y' FROM mysql.user";
-    let powers = format!("SELECT CONCAT(USER, '@', HOST), PRIV FROM mysql.global_grants WHERE PRIV IN ({POWERS})");
-    let edges = "SELECT CONCAT(FROM_USER, '@', FROM_HOST), CONCAT(TO_USER, '@', TO_HOST) FROM mysql.role_edges";
+    let powers =
+        format!("SELECT CONCAT(USER, '@', HOST), PRIV FROM mysql.global_grants WHERE PRIV IN ({POWERS})");
+    let edges =
+        "SELECT CONCAT(FROM_USER, '@', FROM_HOST), CONCAT(TO_USER, '@', TO_HOST) FROM mysql.role_edges";
     let users = ask(conn, users, &fix).await?;
     let powers = ask(conn, &powers, &fix).await?;
     let edges = ask(conn, edges, &fix).await?;
@@ -33,7 +35,8 @@ pub(super) async fn read(conn: &mut Connection, us: &str) -> mysql::Result<Fact<
     }
     let edges = edges.iter().map(|row| (row.text(0), row.text(1))).collect();
     let all = with_roles(own, edges);
-    let account = |name: String, locked| Account { powers: all.get(&name).cloned().unwrap_or_default(), name, locked };
+    let account =
+        |name: String, locked| Account { powers: all.get(&name).cloned().unwrap_or_default(), name, locked };
     Ok(Ok(users.iter().map(|row| account(row.text(0), row.text(1) == "1")).collect()))
 }
 
@@ -67,7 +70,8 @@ mod tests {
         let set = |p: &str| BTreeSet::from([p.to_owned()]);
         let powers = BTreeMap::from([("dba@%".to_owned(), set("SUPER"))]);
         let edge = |a: &str, b: &str| (a.to_owned(), b.to_owned());
-        let all = with_roles(powers, vec![edge("ops@%", "ann@%"), edge("dba@%", "ops@%"), edge("ann@%", "ops@%")]);
+        let all =
+            with_roles(powers, vec![edge("ops@%", "ann@%"), edge("dba@%", "ops@%"), edge("ann@%", "ops@%")]);
         assert_eq!((&all["ann@%"], &all["ops@%"]), (&set("SUPER"), &set("SUPER")));
     }
 }

@@ -41,7 +41,9 @@ pub(super) const RULES: &[Rule] = &[
 const LONG_S: i64 = 60;
 
 fn named(channels: &[Channel]) -> String {
-    listed(channels.iter().map(|c| format!("{} ({})", c.from, if c.applying { "applying" } else { "stopped" })))
+    listed(
+        channels.iter().map(|c| format!("{} ({})", c.from, if c.applying { "applying" } else { "stopped" })),
+    )
 }
 
 fn source_replication(facts: &Facts) -> Judged {
@@ -57,7 +59,10 @@ fn source_replication(facts: &Facts) -> Judged {
             "start the source with log_replica_updates = ON, or take the writer it replicates from as the source",
         );
     }
-    warned(evidence, "take the writer it replicates from as the source, or stop the channel before the cutover")
+    warned(
+        evidence,
+        "take the writer it replicates from as the source, or stop the channel before the cutover",
+    )
 }
 
 fn target_replication(facts: &Facts) -> Judged {
@@ -138,8 +143,10 @@ mod tests {
     #[test]
     fn transactions_open_for_a_minute_are_named() {
         let mut facts = sample::facts();
-        facts.source.open_transactions =
-            Ok(vec![OpenTransaction { connection: 7, open_s: 59 }, OpenTransaction { connection: 8, open_s: 60 }]);
+        facts.source.open_transactions = Ok(vec![
+            OpenTransaction { connection: 7, open_s: 59 },
+            OpenTransaction { connection: 8, open_s: 60 },
+        ]);
         let finding = open_transactions(&facts).unwrap();
         assert_eq!((finding.outcome, finding.evidence.as_str()), (Outcome::Warned, "connection 8 for 60 s"));
         assert_eq!(finding.fix.as_deref(), Some("KILL 8;"));

@@ -180,6 +180,13 @@ pub(super) struct SchemaFacts {
     pub routines: Fact<Vec<Object>>,
 }
 
+impl SchemaFacts {
+    /// The moved tables.
+    pub fn tables(&self) -> Result<&[TableFacts], Unread> {
+        self.tables.as_deref().map_err(Clone::clone)
+    }
+}
+
 /// A pattern that selects no table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Unmatched {

@@ -47,8 +47,12 @@ impl Grants {
         for line in lines {
             if let Some(rest) = line.strip_prefix("GRANT ") {
                 match split_outside_quotes(rest, " ON ") {
-                    Some((privileges, object)) => grants.given.extend(Grant::parse(privileges, object, " TO ")),
-                    None => grants.roles.extend(split_outside_quotes(rest, " TO ").map_or_else(Vec::new, |(r, _)| list(r))),
+                    Some((privileges, object)) => {
+                        grants.given.extend(Grant::parse(privileges, object, " TO "))
+                    }
+                    None => grants
+                        .roles
+                        .extend(split_outside_quotes(rest, " TO ").map_or_else(Vec::new, |(r, _)| list(r))),
                 }
             } else if let Some(rest) = line.strip_prefix("REVOKE ") {
                 let split = split_outside_quotes(rest, " ON ");
@@ -144,7 +148,9 @@ fn like(pattern: &str, text: &str) -> bool {
     let mut p = pattern.chars();
     match p.next() {
         None => text.is_empty(),
-        Some('%') => text.char_indices().map(|(at, _)| at).chain([text.len()]).any(|at| like(p.as_str(), &text[at..])),
+        Some('%') => {
+            text.char_indices().map(|(at, _)| at).chain([text.len()]).any(|at| like(p.as_str(), &text[at..]))
+        }
         Some(c) => {
             let (any, wanted) = match c {
                 '\\' => (false, p.next().unwrap_or('\\')),
@@ -211,6 +217,8 @@ mod tests {
 
     #[test]
     fn all_privileges_are_all_of_them() {
-        assert!(grants(&["GRANT ALL PRIVILEGES ON `shop`.* TO `hw`@`%`"]).has("CREATE", Scope::Schema("shop")));
+        assert!(
+            grants(&["GRANT ALL PRIVILEGES ON `shop`.* TO `hw`@`%`"]).has("CREATE", Scope::Schema("shop"))
+        );
     }
 }

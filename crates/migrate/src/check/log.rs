@@ -15,7 +15,11 @@ const fn rule(name: &'static str, judge: fn(&ServerFacts) -> Judged, why: &'stat
 pub(super) const RULES: &[Rule] = &[
     rule("binlog-enabled", enabled, "there is no stream to follow, and after the switch no way back"),
     rule("binlog-format", format, "changes logged as statements cannot be applied exactly"),
-    rule("binlog-row-image", row_image, "columns left out of an image cannot be proven or written on the other side"),
+    rule(
+        "binlog-row-image",
+        row_image,
+        "columns left out of an image cannot be proven or written on the other side",
+    ),
     rule("binlog-row-value-options", row_value_options, "partial JSON changes are not decoded yet"),
     rule("binlog-compression", compression, "compressed transaction payloads are not decoded yet"),
     rule(
@@ -23,9 +27,17 @@ pub(super) const RULES: &[Rule] = &[
         order_commits,
         "a row could be seen before its transaction is in the log, so a copied chunk could hold rows of the future",
     ),
-    rule("binlog-filters", filters, "changes of a filtered schema never reach the log, and so never the other side"),
+    rule(
+        "binlog-filters",
+        filters,
+        "changes of a filtered schema never reach the log, and so never the other side",
+    ),
     rule("gtid-mode", gtid_mode, "the ledger says what is applied as a set of GTIDs"),
-    rule("gtid-consistency", gtid_consistency, "a transaction without a GTID of its own cannot be applied exactly once"),
+    rule(
+        "gtid-consistency",
+        gtid_consistency,
+        "a transaction without a GTID of its own cannot be applied exactly once",
+    ),
     rule("gtid-tags", gtid_tags, "tagged GTIDs cannot be held in the ledger yet"),
     Rule {
         name: "gtid-purged",
@@ -59,12 +71,18 @@ fn must_be(server: &ServerFacts, variable: &str, wanted: &str, fix: &str) -> Jud
 }
 
 fn enabled(s: &ServerFacts) -> Judged {
-    must_be(s, "log_bin", "ON", "start the server with log_bin set (my.cnf: [mysqld] log_bin = binlog); needs a restart")
+    must_be(
+        s,
+        "log_bin",
+        "ON",
+        "start the server with log_bin set (my.cnf: [mysqld] log_bin = binlog); needs a restart",
+    )
 }
 
 /// Sessions that are open keep the old value, so the fix includes getting rid of them.
 fn format(s: &ServerFacts) -> Judged {
-    const FIX: &str = "SET PERSIST binlog_format = 'ROW';\n-- sessions already open keep the old format: reconnect them";
+    const FIX: &str =
+        "SET PERSIST binlog_format = 'ROW';\n-- sessions already open keep the old format: reconnect them";
     must_be(s, "binlog_format", "ROW", FIX)
 }
 
@@ -75,14 +93,12 @@ fn row_image(s: &ServerFacts) -> Judged {
 }
 
 fn row_value_options(s: &ServerFacts) -> Judged {
-    const FIX: &str =
-        "SET PERSIST binlog_row_value_options = '';\n-- sessions already open keep the old value: reconnect them";
+    const FIX: &str = "SET PERSIST binlog_row_value_options = '';\n-- sessions already open keep the old value: reconnect them";
     must_be(s, "binlog_row_value_options", "", FIX)
 }
 
 fn compression(s: &ServerFacts) -> Judged {
-    const FIX: &str =
-        "SET PERSIST binlog_transaction_compression = OFF;\n-- sessions already open go on compressing: reconnect them";
+    const FIX: &str = "SET PERSIST binlog_transaction_compression = OFF;\n-- sessions already open go on compressing: reconnect them";
     match s.variables.find("binlog_transaction_compression") {
         Some(_) => must_be(s, "binlog_transaction_compression", "OFF", FIX),
         None => passed("this version does not compress"),
@@ -134,7 +150,9 @@ fn gtid_tags(s: &ServerFacts) -> Judged {
             format!("gtid_executed holds {part}"),
             "leave this server out until tags are supported; they come from gtid_next = 'AUTOMATIC:tag'",
         ),
-        Err(error) => refused(error.to_string(), "report this: the server writes GTID sets in a form we do not know"),
+        Err(error) => {
+            refused(error.to_string(), "report this: the server writes GTID sets in a form we do not know")
+        }
     }
 }
 
@@ -191,7 +209,8 @@ mod tests {
 
     #[test]
     fn each_log_setting_passes_with_one_value_and_is_refused_with_others() {
-        let cases: [(fn(&ServerFacts) -> Judged, &str, &[&str]); 7] = [
+        type Case = (fn(&ServerFacts) -> Judged, &'static str, &'static [&'static str]);
+        let cases: [Case; 7] = [
             (enabled, "log_bin", &["OFF"]),
             (format, "binlog_format", &["STATEMENT", "MIXED"]),
             (row_image, "binlog_row_image", &["MINIMAL", "NOBLOB"]),
@@ -253,7 +272,10 @@ mod tests {
     #[test]
     fn a_log_kept_for_less_than_a_day_is_warned_about() {
         let kept = |seconds| outcome(expiry(&source().with("binlog_expire_logs_seconds", seconds)));
-        assert_eq!((kept("3600"), kept("86400"), kept("0")), (Outcome::Warned, Outcome::Passed, Outcome::Passed));
+        assert_eq!(
+            (kept("3600"), kept("86400"), kept("0")),
+            (Outcome::Warned, Outcome::Passed, Outcome::Passed)
+        );
     }
 
     #[test]

@@ -11,7 +11,9 @@
 mod access;
 mod accounts;
 mod activity;
+mod columns;
 mod facts;
+mod foreign_keys;
 mod grants;
 mod identity;
 mod log;
@@ -64,9 +66,20 @@ impl From<TargetState> for CheckOptions {
 
 /// Every rule there is, in the order a report lists them.
 fn rules() -> impl Iterator<Item = &'static Rule> {
-    [identity::RULES, log::RULES, access::RULES, activity::RULES, zone::RULES, settings::RULES, shape::RULES, objects::RULES]
-        .into_iter()
-        .flatten()
+    [
+        identity::RULES,
+        log::RULES,
+        access::RULES,
+        activity::RULES,
+        zone::RULES,
+        settings::RULES,
+        shape::RULES,
+        columns::RULES,
+        foreign_keys::RULES,
+        objects::RULES,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// Reads the facts from both servers and judges them.

@@ -69,7 +69,11 @@ pub(super) struct Rule {
 }
 
 /// Runs every rule, then says which of the accepted names meant nothing.
-pub(super) fn judge<'a>(rules: impl Iterator<Item = &'a Rule>, facts: &Facts, accept: &[String]) -> CheckReport {
+pub(super) fn judge<'a>(
+    rules: impl Iterator<Item = &'a Rule>,
+    facts: &Facts,
+    accept: &[String],
+) -> CheckReport {
     let mut checks = Vec::new();
     let mut names = Vec::new();
     for rule in rules {
@@ -209,7 +213,10 @@ mod tests {
     fn long_lists_are_cut_and_counted() {
         assert_eq!(listed(1..=3), "1, 2, 3");
         assert_eq!(listed(1..=9), "1, 2, 3, 4, 5, 6 and 3 more");
-        assert_eq!(statements((0..14).map(|i| i.to_string())).lines().last(), Some("-- and so on for 2 more"));
+        assert_eq!(
+            statements((0..14).map(|i| i.to_string())).lines().last(),
+            Some("-- and so on for 2 more")
+        );
         assert_eq!((counted(1, "key"), counted(2, "query")), ("1 key".to_owned(), "2 queries".to_owned()));
     }
 }

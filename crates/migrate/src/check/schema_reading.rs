@@ -22,7 +22,11 @@ use crate::plan::MoveSpec;
 const GRANT_SELECT: &str = "grant our account SELECT on the moved schemas";
 
 /// Reads the source.
-pub(super) async fn read(conn: &mut Connection, facts: &ServerFacts, spec: &MoveSpec) -> mysql::Result<SchemaFacts> {
+pub(super) async fn read(
+    conn: &mut Connection,
+    facts: &ServerFacts,
+    spec: &MoveSpec,
+) -> mysql::Result<SchemaFacts> {
     conn.execute("SET SESSION information_schema_stats_expiry = 0").await?;
     let schemas = texts(spec.schemas());
     let listed = ask(conn, &tables_sql(&schemas), GRANT_SELECT).await?;
@@ -56,13 +60,16 @@ pub(super) async fn read_target(
 ) -> mysql::Result<TargetFacts> {
     conn.execute("SET SESSION information_schema_stats_expiry = 0").await?;
     let schemas = texts(spec.schemas());
-    let names = format!("SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA IN ({schemas})");
+    let names = format!(
+        "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA IN ({schemas})"
+    );
     let tables = ask(conn, &names, GRANT_SELECT).await?;
     let tables = tables.map(|rows| {
         let names = rows.iter().map(|row| TableName::new(row.text(0), row.text(1)));
         names.filter(|name| spec.takes(&name.schema, &name.table)).collect()
     });
-    let collations = ask(conn, "SELECT COLLATION_NAME FROM information_schema.COLLATIONS", GRANT_SELECT).await?;
+    let collations =
+        ask(conn, "SELECT COLLATION_NAME FROM information_schema.COLLATIONS", GRANT_SELECT).await?;
     let taken = |row: &Row| spec.takes(&row.text(0), &row.text(3));
     // No tables yet, no triggers on them; then there is nothing that might be hidden.
     let triggers_shown = if state == TargetState::Fresh { Ok(()) } else { sees(facts, spec, "TRIGGER") };
@@ -161,9 +168,15 @@ async fn objects(
 }
 
 /// The patterns that select nothing, each with the nearest name there is.
-async fn read_unmatched(conn: &mut Connection, spec: &MoveSpec, listed: &[Row]) -> mysql::Result<Vec<Unmatched>> {
+async fn read_unmatched(
+    conn: &mut Connection,
+    spec: &MoveSpec,
+    listed: &[Row],
+) -> mysql::Result<Vec<Unmatched>> {
     let selects = |schema: &str, table: Option<&str>, kind: &str| {
-        listed.iter().any(|r| r.text(2) == kind && r.text(0) == schema && table.is_none_or(|t| r.text(1) == t))
+        listed
+            .iter()
+            .any(|r| r.text(2) == kind && r.text(0) == schema && table.is_none_or(|t| r.text(1) == t))
     };
     let missing: Vec<_> =
         spec.tables.iter().filter(|p| !selects(&p.schema, p.table.as_deref(), "BASE TABLE")).collect();
@@ -204,10 +217,11 @@ async fn read_tables(
          FROM information_schema.STATISTICS WHERE TABLE_SCHEMA IN ({schemas}) AND NON_UNIQUE = 0 \
          ORDER BY 1, 2, INDEX_NAME <> 'PRIMARY', INDEX_NAME, SEQ_IN_INDEX"
     );
-    let (columns, keys) = match (ask(conn, &columns, GRANT_SELECT).await?, ask(conn, &keys, GRANT_SELECT).await?) {
-        (Ok(columns), Ok(keys)) => (columns, keys),
-        (Err(unread), _) | (_, Err(unread)) => return Ok(Err(unread)),
-    };
+    let (columns, keys) =
+        match (ask(conn, &columns, GRANT_SELECT).await?, ask(conn, &keys, GRANT_SELECT).await?) {
+            (Ok(columns), Ok(keys)) => (columns, keys),
+            (Err(unread), _) | (_, Err(unread)) => return Ok(Err(unread)),
+        };
     let mut columns_of: BTreeMap<TableName, Vec<ColumnFacts>> = BTreeMap::new();
     for row in &columns {
         columns_of.entry(TableName::new(row.text(0), row.text(1))).or_default().push(column(row));
@@ -217,7 +231,8 @@ async fn read_tables(
         let name = TableName::new(parts[0].text(0), parts[0].text(1));
         keys_of.entry(name).or_default().push(parts.iter().map(key_part).collect());
     }
-    let base = listed.iter().filter(|row| row.text(2) == "BASE TABLE" && spec.takes(&row.text(0), &row.text(1)));
+    let base =
+        listed.iter().filter(|row| row.text(2) == "BASE TABLE" && spec.takes(&row.text(0), &row.text(1)));
     let table = |row: &Row| {
         let name = TableName::new(row.text(0), row.text(1));
         TableFacts {
@@ -270,7 +285,8 @@ async fn read_foreign_keys(
     };
     let moves = |name: &TableName| spec.takes(&name.schema, &name.table);
     let rows = ask(conn, &sql, GRANT_SELECT).await?;
-    Ok(rows.map(|rows| rows.iter().map(foreign_key).filter(|k| moves(&k.child) || moves(&k.parent)).collect()))
+    Ok(rows
+        .map(|rows| rows.iter().map(foreign_key).filter(|k| moves(&k.child) || moves(&k.parent)).collect()))
 }
 
 async fn read_applied(
@@ -293,6 +309,7 @@ async fn read_applied(
 
 /// The schemas a move may not take, for they are the servers' own or ours.
 pub(super) fn reserved(schema: &str) -> bool {
-    let own: BTreeSet<&str> = ["mysql", "sys", "performance_schema", "information_schema", "highwater"].into();
+    let own: BTreeSet<&str> =
+        ["mysql", "sys", "performance_schema", "information_schema", "highwater"].into();
     own.contains(schema.to_ascii_lowercase().as_str())
 }

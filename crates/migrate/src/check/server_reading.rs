@@ -1,27 +1,66 @@
-//! Reads what there is to know about one server: ten small statements, none of which looks at a user table.
+//! Reads what there is to know about one server: a dozen small statements, none of which looks at a user table.
 
 use std::collections::BTreeMap;
 
 use mysql::{Connection, Error, Row};
 
 use super::accounts;
-use super::facts::{Channel, Clock, Gtids, LogFilters, OpenTransaction, ServerFacts, Variables, quoted_account};
+use super::facts::{
+    Channel, Clock, Gtids, LogFilters, OpenTransaction, ServerFacts, Variables, quoted_account,
+};
 use super::grants::Grants;
 use super::report::Side;
 use super::rule::{Fact, Unread};
 
 /// The global variables the rules look at. SHOW leaves out those a server does not have; a SELECT would fail.
 const VARIABLES: &[&str] = &[
-    "version", "version_comment", "server_uuid", "server_id", "log_bin", "log_replica_updates", "log_slave_updates",
-    "binlog_format", "binlog_row_image", "binlog_row_value_options", "binlog_transaction_compression",
-    "binlog_order_commits", "binlog_expire_logs_seconds", "binlog_expire_logs_auto_purge", "gtid_mode",
-    "enforce_gtid_consistency", "sync_binlog", "innodb_flush_log_at_trx_commit", "innodb_page_size",
-    "innodb_native_foreign_keys", "innodb_default_row_format", "innodb_lock_wait_timeout", "innodb_strict_mode",
-    "read_only", "super_read_only", "persisted_globals_load", "time_zone", "system_time_zone", "sql_mode",
-    "character_set_server", "collation_server", "default_collation_for_utf8mb4", "lower_case_table_names",
-    "max_connections", "max_allowed_packet", "local_infile", "event_scheduler", "transaction_isolation", "autocommit",
-    "auto_increment_increment", "auto_increment_offset", "explicit_defaults_for_timestamp", "group_concat_max_len",
-    "init_connect", "wait_timeout", "interactive_timeout", "show_gipk_in_create_table_and_information_schema",
+    "version",
+    "version_comment",
+    "server_uuid",
+    "server_id",
+    "log_bin",
+    "log_replica_updates",
+    "log_slave_updates",
+    "binlog_format",
+    "binlog_row_image",
+    "binlog_row_value_options",
+    "binlog_transaction_compression",
+    "binlog_order_commits",
+    "binlog_expire_logs_seconds",
+    "binlog_expire_logs_auto_purge",
+    "gtid_mode",
+    "enforce_gtid_consistency",
+    "sync_binlog",
+    "innodb_flush_log_at_trx_commit",
+    "innodb_page_size",
+    "innodb_native_foreign_keys",
+    "innodb_default_row_format",
+    "innodb_lock_wait_timeout",
+    "innodb_strict_mode",
+    "read_only",
+    "super_read_only",
+    "persisted_globals_load",
+    "time_zone",
+    "system_time_zone",
+    "sql_mode",
+    "character_set_server",
+    "collation_server",
+    "default_collation_for_utf8mb4",
+    "lower_case_table_names",
+    "max_connections",
+    "max_allowed_packet",
+    "local_infile",
+    "event_scheduler",
+    "transaction_isolation",
+    "autocommit",
+    "auto_increment_increment",
+    "auto_increment_offset",
+    "explicit_defaults_for_timestamp",
+    "group_concat_max_len",
+    "init_connect",
+    "wait_timeout",
+    "interactive_timeout",
+    "show_gipk_in_create_table_and_information_schema",
     "sql_generate_invisible_primary_key",
 ];
 
@@ -74,13 +113,15 @@ fn texts(rows: &[Row]) -> Vec<String> {
 }
 
 fn first<'a>(rows: &'a [Row], statement: &str) -> Result<&'a Row, Unread> {
-    let error = || Unread { error: format!("no answer to {statement}"), fix: "see the server's error log".into() };
+    let error =
+        || Unread { error: format!("no answer to {statement}"), fix: "see the server's error log".into() };
     rows.first().ok_or_else(error)
 }
 
 async fn read_variables(conn: &mut Connection) -> mysql::Result<Variables> {
     let names: Vec<String> = VARIABLES.iter().map(|v| format!("'{v}'")).collect();
-    let rows = conn.rows(format!("SHOW GLOBAL VARIABLES WHERE Variable_name IN ({})", names.join(","))).await?;
+    let rows =
+        conn.rows(format!("SHOW GLOBAL VARIABLES WHERE Variable_name IN ({})", names.join(","))).await?;
     let all: BTreeMap<String, String> = rows.iter().map(|row| (row.text(0), row.text(1))).collect();
     Ok(Variables(all))
 }
@@ -98,7 +139,8 @@ async fn read_gtids(conn: &mut Connection) -> mysql::Result<Fact<Gtids>> {
 
 async fn read_clock(conn: &mut Connection) -> mysql::Result<Fact<Clock>> {
     // Through CONVERT_TZ, because our own session has another zone than the application's; SYSTEM needs no zone tables.
-    let offset = |utc: &str| format!("TIMESTAMPDIFF(SECOND, {utc}, CONVERT_TZ({utc}, '+00:00', @@GLOBAL.time_zone))");
+    let offset =
+        |utc: &str| format!("TIMESTAMPDIFF(SECOND, {utc}, CONVERT_TZ({utc}, '+00:00', @@GLOBAL.time_zone))");
     let sql = format!(
         "SELECT {}, CONVERT_TZ('2026-01-01', 'UTC', 'America/Los_Angeles') IS NOT NULL FROM (SELECT UTC_TIMESTAMP() AS \
          now, YEAR(UTC_TIMESTAMP()) AS y) AS t",
@@ -126,7 +168,9 @@ async fn read_log_filters(conn: &mut Connection, us: &str) -> mysql::Result<Fact
         rows = ask(conn, "SHOW MASTER STATUS", &fix).await?;
     }
     // No row: the log is off, which another rule refuses.
-    Ok(rows.map(|rows| rows.first().map(|r| LogFilters { only: r.text(2), ignored: r.text(3) }).unwrap_or_default()))
+    Ok(rows.map(|rows| {
+        rows.first().map(|r| LogFilters { only: r.text(2), ignored: r.text(3) }).unwrap_or_default()
+    }))
 }
 
 async fn read_channels(conn: &mut Connection, us: &str) -> mysql::Result<Fact<Vec<Channel>>> {
@@ -134,13 +178,18 @@ async fn read_channels(conn: &mut Connection, us: &str) -> mysql::Result<Fact<Ve
     // Columns 1, 3 and 11: Source_Host, Source_Port and Replica_SQL_Running, the same since 8.0.22.
     let rows = ask(conn, "SHOW REPLICA STATUS", &fix).await?;
     Ok(rows.map(|rows| {
-        let channel =
-            |row: &Row| Channel { from: format!("{}:{}", row.text(1), row.text(3)), applying: row.text(11) == "Yes" };
+        let channel = |row: &Row| Channel {
+            from: format!("{}:{}", row.text(1), row.text(3)),
+            applying: row.text(11) == "Yes",
+        };
         rows.iter().map(channel).collect()
     }))
 }
 
-async fn read_open_transactions(conn: &mut Connection, us: &str) -> mysql::Result<Fact<Vec<OpenTransaction>>> {
+async fn read_open_transactions(
+    conn: &mut Connection,
+    us: &str,
+) -> mysql::Result<Fact<Vec<OpenTransaction>>> {
     // trx_started is in the machine's zone, whatever the session's.
     let sql = "SELECT trx_mysql_thread_id, \
                TIMESTAMPDIFF(SECOND, CONVERT_TZ(trx_started, 'SYSTEM', '+00:00'), UTC_TIMESTAMP()) \

@@ -7,11 +7,21 @@ use super::report::{Outcome, Side};
 use super::rule::{Acceptance, Judge, Judged, Rule, passed, refused, warned};
 
 const fn warning(name: &'static str, judge: fn(&Facts) -> Judged, why: &'static str) -> Rule {
-    Rule { name, judge: Judge::On(Side::Target, judge), acceptance: Acceptance::Operator, unread: Outcome::Warned, why }
+    Rule {
+        name,
+        judge: Judge::On(Side::Target, judge),
+        acceptance: Acceptance::Operator,
+        unread: Outcome::Warned,
+        why,
+    }
 }
 
 pub(super) const RULES: &[Rule] = &[
-    warning("sql-mode", sql_mode, "statements that work on the source may fail on the target, or the other way round"),
+    warning(
+        "sql-mode",
+        sql_mode,
+        "statements that work on the source may fail on the target, or the other way round",
+    ),
     warning(
         "character-set-defaults",
         character_sets,
@@ -29,7 +39,11 @@ pub(super) const RULES: &[Rule] = &[
         unread: Outcome::Refused,
         why: "a table could have another name on the target, or two tables the same",
     },
-    warning("max-connections", max_connections, "clients beyond the target's limit are turned away after the switch"),
+    warning(
+        "max-connections",
+        max_connections,
+        "clients beyond the target's limit are turned away after the switch",
+    ),
     Rule {
         name: "max-allowed-packet",
         judge: Judge::On(Side::Target, max_allowed_packet),
@@ -37,23 +51,37 @@ pub(super) const RULES: &[Rule] = &[
         unread: Outcome::Refused,
         why: "a row or statement that fits the source would be refused by the target, and stop the stream",
     },
-    warning("innodb-page-size", page_size, "an index or row that fits the source's pages may not fit the target's"),
-    warning("local-infile", local_infile, "LOAD DATA LOCAL lets whoever answers a client read files of the client"),
+    warning(
+        "innodb-page-size",
+        page_size,
+        "an index or row that fits the source's pages may not fit the target's",
+    ),
+    warning(
+        "local-infile",
+        local_infile,
+        "LOAD DATA LOCAL lets whoever answers a client read files of the client",
+    ),
 ];
 
 fn sql_mode(facts: &Facts) -> Judged {
-    let modes = |text: &str| text.split(',').filter(|m| !m.is_empty()).map(str::to_owned).collect::<BTreeSet<_>>();
+    let modes =
+        |text: &str| text.split(',').filter(|m| !m.is_empty()).map(str::to_owned).collect::<BTreeSet<_>>();
     let text = facts.source.variables.get("sql_mode")?;
     let (source, target) = (modes(text), modes(facts.target.variables.get("sql_mode")?));
     if source == target {
-        return passed(format!("the same on both: {text}"));
+        return passed(format!("the same on both: {}", text.replace(',', ", ")));
     }
-    let only = |a: &BTreeSet<String>, b: &BTreeSet<String>| match a.difference(b).cloned().collect::<Vec<_>>() {
+    let only = |a: &BTreeSet<String>, b: &BTreeSet<String>| match a.difference(b).cloned().collect::<Vec<_>>()
+    {
         list if list.is_empty() => "nothing".to_owned(),
         list => list.join(", "),
     };
     warned(
-        format!("only on the source: {}; only on the target: {}", only(&source, &target), only(&target, &source)),
+        format!(
+            "only on the source: {}; only on the target: {}",
+            only(&source, &target),
+            only(&target, &source)
+        ),
         format!("SET PERSIST sql_mode = '{text}';"),
     )
 }
@@ -87,7 +115,9 @@ fn same(facts: &Facts, names: &[&str]) -> Judged {
     let mut seen = Vec::new();
     let mut fixes = Vec::new();
     for name in names {
-        let (Some(source), Some(target)) = (facts.source.variables.find(name), facts.target.variables.find(name)) else {
+        let (Some(source), Some(target)) =
+            (facts.source.variables.find(name), facts.target.variables.find(name))
+        else {
             continue;
         };
         if source != target {
@@ -102,7 +132,7 @@ fn same(facts: &Facts, names: &[&str]) -> Judged {
         }
     }
     if seen.is_empty() {
-        return passed(format!("the same on both: {}", names.join(", ")));
+        return passed(format!("{} settings, the same on both", names.len()));
     }
     warned(seen.join("; "), fixes.join("\n"))
 }
@@ -114,25 +144,38 @@ fn lower_case_table_names(facts: &Facts) -> Judged {
     if source == target {
         return passed(evidence);
     }
-    refused(evidence, format!("initialise the target anew with --{NAME}={source}; it cannot be changed later"))
+    refused(
+        evidence,
+        format!("initialise the target anew with --{NAME}={source}; it cannot be changed later"),
+    )
 }
 
 fn max_connections(facts: &Facts) -> Judged {
-    let (source, target) =
-        (facts.source.variables.number("max_connections")?, facts.target.variables.number("max_connections")?);
+    let (source, target) = (
+        facts.source.variables.number("max_connections")?,
+        facts.target.variables.number("max_connections")?,
+    );
     let used = match &facts.source.connections_max_used {
         Ok(n) => format!("most ever used on the source {n}"),
         Err(_) => "use on the source not told".into(),
     };
     let evidence = format!("source {source}, target {target}; {used}");
-    if target >= source { passed(evidence) } else { warned(evidence, format!("SET PERSIST max_connections = {source};")) }
+    if target >= source {
+        passed(evidence)
+    } else {
+        warned(evidence, format!("SET PERSIST max_connections = {source};"))
+    }
 }
 
 fn max_allowed_packet(facts: &Facts) -> Judged {
     const NAME: &str = "max_allowed_packet";
     let (source, target) = (facts.source.variables.number(NAME)?, facts.target.variables.number(NAME)?);
     let evidence = format!("source {source}, target {target} bytes");
-    if target >= source { passed(evidence) } else { refused(evidence, format!("SET PERSIST {NAME} = {source};")) }
+    if target >= source {
+        passed(evidence)
+    } else {
+        refused(evidence, format!("SET PERSIST {NAME} = {source};"))
+    }
 }
 
 fn page_size(facts: &Facts) -> Judged {
@@ -167,12 +210,21 @@ mod tests {
     fn settings_that_shrink_or_change_are_noticed() {
         assert_eq!(check(sql_mode, "sql_mode", "A,B", "B,A"), Outcome::Passed);
         assert_eq!(check(sql_mode, "sql_mode", "A,B", "B"), Outcome::Warned);
-        assert_eq!(check(character_sets, "collation_server", "latin1_swedish_ci", "utf8mb4_0900_ai_ci"), Outcome::Warned);
-        assert_eq!(check(session_defaults, "transaction_isolation", "READ-COMMITTED", "SERIALIZABLE"), Outcome::Warned);
+        assert_eq!(
+            check(character_sets, "collation_server", "latin1_swedish_ci", "utf8mb4_0900_ai_ci"),
+            Outcome::Warned
+        );
+        assert_eq!(
+            check(session_defaults, "transaction_isolation", "READ-COMMITTED", "SERIALIZABLE"),
+            Outcome::Warned
+        );
         assert_eq!(check(lower_case_table_names, "lower_case_table_names", "1", "0"), Outcome::Refused);
         assert_eq!(check(max_connections, "max_connections", "16000", "151"), Outcome::Warned);
         assert_eq!(check(max_connections, "max_connections", "151", "16000"), Outcome::Passed);
-        assert_eq!(check(max_allowed_packet, "max_allowed_packet", "1073741824", "67108864"), Outcome::Refused);
+        assert_eq!(
+            check(max_allowed_packet, "max_allowed_packet", "1073741824", "67108864"),
+            Outcome::Refused
+        );
         assert_eq!(check(page_size, "innodb_page_size", "16384", "4096"), Outcome::Warned);
         assert_eq!(check(local_infile, "local_infile", "ON", "ON"), Outcome::Warned);
     }

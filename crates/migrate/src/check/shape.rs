@@ -1,16 +1,11 @@
-//! Whether the moved tables can be carried exactly: that they exist, have a key, and hold only what the stream can say.
+//! Whether the moved tables can be carried exactly: that they exist, have a key, and are InnoDB.
 
-use std::collections::BTreeMap;
-
-use model::quote_ident;
+use model::{TableName, quote_ident};
 
 use super::TargetState;
-use super::facts::{Facts, ForeignKey, TableFacts};
-use super::grants::Scope;
+use super::facts::{Facts, TableFacts};
 use super::report::{Outcome, Side};
-use super::rule::{
-    Acceptance, Judge, Judged, Rule, Unread, counted, listed, passed, refused, statements, warned,
-};
+use super::rule::{Acceptance, Judge, Judged, Rule, counted, listed, passed, refused, statements};
 use super::schema_reading::reserved;
 
 const fn rule(name: &'static str, side: Side, judge: fn(&Facts) -> Judged, why: &'static str) -> Rule {
@@ -25,31 +20,18 @@ pub(super) const RULES: &[Rule] = &[
         target_tables,
         "rows that were there before the copy make the target differ from the source; they are never overwritten",
     ),
-    rule("storage-engine", Side::Source, storage_engine, "only InnoDB commits rows together with the log and the ledger"),
-    rule("row-key", Side::Source, row_key, "without a key a row of the stream cannot be told from an equal one"),
-    rule("column-types", Side::Source, column_types, "a value the stream cannot carry exactly would arrive changed"),
-    rule("collations", Side::Target, collations, "the target cannot create a column whose collation it does not know"),
     rule(
-        "foreign-key-actions",
+        "storage-engine",
         Side::Source,
-        foreign_key_actions,
-        "what a foreign key deletes or changes by itself is not in the binary log before MySQL 9.6, and in a later one it \
-         depends on innodb_native_foreign_keys: the target would keep rows the source has lost",
+        storage_engine,
+        "only InnoDB commits rows together with the log and the ledger",
     ),
     rule(
-        "foreign-keys-inside",
+        "row-key",
         Side::Source,
-        foreign_keys_inside,
-        "one end of the key would be on the other server, where nothing enforces it",
+        row_key,
+        "without a key a row of the stream cannot be told from an equal one",
     ),
-    rule("hidden-keys", Side::Source, hidden_keys, "columns hidden from the metadata are in the binary log all the same"),
-    Rule {
-        name: "generated-columns",
-        judge: Judge::On(Side::Both, generated_columns),
-        acceptance: Acceptance::Operator,
-        unread: Outcome::Warned,
-        why: "the target computes them anew, and functions may differ between versions; verify compares them",
-    },
     Rule {
         name: "partitions",
         judge: Judge::On(Side::Source, partitions),
@@ -59,19 +41,15 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         name: "data-size",
-        judge: Judge::On(Side::Both, data_size),
+        judge: Judge::On(Side::Target, data_size),
         acceptance: Acceptance::Operator,
         unread: Outcome::Warned,
         why: "a target that runs full stops the move",
     },
 ];
 
-fn tables(facts: &Facts) -> Result<&[TableFacts], Unread> {
-    facts.schema.tables.as_deref().map_err(Clone::clone)
-}
-
 fn tables_exist(facts: &Facts) -> Judged {
-    let tables = tables(facts)?;
+    let tables = facts.schema.tables()?;
     let own: Vec<_> = facts.spec.schemas().into_iter().filter(|s| reserved(s)).collect();
     if !own.is_empty() {
         return refused(
@@ -101,15 +79,12 @@ fn target_tables(facts: &Facts) -> Judged {
     let there = facts.there.tables.as_ref().map_err(Clone::clone)?;
     match facts.state {
         TargetState::Fresh if there.is_empty() => passed("none of the tables is there yet"),
-        TargetState::Fresh => refused(
-            format!("already there: {}", listed(there)),
-            statements(there.iter().map(|t| {
-                let aside = format!("{}.{}", quote_ident(&t.schema), quote_ident(&format!("{}_before_move", t.table)));
-                format!("RENAME TABLE {} TO {aside};  -- or drop it, if nobody needs it", t.quoted())
-            })),
-        ),
+        TargetState::Fresh => {
+            refused(format!("already there: {}", listed(there)), statements(there.iter().flat_map(put_aside)))
+        }
         TargetState::Underway => {
-            let missing: Vec<_> = tables(facts)?.iter().map(|t| &t.name).filter(|n| !there.contains(n)).collect();
+            let missing: Vec<_> =
+                facts.schema.tables()?.iter().map(|t| &t.name).filter(|n| !there.contains(n)).collect();
             if missing.is_empty() {
                 return passed(format!("all {} are there", there.len()));
             }
@@ -121,8 +96,19 @@ fn target_tables(facts: &Facts) -> Judged {
     }
 }
 
+/// Out of the schema: in it, the move's patterns would still take the table.
+fn put_aside(table: &TableName) -> [String; 2] {
+    let aside: String = format!("{}_{}", table.schema, table.table).chars().take(64).collect();
+    let rename = format!("RENAME TABLE {} TO `before_move`.{};", table.quoted(), quote_ident(&aside));
+    [
+        "CREATE DATABASE IF NOT EXISTS `before_move`;".into(),
+        format!("{rename}  -- or drop it, if nobody needs it"),
+    ]
+}
+
 fn storage_engine(facts: &Facts) -> Judged {
-    let other: Vec<_> = tables(facts)?.iter().filter(|t| !t.engine.eq_ignore_ascii_case("InnoDB")).collect();
+    let other: Vec<_> =
+        facts.schema.tables()?.iter().filter(|t| !t.engine.eq_ignore_ascii_case("InnoDB")).collect();
     if other.is_empty() {
         return passed("all InnoDB");
     }
@@ -137,14 +123,15 @@ fn has_row_key(table: &TableFacts) -> bool {
     table.keys.iter().any(|key| {
         key.iter().all(|part| {
             let column = table.columns.iter().find(|c| Some(&c.name) == part.column.as_ref());
-            let exact = column.is_some_and(|c| !c.generated && !matches!(c.data_type.as_str(), "float" | "double"));
+            let exact =
+                column.is_some_and(|c| !c.generated && !matches!(c.data_type.as_str(), "float" | "double"));
             exact && !part.prefix && !part.nullable
         })
     })
 }
 
 fn row_key(facts: &Facts) -> Judged {
-    let keyless: Vec<_> = tables(facts)?.iter().filter(|t| !has_row_key(t)).collect();
+    let keyless: Vec<_> = facts.schema.tables()?.iter().filter(|t| !has_row_key(t)).collect();
     if keyless.is_empty() {
         return passed("every table has a primary key, or a unique key over NOT NULL columns");
     }
@@ -156,128 +143,18 @@ fn row_key(facts: &Facts) -> Judged {
 
 fn key_to_add(table: &TableFacts) -> String {
     let alter = format!("ALTER TABLE {}", table.name.quoted());
-    let has_primary = table.keys.iter().flatten().any(|p| !p.nullable) && !table.keys.is_empty();
+    // A column of ours is invisible, so that the application's INSERTs without a column list go on working.
+    let column = "ADD COLUMN move_id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT INVISIBLE";
     match table.columns.iter().find(|c| c.auto_increment) {
-        Some(column) => format!("{alter} ADD UNIQUE KEY ({});  -- and make it NOT NULL", quote_ident(&column.name)),
-        None if has_primary => {
-            format!("{alter} ADD COLUMN move_id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT INVISIBLE UNIQUE;")
-        }
-        None => format!("{alter} ADD COLUMN move_id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT INVISIBLE PRIMARY KEY;"),
+        Some(numbered) => format!("{alter} ADD UNIQUE KEY ({});", quote_ident(&numbered.name)),
+        None if table.keys.is_empty() => format!("{alter} {column} PRIMARY KEY;"),
+        None => format!("{alter} {column} UNIQUE;"),
     }
-}
-
-/// Types the stream carries exactly. Anything else is refused by name, GEOMETRY and VECTOR among them.
-const CARRIED: &[&str] = &[
-    "tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "float", "double", "bit", "year", "date", "time",
-    "datetime", "timestamp", "char", "varchar", "tinytext", "text", "mediumtext", "longtext", "binary", "varbinary",
-    "tinyblob", "blob", "mediumblob", "longblob", "enum", "set", "json",
-];
-
-fn column_types(facts: &Facts) -> Judged {
-    let mut refusals = Vec::new();
-    let mut columns = 0;
-    for table in tables(facts)? {
-        columns += table.columns.len();
-        for column in table.columns.iter().filter(|c| !CARRIED.contains(&c.data_type.as_str())) {
-            refusals.push(format!("{}.{} ({})", table.name, column.name, column.data_type));
-        }
-    }
-    if refusals.is_empty() {
-        return passed(counted(columns, "column"));
-    }
-    refused(listed(&refusals), "leave these tables out of the move until their types are supported")
-}
-
-fn collations(facts: &Facts) -> Judged {
-    let known = facts.there.collations.as_ref().map_err(Clone::clone)?;
-    let mut used: BTreeMap<&str, &TableFacts> = BTreeMap::new();
-    for table in tables(facts)? {
-        let columns = table.columns.iter().filter_map(|c| c.collation.as_deref());
-        for collation in columns.chain([table.collation.as_str()]).filter(|c| !c.is_empty()) {
-            used.entry(collation).or_insert(table);
-        }
-    }
-    let unknown: Vec<_> = used.iter().filter(|(name, _)| !known.contains(**name)).collect();
-    if unknown.is_empty() {
-        return passed(format!("the target knows all {} in use", used.len()));
-    }
-    refused(
-        listed(unknown.iter().map(|(collation, table)| format!("{collation} (of {})", table.name))),
-        "upgrade the target to a version that has them, or ALTER TABLE ... CONVERT TO CHARACTER SET ... COLLATE ...;",
-    )
-}
-
-fn foreign_keys(facts: &Facts) -> Result<&[ForeignKey], Unread> {
-    facts.schema.foreign_keys.as_deref().map_err(Clone::clone)
-}
-
-fn drop_key(key: &ForeignKey) -> String {
-    format!("ALTER TABLE {} DROP FOREIGN KEY {};", key.child.quoted(), quote_ident(&key.name))
-}
-
-fn foreign_key_actions(facts: &Facts) -> Judged {
-    let acts = |rule: &str| !matches!(rule, "RESTRICT" | "NO ACTION");
-    let all = foreign_keys(facts)?;
-    let acting: Vec<_> = all.iter().filter(|k| acts(&k.on_delete) || acts(&k.on_update)).collect();
-    if acting.is_empty() {
-        return passed(format!("{}, none that changes rows by itself", counted(all.len(), "foreign key")));
-    }
-    let shown = |k: &ForeignKey| {
-        format!("{} of {} (ON DELETE {}, ON UPDATE {})", k.name, k.child, k.on_delete, k.on_update)
-    };
-    let again = |k: &ForeignKey| {
-        format!("{}  -- then ADD it again with ON DELETE RESTRICT ON UPDATE RESTRICT", drop_key(k))
-    };
-    refused(listed(acting.iter().map(|k| shown(k))), statements(acting.iter().map(|k| again(k))))
-}
-
-fn foreign_keys_inside(facts: &Facts) -> Judged {
-    let all = foreign_keys(facts)?;
-    let takes = |name: &model::TableName| facts.spec.takes(&name.schema, &name.table);
-    let leaving: Vec<_> = all.iter().filter(|k| takes(&k.child) != takes(&k.parent)).collect();
-    if !leaving.is_empty() {
-        let outside = |k: &ForeignKey| if takes(&k.child) { k.parent.to_string() } else { k.child.to_string() };
-        return refused(
-            listed(leaving.iter().map(|k| format!("{} from {} to {}", k.name, k.child, k.parent))),
-            statements(leaving.iter().map(|k| format!("add {} to the move, or: {}", outside(k), drop_key(k)))),
-        );
-    }
-    let evidence = format!("{}, both ends of each in the move", counted(all.len(), "foreign key"));
-    // Keys of tables our account cannot see are not listed.
-    let grants = facts.source.grants.as_ref().map_err(Clone::clone)?;
-    if grants.has("SELECT", Scope::Server) {
-        return passed(evidence);
-    }
-    warned(
-        format!("{evidence}; keys of schemas our account cannot see are not known"),
-        format!("GRANT SELECT ON *.* TO {};", facts.source.quoted_account()),
-    )
-}
-
-fn hidden_keys(facts: &Facts) -> Judged {
-    const NAME: &str = "show_gipk_in_create_table_and_information_schema";
-    match facts.source.variables.find(NAME) {
-        Some("OFF") => refused(format!("{NAME} = OFF"), format!("SET PERSIST {NAME} = ON;")),
-        Some(_) => passed("generated invisible primary keys are shown"),
-        None => passed("this version generates no invisible primary keys"),
-    }
-}
-
-fn generated_columns(facts: &Facts) -> Judged {
-    let count = tables(facts)?.iter().flat_map(|t| &t.columns).filter(|c| c.generated).count();
-    let (source, target) = (facts.source.version(), facts.target.version());
-    let evidence = counted(count, "generated column");
-    if count == 0 || (source.0, source.1) == (target.0, target.1) {
-        return passed(evidence);
-    }
-    warned(
-        format!("{evidence}; source {source}, target {target}"),
-        "run `highwater verify` after the copy: it compares what both servers compute",
-    )
 }
 
 fn partitions(facts: &Facts) -> Judged {
-    let partitioned: Vec<_> = tables(facts)?.iter().filter(|t| t.partitioned).map(|t| &t.name).collect();
+    let partitioned: Vec<_> =
+        facts.schema.tables()?.iter().filter(|t| t.partitioned).map(|t| &t.name).collect();
     match partitioned.is_empty() {
         true => passed("no partitioned tables"),
         false => passed(format!("partitioned: {}", listed(partitioned))),
@@ -285,10 +162,13 @@ fn partitions(facts: &Facts) -> Judged {
 }
 
 fn data_size(facts: &Facts) -> Judged {
-    let tables = tables(facts)?;
+    let tables = facts.schema.tables()?;
     let bytes: u64 = tables.iter().map(|t| t.bytes).sum();
     let size = size(bytes);
-    passed(format!("{size} in {} will be written; free disk space is not told by a server", counted(tables.len(), "table")))
+    passed(format!(
+        "{size} in {} will be written; free disk space is not told by a server",
+        counted(tables.len(), "table")
+    ))
 }
 
 /// Bytes as an operator says them.
@@ -301,4 +181,91 @@ fn size(bytes: u64) -> String {
         unit += 1;
     }
     if unit == 0 { format!("{bytes} bytes") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::facts::{KeyPart, Unmatched};
+    use super::super::rule::Finding;
+    use super::super::sample::{self, outcome, table};
+    use super::*;
+
+    /// Judges a move whose one table was changed.
+    fn check(judge: fn(&Facts) -> Judged, change: impl FnOnce(&mut TableFacts)) -> Finding {
+        let mut facts = sample::facts();
+        let mut orders = table("orders");
+        change(&mut orders);
+        facts.schema.tables = Ok(vec![orders]);
+        judge(&facts).unwrap()
+    }
+
+    #[test]
+    fn a_name_that_selects_nothing_is_refused_with_the_nearest_one() {
+        let mut facts = sample::facts();
+        assert_eq!(tables_exist(&facts).unwrap().evidence, "1 table");
+        facts.schema.unmatched = vec![Unmatched {
+            pattern: "shop.order".into(),
+            nearest: Some("shop.orders".into()),
+            is_view: false,
+        }];
+        let finding = tables_exist(&facts).unwrap();
+        assert_eq!(
+            (finding.outcome, finding.evidence.as_str()),
+            (Outcome::Refused, "unknown table in a move: shop.order")
+        );
+        assert_eq!(
+            finding.fix.as_deref(),
+            Some("write shop.orders in place of shop.order in highwater.toml")
+        );
+    }
+
+    #[test]
+    fn tables_on_the_target_are_in_the_way_before_the_copy_and_needed_after_it() {
+        let mut facts = sample::facts();
+        assert_eq!(outcome(target_tables(&facts)), Outcome::Passed);
+        facts.state = TargetState::Underway;
+        assert_eq!(outcome(target_tables(&facts)), Outcome::Refused);
+        facts.there.tables = Ok([table("orders").name].into());
+        assert_eq!(outcome(target_tables(&facts)), Outcome::Passed);
+        facts.state = TargetState::Fresh;
+        assert_eq!(outcome(target_tables(&facts)), Outcome::Refused);
+    }
+
+    #[test]
+    fn a_table_needs_a_key_of_whole_stored_not_null_exact_columns() {
+        let key = |change: fn(&mut KeyPart)| check(row_key, |t| change(&mut t.keys[0][0])).outcome;
+        assert_eq!(key(|_| {}), Outcome::Passed);
+        assert_eq!(key(|p| p.prefix = true), Outcome::Refused);
+        assert_eq!(key(|p| p.nullable = true), Outcome::Refused);
+        assert_eq!(key(|p| p.column = None), Outcome::Refused);
+        assert_eq!(check(row_key, |t| t.columns[0].data_type = "float".into()).outcome, Outcome::Refused);
+        assert_eq!(check(row_key, |t| t.columns[0].generated = true).outcome, Outcome::Refused);
+    }
+
+    #[test]
+    fn the_key_to_add_fits_the_table() {
+        let fix = |change: fn(&mut TableFacts)| check(row_key, change).fix.unwrap();
+        assert!(fix(|t| t.keys.clear()).ends_with("INVISIBLE PRIMARY KEY;"));
+        assert!(fix(|t| t.keys[0][0].prefix = true).ends_with("INVISIBLE UNIQUE;"));
+        let numbered = fix(|t| {
+            t.keys.clear();
+            t.columns[0].auto_increment = true;
+        });
+        assert_eq!(numbered, "ALTER TABLE `shop`.`orders` ADD UNIQUE KEY (`id`);");
+    }
+
+    #[test]
+    fn engines_without_transactions_are_refused() {
+        let finding = check(storage_engine, |t| t.engine = "MyISAM".into());
+        assert_eq!(finding.evidence, "shop.orders (MyISAM)");
+        assert_eq!(finding.fix.as_deref(), Some("ALTER TABLE `shop`.`orders` ENGINE = InnoDB;"));
+    }
+
+    #[test]
+    fn sizes_read_well() {
+        assert_eq!(
+            (size(512).as_str(), size(1536).as_str(), size(5 << 30).as_str()),
+            ("512 bytes", "1.5 KiB", "5.0 GiB")
+        );
+    }
 }

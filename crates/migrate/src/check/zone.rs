@@ -88,7 +88,11 @@ fn fix(source: &ServerFacts, clock: &Clock, target: &Clock) -> Result<String, su
     let by_name = |name: &str| {
         let set = format!("SET PERSIST time_zone = '{name}';  -- on the target, then reconnect its sessions");
         let needs_tables = !name.starts_with(['+', '-']) && !target.names_loaded;
-        if needs_tables { format!("mysql_tzinfo_to_sql /usr/share/zoneinfo | mysql mysql  # on the target\n{set}") } else { set }
+        if needs_tables {
+            format!("mysql_tzinfo_to_sql /usr/share/zoneinfo | mysql mysql  # on the target\n{set}")
+        } else {
+            set
+        }
     };
     Ok(match name {
         Some(name) => by_name(name),
@@ -161,7 +165,11 @@ mod tests {
     fn a_source_on_pacific_time_and_a_target_on_utc_are_refused_with_the_zone_to_set() {
         let finding = judge(("SYSTEM", "PST", PACIFIC), ("SYSTEM", "UTC", (0, 0)));
         assert_eq!(finding.outcome, Outcome::Refused);
-        assert!(finding.evidence.contains("now UTC-08:00") && finding.evidence.contains("+8 h"), "{}", finding.evidence);
+        assert!(
+            finding.evidence.contains("now UTC-08:00") && finding.evidence.contains("+8 h"),
+            "{}",
+            finding.evidence
+        );
         let fix = finding.fix.unwrap();
         assert!(fix.contains("SET PERSIST time_zone = 'America/Los_Angeles'"), "{fix}");
         assert!(fix.starts_with("mysql_tzinfo_to_sql"), "{fix}");

@@ -254,9 +254,7 @@ impl<G: TrafficGate> MoveDriver<G> {
         let mut source = session::open(self.at(state.home), Side::Source).await.map_err(failed)?;
         let mut target = session::open(self.at(to), Side::Target).await.map_err(failed)?;
         let mut verifier = mover.verifier().await.map_err(failed)?;
-        // So that only the last moments remain to be proven behind the fence.
-        mover.rest().await;
-        verifier.dirty_keys().await.map_err(failed)?;
+        self.prove_most(&mover, &mut verifier).await?;
 
         let mut clock = PhaseClock::new(told);
         let before = self
@@ -313,6 +311,22 @@ impl<G: TrafficGate> MoveDriver<G> {
                 "nothing was changed; traffic is where it was",
                 g.hint,
             )),
+        }
+    }
+
+    /// Proves what is dirty now, while clients still go on, so that only the last moments remain behind the fence.
+    async fn prove_most(&self, mover: &Mover, verifier: &mut Verifier) -> Result<(), Trouble> {
+        let proving = async {
+            mover.rest().await;
+            verifier.dirty_keys().await
+        };
+        match within(self.options.settle_deadline, "settle", proving).await {
+            Ok(_) => Ok(()),
+            Err(cause) => {
+                mover.start_proving();
+                let what = format!("cannot start cutover: {}", cause.what);
+                Err(Trouble::new(what, "nothing was changed; traffic is where it was", cause.hint))
+            }
         }
     }
 

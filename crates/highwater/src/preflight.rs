@@ -1,0 +1,78 @@
+//! The checks of a move, run against the clusters of the settings.
+
+use migrate::check::{CheckOptions, CheckReport, Outcome, TargetState};
+use model::Trouble;
+use mysql::Connection;
+
+use crate::config::{ClusterConfig, MoveConfig, ResolvedConfig};
+use crate::trouble::from_mysql;
+
+/// What state a check leaves things in.
+pub const STATE: &str = "nothing was changed; a check writes nothing";
+
+/// Checks a move. Refusals named in the settings or in `accept` become warnings.
+///
+/// # Errors
+/// If a server cannot be asked.
+pub async fn check(
+    config: &ResolvedConfig,
+    one: &MoveConfig,
+    accept: &[String],
+) -> Result<CheckReport, Trouble> {
+    let name = &one.spec.name;
+    let mut source = connect(config.source_of(one)).await?;
+    let mut target = connect(config.target_of(one)).await?;
+    let doing = format!("check move '{name}'");
+    let failed = |error| from_mysql(&error, &doing, STATE);
+    let options = CheckOptions {
+        state: target_state(&mut target, name).await.map_err(failed)?,
+        accept: one.accept.iter().chain(accept).cloned().collect(),
+    };
+    migrate::check::check(&mut source, &mut target, &one.spec, options).await.map_err(failed)
+}
+
+/// Refuses to begin a move that `check` refuses. One that has begun goes on: it has been checked.
+///
+/// # Errors
+/// If a server cannot be asked, or the first refusal with its fix.
+pub async fn refuse_unless_checked(config: &ResolvedConfig, one: &MoveConfig) -> Result<(), Trouble> {
+    let mut target = connect(config.target_of(one)).await?;
+    let failed = |error| from_mysql(&error, "look for the ledger", STATE);
+    if target_state(&mut target, &one.spec.name).await.map_err(failed)? == TargetState::Underway {
+        return Ok(());
+    }
+    let report = check(config, one, &[]).await?;
+    let Some(first) = report.with(Outcome::Refused).next() else { return Ok(()) };
+    Err(Trouble::new(
+        format!(
+            "move '{}' is refused by {} of {} checks; the first is {}: {}",
+            one.spec.name,
+            report.refused(),
+            report.checks.len(),
+            first.name,
+            first.evidence
+        ),
+        STATE,
+        match &first.fix {
+            Some(fix) => format!("{fix}; `highwater check` shows all of them"),
+            None => "`highwater check` shows all of them".to_owned(),
+        },
+    ))
+}
+
+async fn connect(cluster: &ClusterConfig) -> Result<Connection, Trouble> {
+    let doing = format!("reach cluster '{}'", cluster.name);
+    Connection::connect(&cluster.connect_options()).await.map_err(|error| from_mysql(&error, &doing, STATE))
+}
+
+/// Whether the tables on the target are this move's own. Without a ledger that can be read they are not: of the two
+/// states, the stricter.
+async fn target_state(target: &mut Connection, move_name: &str) -> mysql::Result<TargetState> {
+    // The settings allow no quotes in a move's name.
+    let begun = format!("SELECT 1 FROM highwater.ledger WHERE move_name='{move_name}' LIMIT 1");
+    match target.row(begun).await {
+        Ok(Some(_)) => Ok(TargetState::Underway),
+        Ok(None) | Err(mysql::Error::Server(_)) => Ok(TargetState::Fresh),
+        Err(error) => Err(error),
+    }
+}

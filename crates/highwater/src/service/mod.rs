@@ -1,0 +1,251 @@
+//! The running process: the moves, the front door, and the answers to whoever asks.
+//!
+//! This is the only place where moves and front door meet: [`gate::DoorGate`] is the gate a crossing asks for,
+//! carried out by the door's control.
+
+mod gate;
+mod view;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use migrate::cutover::{Home, MoveDriver, Phase};
+use model::Trouble;
+use proxy::{Backend, Control, Door, DoorOptions, PinnedPolicy};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use crate::config::{ClusterConfig, MoveConfig, Pinned, ResolvedConfig};
+use crate::control::{Host, Progress, Request, StatusView};
+use crate::preflight;
+use gate::DoorGate;
+
+/// Tables compared at the same time.
+const VERIFY_LANES: usize = 2;
+
+/// What runs in this process.
+pub struct Service {
+    config: ResolvedConfig,
+    moves: Vec<RunningMove>,
+    door: Option<Door>,
+    stop: watch::Sender<bool>,
+}
+
+/// A move and its gate.
+struct RunningMove {
+    config: MoveConfig,
+    driver: MoveDriver<DoorGate>,
+    gate: Arc<DoorGate>,
+}
+
+impl Service {
+    /// Nothing runs yet.
+    pub fn new(config: ResolvedConfig) -> Self {
+        Self { config, moves: Vec::new(), door: None, stop: watch::Sender::new(false) }
+    }
+
+    /// Starts a move, or goes on with it where its journal and its ledger say it is.
+    ///
+    /// # Errors
+    /// If `check` refuses it, a server cannot be reached, or its journal cannot be used.
+    pub async fn start_move(&mut self, one: &MoveConfig) -> Result<(), Trouble> {
+        preflight::refuse_unless_checked(&self.config, one).await?;
+        let (old, new) = (self.config.source_of(one), self.config.target_of(one));
+        let alone = self.config.moves.len() == 1;
+        let gate = Arc::new(DoorGate::new(backend(old), backend(new), alone));
+        if let Some(door) = &self.door {
+            gate.connect(door.control());
+        }
+        let options = &self.config.cutover;
+        let driver = MoveDriver::start(
+            one.spec.clone(),
+            (old.connect_options(), new.connect_options()),
+            &self.config.state_dir.join(format!("{}.journal", one.spec.name)),
+            migrate::CopyOptions {
+                readers: self.config.copy.readers,
+                chunk_rows: u64::from(self.config.copy.chunk_rows),
+            },
+            migrate::cutover::CutoverOptions {
+                lag_max: options.lag_max,
+                drain_deadline: options.drain_deadline,
+                fence_deadline: options.fence_deadline,
+                settle_deadline: options.settle_deadline,
+                prove_deadline: options.prove_deadline,
+            },
+            Arc::clone(&gate),
+        )
+        .await?;
+        self.moves.push(RunningMove { config: one.clone(), driver, gate });
+        Ok(())
+    }
+
+    /// Opens the front door to the side that serves: what the moves' journals say, else the settings.
+    ///
+    /// # Errors
+    /// If the address cannot be listened on, the writer cannot be reached, or the settings leave open which it is.
+    pub async fn open_door(&mut self) -> Result<Control, Trouble> {
+        let first = self.config.first_writer()?;
+        let moved = self.moves.iter().find(|m| m.config.source == first.name);
+        let cluster = match moved.map(|m| m.driver.state().home) {
+            Some(Home::New) => self.config.target_of(&moved.expect("it has a home").config),
+            _ => first,
+        };
+        let options = &self.config.front_door;
+        let door = Door::start(DoorOptions {
+            listen: options.listen,
+            threads: options.threads,
+            writer: backend(cluster),
+            server_version: server_version(cluster).await?,
+            hold_max: options.hold_max,
+            clients_max: options.clients_max,
+        })
+        .map_err(|e| three_parts(&e.to_string()))?;
+        let control = door.control();
+        for running in &self.moves {
+            running.gate.connect(control.clone());
+        }
+        self.door = Some(door);
+        Ok(control)
+    }
+
+    /// Where clients connect, if the door is open.
+    pub fn door_address(&self) -> Option<std::net::SocketAddr> {
+        self.door.as_ref().map(Door::address)
+    }
+
+    /// Resolves when someone asked the process to end.
+    pub fn stopped(&self) -> impl Future<Output = ()> + use<> {
+        let mut stop = self.stop.subscribe();
+        async move {
+            // An error means that the service is gone, which is as good.
+            let _ = stop.wait_for(|stop| *stop).await;
+        }
+    }
+
+    /// The state of everything.
+    pub fn status(&self) -> StatusView {
+        view::status(&self.moves, self.door.as_ref())
+    }
+
+    fn running(&self, name: &str) -> Result<&RunningMove, Trouble> {
+        self.moves.iter().find(|m| m.config.spec.name == name).ok_or_else(|| {
+            Trouble::new(
+                format!("move '{name}' does not run in this process"),
+                "nothing was changed",
+                "start it with `highwater serve`, or see `highwater status` for the moves that run",
+            )
+        })
+    }
+
+    /// Compares every row of a move.
+    ///
+    /// # Errors
+    /// If that cannot be done, or rows differ.
+    pub async fn verify(&self, name: &str, progress: &Progress) -> Result<migrate::Verification, Trouble> {
+        let running = self.running(name)?;
+        let total = running.driver.mover().map(|m| m.progress().rows_copied());
+        let seen = std::sync::atomic::AtomicU64::new(0);
+        let tell = |rows: u64| {
+            let seen = seen.fetch_add(rows, std::sync::atomic::Ordering::Relaxed) + rows;
+            progress.step("verify", seen, total.map(|t| t.max(seen)), "rows");
+        };
+        running.driver.verify(VERIFY_LANES, &tell).await
+    }
+
+    /// Moves the traffic of a move to the other side.
+    ///
+    /// # Errors
+    /// If it is there, is refused, or was given up; the trouble says where traffic is.
+    pub async fn cross(
+        &self,
+        name: &str,
+        to: Home,
+        close_pinned: bool,
+        progress: &Progress,
+    ) -> Result<migrate::cutover::CrossingReport, Trouble> {
+        let running = self.running(name)?;
+        let close = close_pinned || self.config.cutover.pinned == Pinned::Close;
+        running.gate.set_pinned(if close { PinnedPolicy::Close } else { PinnedPolicy::Refuse });
+        let told = |phase: Phase| progress.line(phase.to_string());
+        running.driver.cross(to, &told).await
+    }
+
+    async fn finish(&self, name: &str) -> Result<Value, Trouble> {
+        let running = self.running(name)?;
+        let home = running.driver.finish().await?;
+        let (serving, other) = match home {
+            Home::Old => (&running.config.source, &running.config.target),
+            Home::New => (&running.config.target, &running.config.source),
+        };
+        let left = match home {
+            Home::Old => format!("cluster '{other}' takes writes again; the copied tables are still there"),
+            Home::New => format!("cluster '{other}' stays read-only, so that nobody writes there by mistake"),
+        };
+        Ok(json!({ "move": name, "serving": serving, "left": left }))
+    }
+}
+
+impl Host for Service {
+    async fn handle(&self, request: Request, progress: Progress) -> Result<Value, Trouble> {
+        let answer = match request {
+            Request::Status => serde_json::to_value(self.status()),
+            Request::Verify { move_name } => {
+                let verdict = self.verify(&move_name, &progress).await?;
+                if verdict.different > 0 {
+                    return Err(view::different(&move_name, &verdict));
+                }
+                serde_json::to_value(verdict)
+            }
+            Request::Cutover { move_name, dry_run: true, .. } => {
+                let running = self.running(&move_name)?;
+                serde_json::to_value(json!({ "guardrails": running.driver.guardrails()? }))
+            }
+            Request::Cutover { move_name, close_pinned, .. } => {
+                serde_json::to_value(self.cross(&move_name, Home::New, close_pinned, &progress).await?)
+            }
+            Request::Rollback { move_name, close_pinned } => {
+                serde_json::to_value(self.cross(&move_name, Home::Old, close_pinned, &progress).await?)
+            }
+            Request::Finish { move_name } => Ok(self.finish(&move_name).await?),
+            Request::Stop => {
+                self.stop.send_replace(true);
+                Ok(json!({ "stopping": true }))
+            }
+        };
+        Ok(answer.expect("answers have only string keys"))
+    }
+}
+
+fn backend(cluster: &ClusterConfig) -> Backend {
+    Backend {
+        id: cluster.name.clone(),
+        host: cluster.host.clone(),
+        port: cluster.port,
+        server_key: cluster.server_key.clone(),
+    }
+}
+
+/// What clients are greeted with: the writer's own version, so that drivers choose the same dialect as without us.
+async fn server_version(cluster: &ClusterConfig) -> Result<String, Trouble> {
+    let options = cluster.connect_options();
+    let connected = tokio::time::timeout(Duration::from_secs(15), mysql::Connection::connect(&options)).await;
+    let doing = format!("reach cluster '{}'", cluster.name);
+    let state = "the front door is not open";
+    match connected {
+        Ok(Ok(connection)) => Ok(connection.server_version().to_owned()),
+        Ok(Err(error)) => Err(crate::trouble::from_mysql(&error, &doing, state)),
+        Err(_) => Err(Trouble::new(format!("cannot {doing}: no answer in 15 s"), state, "see whether it is up")),
+    }
+}
+
+/// Takes a message in three lines apart.
+fn three_parts(text: &str) -> Trouble {
+    let part = |name: &str| {
+        let line = text.lines().find_map(|l| l.strip_prefix(name));
+        line.map(|l| l.trim().to_owned()).unwrap_or_default()
+    };
+    match part("error:") {
+        what if what.is_empty() => Trouble::new(text, "", ""),
+        what => Trouble::new(what, part("state:"), part("hint:")),
+    }
+}

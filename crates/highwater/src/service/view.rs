@@ -1,0 +1,113 @@
+//! The running process as outsiders see it.
+
+use migrate::cutover::{Home, State};
+use migrate::{Mover, MoverState, Verification};
+use model::Trouble;
+use proxy::Door;
+
+use super::RunningMove;
+use crate::control::{DoorView, MoveView, ProofView, StatusView, TableView};
+
+pub(super) fn status(moves: &[RunningMove], door: Option<&Door>) -> StatusView {
+    StatusView {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        moves: moves.iter().map(move_view).collect(),
+        door: door.map(door_view),
+    }
+}
+
+fn move_view(running: &RunningMove) -> MoveView {
+    let config = &running.config;
+    let state = running.driver.state();
+    let mut view = MoveView {
+        name: config.spec.name.clone(),
+        source: config.source.clone(),
+        target: config.target.clone(),
+        serving: match state.home {
+            Home::Old => config.source.clone(),
+            Home::New => config.target.clone(),
+        },
+        state: "stopped".to_owned(),
+        ..MoveView::default()
+    };
+    if let Some(mover) = running.driver.mover() {
+        add_mover(&mut view, &mover, &state);
+    }
+    view
+}
+
+fn add_mover(view: &mut MoveView, mover: &Mover, state: &State) {
+    let progress = mover.progress();
+    let copied = progress.all_copied();
+    view.state = match (mover.state(), copied, state.home) {
+        (MoverState::Failed(trouble), ..) => {
+            view.trouble = Some(trouble);
+            "stopped"
+        }
+        (MoverState::Reconnecting(trouble), ..) => {
+            view.trouble = Some(trouble);
+            "reconnecting"
+        }
+        (MoverState::Starting, ..) => "starting",
+        (MoverState::Running, false, _) => "copying",
+        (MoverState::Running, true, Home::Old) => "following",
+        (MoverState::Running, true, Home::New) => "switched",
+    }
+    .to_owned();
+
+    let rate = progress.rows_per_second();
+    let table = |t: migrate::TableSnapshot| TableView {
+        name: t.name.to_string(),
+        rows_done: t.rows_copied,
+        rows_estimate: t.rows_estimate.max(t.rows_copied),
+        done: t.copied,
+        rows_per_s: t.rows_per_second,
+    };
+    view.tables = progress.tables().into_iter().map(table).collect();
+    view.rows_done = view.tables.iter().map(|t| t.rows_done).sum();
+    view.rows_estimate = view.tables.iter().map(|t| t.rows_estimate).sum();
+    view.rows_per_s = rate;
+    let left = view.rows_estimate.saturating_sub(view.rows_done);
+    view.eta_s = (!copied && rate >= 1.0).then(|| (left as f64 / rate).ceil() as u64);
+    view.lag_ms = Some(u64::try_from(progress.lag().as_millis()).unwrap_or(u64::MAX));
+    view.applied = progress.applied_set().borrow().to_string();
+    view.proof = Some(ProofView {
+        proven_as_of: mover.proof().complete_as_of().map(|set| set.to_string()),
+        keys_in_flight: mover.keys_in_flight(),
+        differences: mover.proof().different(),
+    });
+}
+
+fn door_view(door: &Door) -> DoorView {
+    let stats = door.control().stats();
+    DoorView {
+        listen: door.address().to_string(),
+        clients: stats.clients as u64,
+        held: stats.held as u64,
+        in_transaction: stats.in_transaction as u64,
+        pinned: stats.pinned as u64,
+        commands: stats.commands,
+    }
+}
+
+/// Keys shown per table.
+const KEYS_SHOWN: usize = 10;
+
+/// What an operator is told when rows differ. Keys are named, since they are what he asked for; other values are not.
+pub(super) fn different(name: &str, verdict: &Verification) -> Trouble {
+    let tables: Vec<String> = verdict
+        .tables
+        .iter()
+        .filter(|t| t.different > 0)
+        .map(|t| {
+            let keys: Vec<_> = t.keys.iter().take(KEYS_SHOWN).map(|k| format!("({k})")).collect();
+            let more = if t.different > keys.len() as u64 { ", …" } else { "" };
+            format!("{}: {} rows, with keys {}{more}", t.table, t.different, keys.join(" "))
+        })
+        .collect();
+    Trouble::new(
+        format!("{} rows of move '{name}' differ: {}", verdict.different, tables.join("; ")),
+        "traffic is where it was; the move goes on, and its cutover is refused while rows differ",
+        "find out who writes to the target; drop the table there, run `highwater finish`, and copy again",
+    )
+}

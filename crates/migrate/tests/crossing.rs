@@ -1,0 +1,215 @@
+//! Cutover and rollback between real servers, with writers whose every acknowledged write must survive.
+
+mod world;
+
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use migrate::CopyOptions;
+use migrate::cutover::{CutoverOptions, Home, MoveDriver, TrafficGate};
+use model::Trouble;
+use mysql::{ConnectOptions, Connection};
+use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
+use world::{World, admin, spec};
+
+/// A gate around writers in this process: each holds a read lock while in a transaction.
+struct LockGate {
+    home: Arc<RwLock<Home>>,
+    held: Mutex<Option<OwnedRwLockWriteGuard<Home>>>,
+}
+
+impl LockGate {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { home: Arc::new(RwLock::new(Home::Old)), held: Mutex::new(None) })
+    }
+}
+
+impl TrafficGate for LockGate {
+    async fn warm(&self, _to: Home) -> Result<(), Trouble> {
+        Ok(())
+    }
+    fn hold(&self) {}
+    async fn drain(&self, deadline: Duration) -> Result<(), Trouble> {
+        let lock = tokio::time::timeout(deadline, Arc::clone(&self.home).write_owned()).await;
+        let guard = lock.map_err(|_| Trouble::new("a transaction is open", "held", "end it"))?;
+        *self.held.lock().unwrap() = Some(guard);
+        Ok(())
+    }
+    fn switch(&self, to: Home, _epoch: u64) {
+        if let Some(home) = self.held.lock().unwrap().as_mut() {
+            **home = to;
+        } else {
+            *self.home.try_write().expect("nobody is in a transaction when a move starts") = to;
+        }
+    }
+    fn release(&self) {
+        self.held.lock().unwrap().take();
+    }
+}
+
+struct Clients {
+    stop: Arc<AtomicBool>,
+    tasks: Vec<tokio::task::JoinHandle<Vec<i64>>>,
+}
+
+impl Clients {
+    fn start(gate: &Arc<LockGate>, old: ConnectOptions, new: ConnectOptions) -> Self {
+        static NEXT: AtomicI64 = AtomicI64::new(1);
+        let stop = Arc::new(AtomicBool::new(false));
+        let tasks = (0..4)
+            .map(|_| {
+                let (gate, stop, old, new) = (Arc::clone(gate), Arc::clone(&stop), old.clone(), new.clone());
+                tokio::spawn(async move {
+                    let mut acknowledged = Vec::new();
+                    let mut connection: Option<(Home, Connection)> = None;
+                    while !stop.load(Ordering::Relaxed) {
+                        let home = gate.home.read().await;
+                        if connection.as_ref().is_none_or(|(at, _)| at != &*home) {
+                            let options = if *home == Home::Old { &old } else { &new };
+                            connection = Some((*home, Connection::connect(options).await.unwrap()));
+                        }
+                        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+                        let sql = format!(
+                            "START TRANSACTION; INSERT INTO app.empty_one VALUES ({id}); \
+                             UPDATE app.account SET balance = balance + 1 WHERE id = {}; COMMIT",
+                            1 + id % 50
+                        );
+                        let (_, server) = connection.as_mut().unwrap();
+                        server.query_all(&sql).await.expect("no statement fails across a switch");
+                        acknowledged.push(id);
+                    }
+                    acknowledged
+                })
+            })
+            .collect();
+        Self { stop, tasks }
+    }
+
+    async fn stop(self) -> Vec<i64> {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut all = Vec::new();
+        for task in self.tasks {
+            all.extend(task.await.unwrap());
+        }
+        all.sort_unstable();
+        all
+    }
+}
+
+async fn driver(world: &World, gate: &Arc<LockGate>, options: CutoverOptions) -> MoveDriver<LockGate> {
+    let journal = world.source.dir().join("app.journal");
+    let clusters = (admin(&world.source), admin(&world.target));
+    let copy = CopyOptions { readers: 2, chunk_rows: 500 };
+    MoveDriver::start(spec(), clusters, &journal, copy, options, Arc::clone(gate)).await.unwrap()
+}
+
+async fn orders(connection: &mut Connection) -> Vec<i64> {
+    let rows = connection.rows("SELECT id FROM app.empty_one ORDER BY id").await.unwrap();
+    rows.iter().map(|r| r.number(0).unwrap()).collect()
+}
+
+async fn proven(driver: &MoveDriver<LockGate>) {
+    world::copied(&driver.mover().unwrap()).await;
+    let verdict = driver.verify(2, &|_| ()).await.unwrap();
+    assert_eq!(verdict.different, 0, "{:?}", verdict.tables);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn there_and_back_keeps_every_acknowledged_write() {
+    let world = World::new().await;
+    world.fill(5_000).await;
+    let gate = LockGate::new();
+    let driver = driver(&world, &gate, CutoverOptions::default()).await;
+    let clients = Clients::start(&gate, admin(&world.source), admin(&world.target));
+    proven(&driver).await;
+
+    for (to, epoch) in [(Home::New, 1), (Home::Old, 2), (Home::New, 3)] {
+        let report = driver.cross(to, &|_| ()).await.unwrap();
+        println!("{to:?}: held {:.1} ms, {:?}", report.held_ms, report.phases);
+        assert_eq!((report.home, report.epoch), (to, epoch));
+        tokio::time::sleep(Duration::from_millis(700)).await;
+    }
+    let acknowledged = clients.stop().await;
+    assert!(acknowledged.len() > 200, "{}", acknowledged.len());
+    assert_eq!(orders(&mut world.on_target().await).await, acknowledged);
+    // The way back is exact too: the old side has them all.
+    let wanted = migrate::gtid_executed(&mut world.on_target().await, migrate::Side::Source).await.unwrap();
+    driver.mover().unwrap().applied(&wanted).await.unwrap();
+    assert_eq!(world.difference().await, "");
+    proven(&driver).await;
+
+    assert_eq!(driver.finish().await.unwrap(), Home::New);
+    for server in [&mut world.on_source().await, &mut world.on_target().await] {
+        assert!(server.rows("SHOW DATABASES LIKE 'highwater'").await.unwrap().is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failed_cutover_leaves_the_source_serving() {
+    let world = World::new().await;
+    world.fill(1_000).await;
+    let gate = LockGate::new();
+    let options = CutoverOptions {
+        drain_deadline: Duration::from_millis(300),
+        fence_deadline: Duration::from_secs(1),
+        settle_deadline: Duration::from_millis(500),
+        ..CutoverOptions::default()
+    };
+    let driver = driver(&world, &gate, options).await;
+
+    let refused = driver.cross(Home::New, &|_| ()).await.unwrap_err();
+    assert!(refused.what.starts_with("cannot start cutover"), "{refused}");
+    proven(&driver).await;
+
+    // A transaction that does not end: the drain gives up.
+    let open = gate.home.read().await;
+    let given_up = driver.cross(Home::New, &|_| ()).await.unwrap_err();
+    assert!(given_up.what.contains("a transaction is open"), "{given_up}");
+    assert!(given_up.state.contains("everything was put back"), "{given_up:?}");
+    drop(open);
+
+    // A lock that keeps the source from accepting the fence.
+    let mut stray = world.on_source().await;
+    stray.execute("LOCK TABLES app.account WRITE").await.unwrap();
+    let given_up = driver.cross(Home::New, &|_| ()).await.unwrap_err();
+    assert!(given_up.what.contains("fence"), "{given_up}");
+    stray.execute("UNLOCK TABLES").await.unwrap();
+    stray.execute("INSERT INTO app.empty_one VALUES (-1)").await.unwrap();
+
+    // A target that cannot catch up in time.
+    let mut blocker = world.on_target().await;
+    blocker.query_all("START TRANSACTION; SELECT * FROM app.account WHERE id = 1 FOR UPDATE").await.unwrap();
+    stray.execute("UPDATE app.account SET balance = 0 WHERE id = 1").await.unwrap();
+    let given_up = driver.cross(Home::New, &|_| ()).await.unwrap_err();
+    assert!(given_up.what.contains("settle was not done"), "{given_up}");
+    blocker.execute("ROLLBACK").await.unwrap();
+
+    let flags = "SELECT @@GLOBAL.read_only, @@GLOBAL.super_read_only, \
+                 (SELECT COUNT(*) FROM performance_schema.persisted_variables)";
+    let row = stray.row(flags).await.unwrap().unwrap();
+    assert_eq!([row.text(0), row.text(1), row.text(2)], ["0", "0", "0"]);
+    let clients = Clients::start(&gate, admin(&world.source), admin(&world.target));
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(clients.stop().await.len() > 10);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restarted_controller_knows_where_the_traffic_is() {
+    let world = World::new().await;
+    world.fill(1_000).await;
+    let gate = LockGate::new();
+    let first = driver(&world, &gate, CutoverOptions::default()).await;
+    proven(&first).await;
+    first.cross(Home::New, &|_| ()).await.unwrap();
+    drop(first);
+
+    let gate = LockGate::new();
+    let second = driver(&world, &gate, CutoverOptions::default()).await;
+    assert_eq!(*gate.home.read().await, Home::New);
+    let clients = Clients::start(&gate, admin(&world.source), admin(&world.target));
+    proven(&second).await;
+    second.cross(Home::Old, &|_| ()).await.unwrap();
+    let acknowledged = clients.stop().await;
+    assert_eq!(orders(&mut world.on_source().await).await, acknowledged);
+}

@@ -1,0 +1,29 @@
+//! A front door before one server, for trying things and for measuring: `door LISTEN HOST PORT [THREADS]`.
+
+use std::time::Duration;
+
+use proxy::{Backend, Door, DoorOptions};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let [listen, host, port, rest @ ..] = args.as_slice() else {
+        return Err("usage: door LISTEN HOST PORT [THREADS]".into());
+    };
+    let door = Door::start(DoorOptions {
+        listen: listen.parse()?,
+        threads: rest.first().map_or(Ok(0), |n| n.parse())?,
+        writer: Backend {
+            id: "main".into(),
+            host: host.clone(),
+            port: port.parse()?,
+            server_key: mysql::ServerKey::FetchOnLoopback,
+        },
+        server_version: "9.7.4-highwater".into(),
+        hold_max: Duration::from_secs(30),
+        clients_max: 20_000,
+    })?;
+    eprintln!("listening on {}", door.address());
+    loop {
+        std::thread::park();
+    }
+}

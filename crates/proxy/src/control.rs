@@ -1,0 +1,234 @@
+//! Changing the writer under the clients: warm, hold, drain, switch, release; and seeing what the door does.
+//!
+//! ```text
+//! hold --> drain --ok--> switch --> release     later commands go to the next writer
+//!            \--not in time, or pinned--------> release     they go on with the old one
+//! ```
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+
+use crate::backend::Warm;
+use crate::registry::{OpenSession, SessionPhase, SessionView, Stats};
+use crate::{Backend, DoorError, Shared};
+
+/// Connections that [`Control::warm`] opens at a time.
+const WARMING: usize = 16;
+
+/// Steers a [`crate::Door`]; cheap to clone, usable from any thread.
+#[derive(Debug, Clone)]
+pub struct Control {
+    shared: Arc<Shared>,
+}
+
+/// What [`Control::warm`] did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct WarmReport {
+    /// Connections opened.
+    pub opened: usize,
+    /// Sessions whose login the next server refused or could not take: client id, account, reason.
+    pub failed: Vec<(u32, String, String)>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// What becomes of sessions that cannot be moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PinnedPolicy {
+    /// The drain fails, naming them.
+    #[default]
+    Refuse,
+    /// They are closed at the switch.
+    Close,
+}
+
+/// Why a drain failed: these sessions stand in the way. The gate is still held.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", shown(.open))]
+pub struct DrainError {
+    /// The sessions, each with the reason.
+    pub open: Vec<OpenSession>,
+}
+
+fn shown(open: &[OpenSession]) -> String {
+    let named: Vec<String> = open
+        .iter()
+        .take(5)
+        .map(|s| format!("{} (account '{}', server connection {}): {}", s.client_id, s.user, s.backend_connection_id, s.reason))
+        .collect();
+    format!(
+        "error: {} sessions stand in the way of the switch: {}\nstate: commands are still held; nothing was changed\nhint:  release, end these sessions, and try again",
+        open.len(),
+        named.join("; ")
+    )
+}
+
+impl Control {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Opens, for every client, its connection to the next writer, so that the switch will cost no logins. Clients
+    /// are not disturbed; one that cannot log in there is in the report.
+    ///
+    /// # Errors
+    /// None at present; kept for a server that cannot be warmed at all.
+    pub async fn warm(&self, next: Backend) -> Result<WarmReport, DoorError> {
+        let started = Instant::now();
+        let mut report = WarmReport::default();
+        let mut opening = JoinSet::new();
+        for seat in self.shared.registry.seats() {
+            if opening.len() >= WARMING {
+                note(&mut report, opening.join_next().await);
+            }
+            let next = next.clone();
+            opening.spawn(async move {
+                let (identity, schema) = {
+                    let detail = seat.detail();
+                    (detail.identity.clone(), detail.schema.clone())
+                };
+                // Not logged in yet: it will go to whoever is the writer then.
+                let identity = identity?;
+                let warm = match Warm::open(&next, Arc::clone(&identity), schema).await {
+                    Ok(warm) => warm,
+                    Err(error) => {
+                        let user = String::from_utf8_lossy(&identity.user).into_owned();
+                        return Some(Err((seat.id, user, error.to_string())));
+                    }
+                };
+                let mut detail = seat.detail();
+                if detail.identity.as_ref().is_some_and(|now| Arc::ptr_eq(now, &identity)) {
+                    detail.warm = Some(warm);
+                }
+                Some(Ok(()))
+            });
+        }
+        while let Some(joined) = opening.join_next().await {
+            note(&mut report, Some(joined));
+        }
+        report.took = started.elapsed();
+        Ok(report)
+    }
+
+    /// Holds every command of whoever is not inside a transaction, from now on. Clients wait; new ones wait to log in.
+    pub fn hold(&self) {
+        self.shared.gate.hold();
+    }
+
+    /// Waits until no session is in a command or a transaction. From then until [`Control::release`], not one byte
+    /// of a command reaches the writer.
+    ///
+    /// # Errors
+    /// If that takes longer than `deadline`, or sessions are pinned and the policy is not to close them.
+    /// The gate stays held either way.
+    pub async fn drain(&self, deadline: Duration, pinned: PinnedPolicy) -> Result<(), DrainError> {
+        let gate = &self.shared.gate;
+        // Those already at their edge will not come unpinned by waiting.
+        self.refuse_pinned(pinned, |phase| phase != SessionPhase::Transaction && phase != SessionPhase::Command)?;
+        if !gate.drained(deadline).await {
+            let mut open = Vec::new();
+            for seat in self.shared.registry.seats() {
+                let reason = match seat.phase() {
+                    SessionPhase::Command => "a command is running",
+                    SessionPhase::Transaction => "a transaction, lock or cursor is open",
+                    SessionPhase::Idle | SessionPhase::Held => continue,
+                };
+                open.push(self.shared.registry.open(&seat, reason.to_owned()));
+            }
+            return Err(DrainError { open });
+        }
+        self.refuse_pinned(pinned, |_| true)?;
+        gate.set_drained();
+        Ok(())
+    }
+
+    fn refuse_pinned(&self, policy: PinnedPolicy, counts: impl Fn(SessionPhase) -> bool) -> Result<(), DrainError> {
+        if policy == PinnedPolicy::Close {
+            return Ok(());
+        }
+        let registry = &self.shared.registry;
+        let seats = registry.seats();
+        let pinned = seats.iter().filter(|s| s.pinned() && counts(s.phase()));
+        let open: Vec<OpenSession> = pinned
+            .map(|seat| {
+                let reason = seat.detail().pin.clone().unwrap_or_default();
+                registry.open(seat, format!("it cannot be moved: {reason}"))
+            })
+            .collect();
+        if open.is_empty() { Ok(()) } else { Err(DrainError { open }) }
+    }
+
+    /// Sends later commands to the next writer. Sessions get their new backend when they next need one.
+    ///
+    /// # Errors
+    /// [`DoorError::NotDrained`] unless the gate is held, a drain has succeeded since, and the epoch is a later one.
+    pub fn switch(&self, next: Backend, epoch: u64) -> Result<(), DoorError> {
+        let name = next.id.clone();
+        if self.shared.gate.switch(next, epoch) {
+            return Ok(());
+        }
+        let route = self.shared.gate.route();
+        Err(DoorError::NotDrained { next: name, epoch, writer: route.writer.id.clone(), current: route.epoch })
+    }
+
+    /// Lets held commands go on: to the next writer after a switch, to the old one without.
+    pub fn release(&self) {
+        self.shared.gate.release();
+    }
+
+    /// The writer, and its epoch.
+    pub fn writer(&self) -> (Backend, u64) {
+        let route = self.shared.gate.route();
+        ((*route.writer).clone(), route.epoch)
+    }
+
+    /// What the door is doing.
+    pub fn stats(&self) -> Stats {
+        let registry = &self.shared.registry;
+        let gate = &self.shared.gate;
+        let mut stats = Stats {
+            longest_hold_ever: Duration::from_micros(registry.longest_hold_us.load(Relaxed)),
+            commands: gate.shards().iter().map(|s| s.commands.load(Relaxed)).sum(),
+            backend_errors: registry.backend_errors.load(Relaxed),
+            door_errors: registry.door_errors.load(Relaxed),
+            epoch: gate.epoch(),
+            ..Stats::default()
+        };
+        for seat in registry.seats() {
+            stats.clients += 1;
+            stats.pinned += usize::from(seat.pinned());
+            match seat.phase() {
+                SessionPhase::Idle => {}
+                SessionPhase::Command => stats.busy += 1,
+                SessionPhase::Transaction => stats.in_transaction += 1,
+                SessionPhase::Held => {
+                    stats.held += 1;
+                    stats.longest_hold = stats.longest_hold.max(registry.since(&seat));
+                }
+            }
+        }
+        stats.longest_hold_ever = stats.longest_hold_ever.max(stats.longest_hold);
+        stats
+    }
+
+    /// Every session.
+    pub fn sessions(&self) -> Vec<SessionView> {
+        let registry = &self.shared.registry;
+        let mut views: Vec<SessionView> = registry.seats().iter().map(|seat| registry.view(seat)).collect();
+        views.sort_by_key(|view| view.client_id);
+        views
+    }
+}
+
+type Warmed = Option<Result<(), (u32, String, String)>>;
+
+fn note(report: &mut WarmReport, joined: Option<Result<Warmed, tokio::task::JoinError>>) {
+    match joined {
+        Some(Ok(Some(Ok(())))) => report.opened += 1,
+        Some(Ok(Some(Err(failed)))) => report.failed.push(failed),
+        _ => {}
+    }
+}

@@ -1,0 +1,145 @@
+//! Threads, each with a listener on the one address and the sessions the kernel gives it.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread::JoinHandle;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::LocalSet;
+use wire::packet;
+use wire::response::ErrPacket;
+
+use crate::Shared;
+use crate::hold::Lane;
+use crate::session::{self, Kick};
+
+/// Connections the kernel keeps for a listener that has not accepted them yet.
+const BACKLOG: i32 = 4096;
+/// Threads per runtime for RSA and host names.
+const BLOCKING_MAX: usize = 2;
+
+/// Opens one listener per thread, all on the same address; port 0 is resolved once.
+pub(crate) fn bind(address: SocketAddr, threads: usize) -> io::Result<Vec<StdListener>> {
+    let first = listen(address)?;
+    let address = first.local_addr()?;
+    let mut listeners = vec![first];
+    while listeners.len() < threads {
+        listeners.push(listen(address)?);
+    }
+    Ok(listeners)
+}
+
+fn listen(address: SocketAddr) -> io::Result<StdListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// The idle sessions of a thread, to be woken when the gate turns.
+type Kicks = Rc<RefCell<HashMap<u32, Rc<Kick>>>>;
+
+/// Starts a thread that serves the clients of one listener until told to stop.
+pub(crate) fn spawn(
+    shard: usize,
+    listener: StdListener,
+    shared: Arc<Shared>,
+    mut stop: watch::Receiver<bool>,
+) -> io::Result<JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_MAX)
+        .build()?;
+    let listener = {
+        let _inside = runtime.enter();
+        TcpListener::from_std(listener)?
+    };
+    std::thread::Builder::new().name(format!("door-{shard}")).spawn(move || {
+        let local = LocalSet::new();
+        local.block_on(&runtime, async move {
+            let lane = Rc::new(Lane { gate: Arc::clone(&shared.gate), shard });
+            let kicks = Kicks::default();
+            tokio::select! {
+                () = accept(listener, shared, Rc::clone(&lane), Rc::clone(&kicks)) => {}
+                () = wake(lane, kicks) => {}
+                _ = stop.wait_for(|stop| *stop) => {}
+            }
+        });
+        // The local set is dropped here, and every session with it.
+    })
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>, lane: Rc<Lane>, kicks: Kicks) {
+    loop {
+        let client = match listener.accept().await {
+            Ok((client, _)) => client,
+            Err(error) => {
+                // Out of file descriptors, most likely: sessions that end will free some. Without a pause this would
+                // spin, since the connection stays in the backlog.
+                tracing::warn!(%error, "a client could not be accepted");
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+                continue;
+            }
+        };
+        // Without it small answers wait for acknowledgements; a socket that refuses is about to fail anyway.
+        let _ = client.set_nodelay(true);
+        let Some(seat) = shared.registry.sit(shared.clients_max) else {
+            tokio::task::spawn_local(turn_away(client));
+            continue;
+        };
+        let kick = Rc::new(Kick::default());
+        kicks.borrow_mut().insert(seat.id, Rc::clone(&kick));
+        let leaving = Leaving { id: seat.id, shared: Arc::clone(&shared), kicks: Rc::clone(&kicks) };
+        let session = session::run(Arc::clone(&shared), Rc::clone(&lane), seat, kick, client);
+        tokio::task::spawn_local(async move {
+            // Dropped also when the session panics, which ends its task alone.
+            let _leaving = leaving;
+            session.await;
+        });
+    }
+}
+
+/// Tells one client too many.
+async fn turn_away(mut client: TcpStream) {
+    let (mut out, mut seq) = (Vec::new(), 0);
+    packet::frame(&mut out, &mut seq, &ErrPacket::new(1040, b"08004", "Too many connections").encode());
+    // It may have left already.
+    let _ = client.write_all(&out).await;
+}
+
+/// Wakes idle sessions whenever the gate turns.
+async fn wake(lane: Rc<Lane>, kicks: Kicks) {
+    let mut turns = lane.gate.turns();
+    while turns.changed().await.is_ok() {
+        kicks.borrow().values().for_each(|kick| kick.kick());
+    }
+}
+
+/// Takes a session off the lists when it ends, however it ends.
+struct Leaving {
+    id: u32,
+    shared: Arc<Shared>,
+    kicks: Kicks,
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.shared.registry.stand_up(self.id);
+        self.kicks.borrow_mut().remove(&self.id);
+        if std::thread::panicking() {
+            self.shared.registry.door_errors.fetch_add(1, Relaxed);
+            tracing::error!(client = self.id, "a session panicked and was closed");
+        }
+    }
+}
