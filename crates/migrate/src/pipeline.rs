@@ -29,6 +29,9 @@ const WORK_BOUND: usize = 1;
 /// Requests waiting for the sequencer.
 const REQUEST_BOUND: usize = 64;
 
+/// How long a stage may take to tell why it ended, after another one has noticed.
+const CAUSE_WAIT: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// Everything a run of the pipeline needs.
 pub(crate) struct Pipeline {
     pub source: ConnectOptions,
@@ -95,18 +98,28 @@ impl Pipeline {
 }
 
 /// Waits until a stage fails; the copier alone may end well. A stage that only saw another one go away says so with
-/// [`MoveError::Stopped`], which the real cause, if it is there, replaces.
+/// [`MoveError::Stopped`]; the one that went away then has a moment to tell the real cause.
 async fn first_failure(stages: &mut JoinSet<Result<()>>) -> Result<()> {
-    while let Some(ended) = stages.join_next().await {
+    let mut last_moment = None;
+    loop {
+        let ended = match last_moment {
+            None => stages.join_next().await,
+            Some(until) => match tokio::time::timeout_at(until, stages.join_next()).await {
+                Ok(ended) => ended,
+                Err(_) => return Err(MoveError::Stopped),
+            },
+        };
         match ended {
-            Ok(Ok(())) => {}
-            Ok(Err(MoveError::Stopped)) => {}
-            Ok(Err(error)) => return Err(error),
-            Err(panic) => {
+            None => return Err(MoveError::Stopped),
+            Some(Ok(Ok(()))) => {}
+            Some(Ok(Err(MoveError::Stopped))) => {
+                last_moment.get_or_insert_with(|| tokio::time::Instant::now() + CAUSE_WAIT);
+            }
+            Some(Ok(Err(error))) => return Err(error),
+            Some(Err(panic)) => {
                 let what = format!("a stage of the move failed: {panic}");
                 return Err(MoveError::Refused { what, hint: "this is a bug; please report it".into() });
             }
         }
     }
-    Err(MoveError::Stopped)
 }

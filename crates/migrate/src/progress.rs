@@ -20,6 +20,7 @@ pub struct Progress {
     /// Transactions received and not yet applied.
     backlog: AtomicU64,
     started: Instant,
+    /// Rows that an earlier process had copied.
     rows_at_start: AtomicU64,
 }
 
@@ -118,7 +119,7 @@ impl Progress {
 
     pub(crate) fn resume_table(&self, table: usize, rows: u64) {
         self.tables[table].rows_copied.store(rows, Ordering::Relaxed);
-        self.rows_at_start.store(self.rows_copied(), Ordering::Relaxed);
+        self.rows_at_start.fetch_add(rows, Ordering::Relaxed);
     }
 
     pub(crate) fn range_copied(&self, table: usize, rows: u64) {

@@ -38,6 +38,8 @@ pub enum Request {
         window: WindowId,
         /// The end of the source's binary log, read after the rows.
         high: BinlogPosition,
+        /// What kept the window wanted; it travels along, so that no earlier request finds it dead.
+        wanted: Arc<()>,
         /// What to do when the window closes.
         then: AtClose,
     },
@@ -201,7 +203,7 @@ impl Sequencer {
                 // If nobody listens any more, `wanted` is dead too.
                 let _ = opened.send((window, self.passed.clone()));
             }
-            Request::Close { window, high, then } => {
+            Request::Close { window, high, then, wanted: _ } => {
                 self.reading.retain(|(id, _)| *id != window);
                 self.windows.close(window, high, then);
             }

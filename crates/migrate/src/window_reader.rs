@@ -83,9 +83,8 @@ impl WindowReader {
     /// If the pipeline has ended.
     pub async fn close(&self, read: ReadRows, then: AtClose) -> Result<Vec<Row>> {
         let ReadRows { window, high, rows, wanted } = read;
-        let closed = self.request(Request::Close { window, high, then }).await;
-        drop(wanted);
-        closed.map(|()| rows)
+        self.request(Request::Close { window, high, wanted, then }).await?;
+        Ok(rows)
     }
 
     async fn request(&self, request: Request) -> Result<()> {

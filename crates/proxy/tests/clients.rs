@@ -93,7 +93,9 @@ fn mysql_async_works_through_the_door() {
             .tcp_port(door.address().port())
             .user(Some(SHOP_USER))
             .pass(Some(SHOP_PASSWORD))
-            .db_name(Some("shop"));
+            .db_name(Some("shop"))
+            // Else it asks the server for its socket and goes around the door.
+            .prefer_socket(Some(false));
         let mut c = mysql_async::Conn::new(options).await.unwrap();
         let name: Option<String> = c.exec_first("SELECT name FROM item WHERE id = ?", (7,)).await.unwrap();
         assert_eq!(name.as_deref(), Some("item 7"));

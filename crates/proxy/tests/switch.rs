@@ -27,7 +27,9 @@ fn a_held_client_continues_on_the_new_writer_with_its_settings_and_statements() 
             .tcp_port(door.address().port())
             .user(Some(SHOP_USER))
             .pass(Some(SHOP_PASSWORD))
-            .db_name(Some("shop"));
+            .db_name(Some("shop"))
+            // Else it asks the server for its socket and goes around the door.
+            .prefer_socket(Some(false));
         let mut c = mysql_async::Conn::new(options).await.unwrap();
         c.query_drop("SET NAMES utf8mb4 COLLATE utf8mb4_bin").await.unwrap();
         c.query_drop("SET time_zone = '+05:30', sql_mode = 'ANSI_QUOTES', sql_select_limit = 7").await.unwrap();
