@@ -7,14 +7,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use model::{Table, TableName};
-use mysql::{ConnectOptions, Connection, QueryResult};
+use mysql::{Connection, QueryResult};
 use tokio::sync::mpsc;
 
+use crate::direction::Direction;
 use crate::error::{Doing, MoveError, Result, Side};
 use crate::fold::TableFold;
-use crate::ledger::LedgerName;
 use crate::literal::{RowShape, Tuple};
-use crate::progress::Progress;
 use crate::select::{in_keys, in_range, row_list};
 use crate::session;
 use crate::work::{Batch, CopiedRange, Work};
@@ -27,10 +26,8 @@ const PACKET_BYTES: usize = 8 << 20;
 /// The one writer of a move's target.
 pub struct Applier {
     target: Connection,
-    tables: Arc<Vec<Table>>,
+    direction: Arc<Direction>,
     shapes: Vec<RowShape>,
-    ledger: LedgerName,
-    progress: Arc<Progress>,
 }
 
 impl Applier {
@@ -38,15 +35,10 @@ impl Applier {
     ///
     /// # Errors
     /// If that fails.
-    pub async fn open(
-        target: &ConnectOptions,
-        tables: Arc<Vec<Table>>,
-        ledger: LedgerName,
-        progress: Arc<Progress>,
-    ) -> Result<Self> {
-        let shapes = tables.iter().map(RowShape::of).collect();
-        let target = session::open(target, Side::Target).await?;
-        Ok(Self { target, tables, shapes, ledger, progress })
+    pub(crate) async fn open(direction: Arc<Direction>) -> Result<Self> {
+        let shapes = direction.tables.iter().map(RowShape::of).collect();
+        let target = session::open(&direction.options.target, Side::Target).await?;
+        Ok(Self { target, direction, shapes })
     }
 
     /// Applies all work until its sender is gone.
@@ -76,27 +68,34 @@ impl Applier {
             self.script_deletes(&mut script, i, fold);
         }
         for (i, fold) in batch.tables.iter().enumerate().filter(|(_, f)| !f.is_empty()) {
-            script_inserts(&mut script, i, &self.tables[i], fold.inserts());
+            script_inserts(&mut script, i, &self.direction.tables[i], fold.inserts());
         }
-        script.push(self.ledger.update(&batch.applied).into_bytes(), Expect::Any);
+        script.push(self.direction.ledger.update(&batch.applied).into_bytes(), Expect::Any);
         self.run_script(script, &format!("apply transactions up to {}", batch.applied)).await?;
         self.commit().await?;
 
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let lag = batch.commit_micros.map(|(oldest, _)| now.saturating_sub(Duration::from_micros(oldest)));
-        self.progress.applied(&batch, lag, begun.elapsed());
+        self.direction.progress.applied(&batch, lag, begun.elapsed());
         Ok(())
     }
 
     fn script_deletes(&self, script: &mut Script, i: usize, fold: &TableFold) {
-        let table = &self.tables[i];
+        let table = &self.direction.tables[i];
         let keys: Vec<_> = fold.deletes().collect();
         // Once every range is copied, each row the stream removes or replaces must be there.
-        let copied = self.progress.is_copied(i);
+        let copied = self.direction.progress.is_copied(i);
         let mut rest = keys.as_slice();
         while !rest.is_empty() {
             let mut bytes = 0;
-            let n = rest.iter().take_while(|k| { bytes += k.len() + 3; bytes < STATEMENT_BYTES }).count().max(1);
+            let n = rest
+                .iter()
+                .take_while(|k| {
+                    bytes += k.len() + 3;
+                    bytes < STATEMENT_BYTES
+                })
+                .count()
+                .max(1);
             let (now, later) = rest.split_at(n);
             let mut sql = format!("DELETE FROM {}", table.name.quoted()).into_bytes();
             sql.extend_from_slice(&in_keys(table, now.iter().copied()));
@@ -112,7 +111,7 @@ impl Applier {
     /// Inserts what the range brought, except rows that are here already because the stream touched them before the
     /// window opened; those must be what was read.
     async fn insert_range(&mut self, copied: CopiedRange) -> Result<()> {
-        let table = self.tables[copied.table].clone();
+        let table = self.direction.tables[copied.table].clone();
         let shape = self.shapes[copied.table].clone();
         let mut rows = copied.rows;
         let mut sql = format!("SELECT {} FROM {}", row_list(&table), table.name.quoted()).into_bytes();
@@ -126,10 +125,10 @@ impl Applier {
         let mut script = Script::begin();
         script_inserts(&mut script, copied.table, &table, rows.iter());
         let expect = Expect::Exactly { table: copied.table, rows: 1 };
-        script.push(self.ledger.range_done(&table, copied.number, count).into_bytes(), expect);
+        script.push(self.direction.ledger.range_done(&table, copied.number, count).into_bytes(), expect);
         self.run_script(script, &format!("copy a range of {}", table.name)).await?;
         self.commit().await?;
-        self.progress.range_copied(copied.table, count as u64);
+        self.direction.progress.range_copied(copied.table, count as u64);
         let _ = copied.done.send(());
         Ok(())
     }
@@ -158,7 +157,7 @@ impl Applier {
             return Ok(());
         }
         Err(MoveError::NotExact {
-            table: self.tables[table].name.clone(),
+            table: self.direction.tables[table].name.clone(),
             evidence: format!("the target has {found} of {rows} rows that must be there"),
         })
     }
@@ -166,7 +165,8 @@ impl Applier {
     /// A duplicate key is not an error to work around: it says that the target is not what the stream made it.
     fn judge(&self, error: mysql::Error, doing: &str) -> MoveError {
         if error.server_code() == Some(1062) {
-            let evidence = format!("a row that must be new is there already, or a unique key has it ({doing})");
+            let evidence =
+                format!("a row that must be new is there already, or a unique key has it ({doing})");
             return MoveError::NotExact { table: TableName::new("target", "table"), evidence };
         }
         MoveError::Server { side: Side::Target, doing: doing.to_owned(), error }
@@ -195,7 +195,8 @@ fn without_present(
             None => absent.push(row),
             Some(same) if *same == row => {}
             Some(_) => {
-                let evidence = "a row that is here already differs from the one read from the source".to_owned();
+                let evidence =
+                    "a row that is here already differs from the one read from the source".to_owned();
                 return Err(MoveError::NotExact { table: name.clone(), evidence });
             }
         }

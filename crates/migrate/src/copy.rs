@@ -2,14 +2,12 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use model::Table;
-use mysql::ConnectOptions;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::direction::Direction;
 use crate::error::{MoveError, Result, Side};
-use crate::ledger::{self, LedgerName, PlannedRange};
+use crate::ledger::{self, PlannedRange};
 use crate::literal::RowShape;
-use crate::progress::Progress;
 use crate::ranges::{self, RangeCutter};
 use crate::select::{in_range, row_list};
 use crate::sequencer::{AtClose, Request};
@@ -35,20 +33,9 @@ impl Default for CopyOptions {
 }
 
 /// What planner and readers share.
-pub struct Copier {
-    /// The source.
-    pub source: ConnectOptions,
-    /// The target.
-    pub target: ConnectOptions,
-    /// The tables.
-    pub tables: Arc<Vec<Table>>,
-    /// The move's ledger.
-    pub ledger: LedgerName,
-    /// How to copy.
+pub(crate) struct Copier {
+    pub direction: Arc<Direction>,
     pub options: CopyOptions,
-    /// Where to count.
-    pub progress: Arc<Progress>,
-    /// The sequencer.
     pub requests: mpsc::Sender<Request>,
 }
 
@@ -79,16 +66,16 @@ impl Copier {
     }
 
     async fn plan(self: Arc<Self>, jobs: mpsc::Sender<Job>) -> Result<()> {
-        let mut source = session::open(&self.source, Side::Source).await?;
-        let mut target = session::open(&self.target, Side::Target).await?;
-        for (i, table) in self.tables.iter().enumerate() {
+        let mut source = session::open(&self.direction.options.source, Side::Source).await?;
+        let mut target = session::open(&self.direction.options.target, Side::Target).await?;
+        for (i, table) in self.direction.tables.iter().enumerate() {
             let (estimate, rows) = ranges::size(&mut source, table, self.options.chunk_rows).await?;
-            let known = ledger::ranges(&mut target, &self.ledger, table).await?;
+            let known = ledger::ranges(&mut target, &self.direction.ledger, table).await?;
             let done_rows = known.iter().filter(|p| p.done).map(|p| p.rows).sum();
-            self.progress.set_estimate(i, estimate.max(done_rows));
-            self.progress.resume_table(i, done_rows);
+            self.direction.progress.set_estimate(i, estimate.max(done_rows));
+            self.direction.progress.resume_table(i, done_rows);
 
-            let countdown = Arc::new(Countdown::new(i, Arc::clone(&self.progress)));
+            let countdown = Arc::new(Countdown::new(i, Arc::clone(&self.direction)));
             let (mut number, mut low) = (0, None);
             let mut complete = false;
             if let Some(last) = known.last() {
@@ -109,7 +96,7 @@ impl Copier {
                     number += 1;
                 }
                 if !new.is_empty() {
-                    ledger::plan(&mut target, &self.ledger, table, &new).await?;
+                    ledger::plan(&mut target, &self.direction.ledger, table, &new).await?;
                 }
                 for planned in new {
                     self.hand_out(&jobs, i, planned, &countdown).await?;
@@ -133,7 +120,7 @@ impl Copier {
     }
 
     async fn read_ranges(self: Arc<Self>, jobs: Arc<tokio::sync::Mutex<mpsc::Receiver<Job>>>) -> Result<()> {
-        let mut reader = WindowReader::open(&self.source, self.requests.clone()).await?;
+        let mut reader = WindowReader::open(&self.direction.options.source, self.requests.clone()).await?;
         loop {
             let next = jobs.lock().await.recv().await;
             let Some(job) = next else { return Ok(()) };
@@ -142,7 +129,7 @@ impl Copier {
     }
 
     async fn copy_range(&self, reader: &mut WindowReader, job: Job) -> Result<()> {
-        let table = &self.tables[job.table];
+        let table = &self.direction.tables[job.table];
         let PlannedRange { number, range, .. } = job.planned;
         let mut sql = format!("SELECT {} FROM {}", row_list(table), table.name.quoted()).into_bytes();
         sql.extend_from_slice(&in_range(table, &range));
@@ -162,14 +149,14 @@ impl Copier {
 /// Knows when the last range of a table is done.
 struct Countdown {
     table: usize,
-    progress: Arc<Progress>,
+    direction: Arc<Direction>,
     /// Ranges outstanding, plus one until all are handed out.
     outstanding: Mutex<u64>,
 }
 
 impl Countdown {
-    fn new(table: usize, progress: Arc<Progress>) -> Self {
-        Self { table, progress, outstanding: Mutex::new(1) }
+    fn new(table: usize, direction: Arc<Direction>) -> Self {
+        Self { table, direction, outstanding: Mutex::new(1) }
     }
 
     fn handed_out(&self) {
@@ -184,7 +171,7 @@ impl Countdown {
         let mut outstanding = self.outstanding.lock().unwrap_or_else(PoisonError::into_inner);
         *outstanding -= 1;
         if *outstanding == 0 {
-            self.progress.table_copied(self.table);
+            self.direction.progress.table_copied(self.table);
         }
     }
 }

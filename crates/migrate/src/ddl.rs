@@ -12,15 +12,32 @@ use crate::error::{MoveError, Result};
 pub enum Meaning {
     /// A transaction's changes follow.
     Begin,
-    /// The transaction ends here: a COMMIT, or a statement that is a transaction of its own and does not concern us.
-    End,
+    /// The transaction that began ends here.
+    Commit,
+    /// A statement that does not concern us: a transaction of its own, unless one has begun.
+    Aside,
 }
 
 /// Statements that never change a table's shape or rows.
 const HARMLESS: &[&str] = &[
-    "ANALYZE", "OPTIMIZE", "REPAIR", "FLUSH", "GRANT", "REVOKE", "SET PASSWORD", "SET DEFAULT ROLE",
-    "CREATE USER", "ALTER USER", "DROP USER", "RENAME USER", "CREATE ROLE", "DROP ROLE",
-    "DROP TEMPORARY", "DROP /*!40005 TEMPORARY", "CREATE TEMPORARY",
+    "ANALYZE",
+    "OPTIMIZE",
+    "REPAIR",
+    "FLUSH",
+    "GRANT",
+    "REVOKE",
+    "SET PASSWORD",
+    "SET DEFAULT ROLE",
+    "CREATE USER",
+    "ALTER USER",
+    "DROP USER",
+    "RENAME USER",
+    "CREATE ROLE",
+    "DROP ROLE",
+    "SAVEPOINT",
+    "DROP TEMPORARY",
+    "DROP /*!40005 TEMPORARY",
+    "CREATE TEMPORARY",
 ];
 
 /// Classifies a statement.
@@ -33,16 +50,12 @@ pub fn meaning(query: &QueryEvent, schemas: &[String]) -> Result<Meaning> {
     let upper: String = text.chars().take(64).collect::<String>().to_ascii_uppercase();
     match upper.as_str() {
         "BEGIN" => return Ok(Meaning::Begin),
-        "COMMIT" => return Ok(Meaning::End),
+        "COMMIT" => return Ok(Meaning::Commit),
         _ => {}
-    }
-    // Within a transaction that also changed a table without transactions; the changes before it stand.
-    if upper.starts_with("SAVEPOINT") {
-        return Ok(Meaning::Begin);
     }
     let harmless = HARMLESS.iter().any(|h| upper.starts_with(h));
     if harmless || !concerns(query, text, schemas) {
-        return Ok(Meaning::End);
+        return Ok(Meaning::Aside);
     }
     let verb: Vec<&str> = text.split_whitespace().take(2).collect();
     Err(MoveError::Unsupported(format!(
@@ -69,11 +82,11 @@ mod tests {
     #[test]
     fn ddl_on_moved_schemas_stops_and_other_statements_do_not() {
         assert_eq!(check("shop", "BEGIN"), Some(Meaning::Begin));
-        assert_eq!(check("", "COMMIT"), Some(Meaning::End));
-        assert_eq!(check("other", "ALTER TABLE t ADD c INT"), Some(Meaning::End));
+        assert_eq!(check("", "COMMIT"), Some(Meaning::Commit));
+        assert_eq!(check("other", "ALTER TABLE t ADD c INT"), Some(Meaning::Commit));
         assert_eq!(check("other", "ALTER TABLE shop.t ADD c INT"), None);
         assert_eq!(check("shop", "truncate table t"), None);
-        assert_eq!(check("shop", "ANALYZE TABLE t"), Some(Meaning::End));
+        assert_eq!(check("shop", "ANALYZE TABLE t"), Some(Meaning::Aside));
         assert_eq!(check("", "drop database `shop`"), None);
     }
 }

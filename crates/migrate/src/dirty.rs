@@ -52,7 +52,9 @@ impl Drop for InHand {
 impl DirtyKeys {
     /// For a plan of so many tables.
     pub fn new(tables: usize) -> Self {
-        Self { tables: Mutex::new(State { recording: false, keys: vec![HashSet::new(); tables], in_hand: 0 }) }
+        Self {
+            tables: Mutex::new(State { recording: false, keys: vec![HashSet::new(); tables], in_hand: 0 }),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

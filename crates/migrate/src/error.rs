@@ -65,7 +65,9 @@ impl From<WireError> for MoveError {
     fn from(error: WireError) -> Self {
         match error {
             WireError::Unsupported(what) => Self::Unsupported(what),
-            other => Self::Server { side: Side::Source, doing: "read the binary log".into(), error: other.into() },
+            other => {
+                Self::Server { side: Side::Source, doing: "read the binary log".into(), error: other.into() }
+            }
         }
     }
 }
@@ -84,13 +86,18 @@ impl MoveError {
 
     /// The error as an operator reads it.
     pub fn trouble(&self) -> Trouble {
-        let stopped = "the move is stopped; what the ledger says is applied is applied, traffic is where it was";
+        let stopped =
+            "the move is stopped; what the ledger says is applied is applied, traffic is where it was";
         let hint = match self {
             Self::Server { side, error, .. } => server_hint(*side, error),
-            Self::NotExact { .. } => "someone else writes to the target, or this is a bug: find the writer, then drop \
+            Self::NotExact { .. } => {
+                "someone else writes to the target, or this is a bug: find the writer, then drop \
                  the table on the target, run `highwater finish` and copy again"
-                .into(),
-            Self::Unsupported(_) => "run `highwater check`; what it refuses must be changed before the move".into(),
+                    .into()
+            }
+            Self::Unsupported(_) => {
+                "run `highwater check`; what it refuses must be changed before the move".into()
+            }
             Self::Refused { hint, .. } => hint.clone(),
             Self::Stopped => "start it again: it goes on from the ledger".into(),
         };
@@ -111,7 +118,9 @@ fn server_hint(side: Side, error: &mysql::Error) -> String {
         Some(1044 | 1045 | 1142 | 1143 | 1227 | 1410) => {
             format!("grant our account what `highwater check` lists for the {side}")
         }
-        _ if error.is_connection_lost() => format!("see that the {side} is up; the move goes on by itself when it is"),
+        _ if error.is_connection_lost() => {
+            format!("see that the {side} is up; the move goes on by itself when it is")
+        }
         _ => "read the server's message above; `highwater check` names the usual causes".into(),
     }
 }

@@ -147,7 +147,12 @@ fn planned(row: &Row) -> PlannedRange {
 ///
 /// # Errors
 /// If the target refuses.
-pub async fn plan(target: &mut Connection, name: &LedgerName, table: &Table, new: &[PlannedRange]) -> Result<()> {
+pub async fn plan(
+    target: &mut Connection,
+    name: &LedgerName,
+    table: &Table,
+    new: &[PlannedRange],
+) -> Result<()> {
     let values: Vec<String> = new
         .iter()
         .map(|p| {
@@ -184,7 +189,8 @@ pub async fn forget(target: &mut Connection, move_name: &str) -> Result<()> {
          WHERE move_name='{move_name}'"
     );
     target.query_all(sql).await.doing(Side::Target, "clear the ledger")?;
-    let left = target.row("SELECT COUNT(*) FROM highwater.ledger").await.doing(Side::Target, "read the ledger")?;
+    let left =
+        target.row("SELECT COUNT(*) FROM highwater.ledger").await.doing(Side::Target, "read the ledger")?;
     if left.is_some_and(|r| r.text(0) == "0") {
         target.execute("DROP DATABASE highwater").await.doing(Side::Target, "drop the ledger")?;
     }

@@ -4,21 +4,21 @@ pub mod check;
 pub mod plan;
 
 // The data path, in the order rows take.
-mod session;
-pub mod schema;
+mod applier;
+mod copy;
 mod ddl;
+pub mod fold;
+pub mod ledger;
 pub mod literal;
-pub mod select;
 mod ranges;
+pub mod schema;
+pub mod select;
+mod sequencer;
+mod session;
 mod stream;
 pub mod window;
 mod window_reader;
-mod copy;
-pub mod fold;
 mod work;
-mod sequencer;
-mod applier;
-pub mod ledger;
 
 // The proof.
 mod dirty;
@@ -29,14 +29,18 @@ mod verify;
 pub mod cutover;
 
 // What runs and watches it.
+mod direction;
 mod error;
+mod keeper;
 mod mover;
 mod pipeline;
 mod progress;
+mod prover;
 
 pub use copy::CopyOptions;
+pub use direction::{MoverOptions, Start};
 pub use error::{MoveError, Result, Side};
-pub use mover::{Mover, MoverOptions, MoverState, Start, gtid_executed};
+pub use mover::{Mover, MoverState, gtid_executed};
 pub use plan::{MoveSpec, TablePattern};
 pub use progress::{Progress, TableSnapshot};
 pub use proof::{Proof, TableVerdict};

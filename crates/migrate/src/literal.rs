@@ -135,7 +135,9 @@ fn write_cell(out: &mut Vec<u8>, cell: &Cell<'_>, column: &Column) -> Result<()>
             write_decimal(out, packed, precision, scale)?;
         }
         (Cell::Year(year), ColumnKind::Year) => display(out, format_args!("{year:04}")),
-        (Cell::Enum(n), ColumnKind::Enum) | (Cell::Set(n), ColumnKind::Set) | (Cell::Bit(n), ColumnKind::Bit) => {
+        (Cell::Enum(n), ColumnKind::Enum)
+        | (Cell::Set(n), ColumnKind::Set)
+        | (Cell::Bit(n), ColumnKind::Bit) => {
             display(out, n);
         }
         (Cell::Bytes(s), ColumnKind::Text) => write_string(out, charset(column), s),
@@ -296,7 +298,12 @@ mod tests {
     fn log_and_query_write_the_same_literal_for_the_same_value() {
         let signed = ColumnKind::Integer { unsigned: false };
         check(signed, Cell::Integer { bits: 0xFF_FFFF, width: 3 }, b"-1", "-1");
-        check(signed, Cell::Integer { bits: 1 << 63, width: 8 }, b"-9223372036854775808", "-9223372036854775808");
+        check(
+            signed,
+            Cell::Integer { bits: 1 << 63, width: 8 },
+            b"-9223372036854775808",
+            "-9223372036854775808",
+        );
         let unsigned = ColumnKind::Integer { unsigned: true };
         check(unsigned, Cell::Integer { bits: 255, width: 1 }, b"255", "255");
         check(ColumnKind::Text, Cell::Bytes(b"O'N\\ \xE9"), b"O'N\\ \xE9", "_latin1'O\\'N\\\\ \u{FFFD}'");

@@ -1,52 +1,24 @@
-//! One direction of a move, kept going: it runs the pipeline, and runs it again from the ledger when a connection broke.
+//! One direction of a move, as those who start, watch and question it see it.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use model::{GtidSet, Table, TableName, Trouble};
-use mysql::ConnectOptions;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::copy::CopyOptions;
+use crate::direction::{Direction, MoverOptions, Start};
 use crate::dirty::DirtyKeys;
 use crate::error::{Doing, MoveError, Result, Side};
+use crate::keeper::Keeper;
 use crate::ledger::{self, LedgerName};
-use crate::pipeline::Pipeline;
-use crate::plan::MoveSpec;
 use crate::progress::Progress;
-use crate::proof::Proof;
+use crate::proof::{Proof, TableVerdict};
+use crate::prover::Prover;
 use crate::schema;
 use crate::sequencer::Request;
 use crate::session;
 use crate::verify::{Verification, Verifier};
-
-/// Pause before the pipeline is started again: long enough not to spin, short against what a server needs to restart.
-const RESTART_PAUSE: Duration = Duration::from_millis(200);
-/// Pause between rounds of re-proving, so that keys written again and again are proven once a round.
-const REPROVE_PAUSE: Duration = Duration::from_millis(50);
-
-/// Where a direction starts when the target has no ledger of it.
-#[derive(Debug, Clone)]
-pub enum Start {
-    /// With a copy of every table.
-    Copy(CopyOptions),
-    /// At this GTID set: the target has everything up to it.
-    At(GtidSet),
-}
-
-/// What to move, between which servers.
-#[derive(Debug, Clone)]
-pub struct MoverOptions {
-    /// The move.
-    pub spec: MoveSpec,
-    /// Where rows come from.
-    pub source: ConnectOptions,
-    /// Where they go.
-    pub target: ConnectOptions,
-    /// Where to start.
-    pub start: Start,
-}
 
 /// What the mover is doing.
 #[derive(Debug, Clone)]
@@ -63,22 +35,16 @@ pub enum MoverState {
 
 /// A running direction of a move. Dropping it stops the pipeline; what is in the ledger stays.
 pub struct Mover {
-    options: MoverOptions,
-    tables: Arc<Vec<Table>>,
-    ledger: LedgerName,
-    progress: Arc<Progress>,
-    dirty: Arc<DirtyKeys>,
-    proof: Arc<Proof>,
+    direction: Arc<Direction>,
     access: watch::Receiver<Option<mpsc::Sender<Request>>>,
     state: watch::Receiver<MoverState>,
     task: JoinHandle<()>,
-    prover: Mutex<Option<JoinHandle<()>>>,
+    prover: Mutex<Option<Prover>>,
 }
 
 impl Drop for Mover {
     fn drop(&mut self) {
         self.task.abort();
-        self.stop_proving();
     }
 }
 
@@ -114,46 +80,42 @@ impl Mover {
         };
 
         let names: Vec<TableName> = tables.iter().map(|t| t.name.clone()).collect();
-        let progress = Arc::new(Progress::new(names));
         let dirty = Arc::new(DirtyKeys::new(tables.len()));
-        if proof.complete_as_of().is_some() {
+        let proven = proof.complete_as_of().is_some();
+        if proven {
             dirty.start();
         }
+        let progress = Progress::new(names);
+        let direction = Arc::new(Direction { options, tables, ledger, progress, dirty, proof });
         let (access_tx, access) = watch::channel(None);
         let (state_tx, state) = watch::channel(MoverState::Starting);
-        let keeper = Keeper {
-            options: options.clone(),
-            tables: Arc::clone(&tables),
-            ledger: ledger.clone(),
-            progress: Arc::clone(&progress),
-            dirty: Arc::clone(&dirty),
-            access: access_tx,
-            state: state_tx,
-        };
-        let proof = Arc::new(proof);
+        let keeper = Keeper { direction: Arc::clone(&direction), access: access_tx, state: state_tx };
         let task = tokio::spawn(keeper.keep_going());
-        let prover = Mutex::new(None);
-        Ok(Self { options, tables, ledger, progress, dirty, proof, access, state, task, prover })
+        let mover = Self { direction, access, state, task, prover: Mutex::new(None) };
+        if proven {
+            mover.start_proving();
+        }
+        Ok(mover)
     }
 
     /// Progress so far.
     pub fn progress(&self) -> &Progress {
-        &self.progress
+        &self.direction.progress
     }
 
     /// The proof so far.
     pub fn proof(&self) -> &Proof {
-        &self.proof
+        &self.direction.proof
     }
 
     /// The tables.
     pub fn tables(&self) -> &[Table] {
-        &self.tables
+        &self.direction.tables
     }
 
     /// Keys touched and not yet proven again.
     pub fn keys_in_flight(&self) -> u64 {
-        self.dirty.unproven() as u64
+        self.direction.dirty.unproven() as u64
     }
 
     /// What it is doing.
@@ -163,7 +125,7 @@ impl Mover {
 
     /// The name of its ledger.
     pub fn ledger(&self) -> &LedgerName {
-        &self.ledger
+        &self.direction.ledger
     }
 
     /// Waits until everything in `wanted` is applied.
@@ -171,7 +133,7 @@ impl Mover {
     /// # Errors
     /// If the move fails meanwhile.
     pub async fn applied(&self, wanted: &GtidSet) -> Result<()> {
-        let mut applied = self.progress.applied_set();
+        let mut applied = self.direction.progress.applied_set();
         let mut state = self.state.clone();
         loop {
             if applied.borrow_and_update().contains(wanted) {
@@ -204,15 +166,7 @@ impl Mover {
     /// If the pipeline does not run or a server cannot be reached.
     pub async fn verifier(&self) -> Result<Verifier> {
         let requests = self.access.borrow().clone().ok_or(MoveError::Stopped)?;
-        Verifier::open(
-            &self.options.source,
-            &self.options.target,
-            requests,
-            Arc::clone(&self.tables),
-            Arc::clone(&self.dirty),
-            Arc::clone(&self.proof),
-        )
-        .await
+        Verifier::open(Arc::clone(&self.direction), requests).await
     }
 
     /// Compares every row of every table while the stream goes on, then keeps the proof current in the background.
@@ -221,28 +175,28 @@ impl Mover {
     /// # Errors
     /// If a server fails or the copy is not complete.
     pub async fn verify(&self, workers: usize, seen: &(dyn Fn(u64) + Sync)) -> Result<Verification> {
-        if !self.progress.all_copied() {
+        if !self.direction.progress.all_copied() {
             return Err(MoveError::Refused {
                 what: "cannot verify: the copy is not complete".into(),
                 hint: "wait until `highwater status` shows every table copied".into(),
             });
         }
-        self.stop_proving();
-        self.proof.restart();
-        self.dirty.reset();
-        self.dirty.start();
-        let next = std::sync::atomic::AtomicUsize::new(0);
+        drop(self.set_prover(None));
+        self.direction.proof.restart();
+        self.direction.dirty.reset();
+        self.direction.dirty.start();
+        let next = AtomicUsize::new(0);
         let lanes = (0..workers.max(1)).map(|_| self.verify_lane(&next, seen));
         let mut verdicts = Vec::new();
         for lane in join_all(lanes).await {
             verdicts.extend(lane?);
         }
         verdicts.sort_by(|a, b| a.table.cmp(&b.table));
-        self.proof.complete(self.progress.applied_set().borrow().clone(), verdicts);
+        self.direction.proof.complete(self.direction.progress.applied_set().borrow().clone(), verdicts);
 
         // What was touched meanwhile is proven once here, so that a difference there shows in this answer too.
         let mut verifier = self.verifier().await?;
-        let mut left = self.dirty.waiting();
+        let mut left = self.direction.dirty.waiting();
         while left > 0 {
             match verifier.dirty_keys().await? {
                 0 => break,
@@ -250,11 +204,11 @@ impl Mover {
             }
         }
         self.start_proving();
-        let tables = self.proof.verdicts();
+        let tables = self.direction.proof.verdicts();
         Ok(Verification {
             rows: tables.iter().map(|t| t.rows).sum(),
-            different: self.proof.different(),
-            as_of: self.progress.applied_set().borrow().clone(),
+            different: self.direction.proof.different(),
+            as_of: self.direction.progress.applied_set().borrow().clone(),
             keys_in_flight: self.keys_in_flight(),
             tables,
         })
@@ -262,177 +216,36 @@ impl Mover {
 
     async fn verify_lane(
         &self,
-        next: &std::sync::atomic::AtomicUsize,
+        next: &AtomicUsize,
         seen: &(dyn Fn(u64) + Sync),
-    ) -> Result<Vec<crate::proof::TableVerdict>> {
+    ) -> Result<Vec<TableVerdict>> {
         let mut verifier = self.verifier().await?;
         let mut verdicts = Vec::new();
         loop {
-            let table = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            if table >= self.tables.len() {
+            let table = next.fetch_add(1, Ordering::Relaxed);
+            if table >= self.direction.tables.len() {
                 return Ok(verdicts);
             }
             verdicts.push(verifier.table(table, seen).await?);
         }
     }
 
-    /// Starts re-proving dirty keys in the background.
+    /// Starts re-proving dirty keys in the background, in place of whoever did.
     pub fn start_proving(&self) {
-        self.stop_proving();
-        let this = ProverParts {
-            options: self.options.clone(),
-            tables: Arc::clone(&self.tables),
-            dirty: Arc::clone(&self.dirty),
-            proof: Arc::clone(&self.proof),
-            progress: Arc::clone(&self.progress),
-            access: self.access.clone(),
-        };
-        *self.prover.lock().unwrap_or_else(PoisonError::into_inner) = Some(tokio::spawn(this.keep_proving()));
+        drop(self.set_prover(Some(Prover::start(Arc::clone(&self.direction), self.access.clone()))));
     }
 
-    /// Stops re-proving at once; keys in hand become dirty again.
-    fn stop_proving(&self) {
-        if let Some(task) = self.prover.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            task.abort();
-        }
-    }
-
-    /// Stops re-proving between two lots, so that nothing of it is under way on either server.
+    /// Stops re-proving between two lots, so that nothing of it is under way on either server. If the caller gives up
+    /// waiting, it is stopped where it is.
     pub async fn rest(&self) {
-        let task = self.prover.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(task) = task {
-            self.proof.ask_to_rest();
-            // If the caller gives up waiting, the prover is stopped rather than left behind.
-            let mut task = StopOnDrop(task);
-            let _ = (&mut task.0).await;
-        }
-    }
-}
-
-struct StopOnDrop(JoinHandle<()>);
-
-impl Drop for StopOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// The task behind a [`Mover`].
-struct Keeper {
-    options: MoverOptions,
-    tables: Arc<Vec<Table>>,
-    ledger: LedgerName,
-    progress: Arc<Progress>,
-    dirty: Arc<DirtyKeys>,
-    access: watch::Sender<Option<mpsc::Sender<Request>>>,
-    state: watch::Sender<MoverState>,
-}
-
-impl Keeper {
-    async fn keep_going(self) {
-        loop {
-            let error = match self.run_once().await {
-                Ok(()) => MoveError::Stopped,
-                Err(error) => error,
-            };
-            if !error.can_resume() {
-                tracing::error!(target: "highwater::move", %error, "the move stopped");
-                self.state.send_replace(MoverState::Failed(error.trouble()));
-                return;
-            }
-            tracing::warn!(target: "highwater::move", %error, "reconnecting");
-            self.state.send_replace(MoverState::Reconnecting(error.trouble()));
-            tokio::time::sleep(RESTART_PAUSE).await;
+        if let Some(prover) = self.set_prover(None) {
+            prover.rest().await;
         }
     }
 
-    async fn run_once(&self) -> Result<()> {
-        let mut target = session::open(&self.options.target, Side::Target).await?;
-        let applied = ledger::read(&mut target, &self.ledger).await?.ok_or_else(|| MoveError::Refused {
-            what: "the ledger on the target is gone".into(),
-            hint: "someone removed it; run `highwater finish` and copy again".into(),
-        })?;
-        self.check_same_source().await?;
-        let copy = match &self.options.start {
-            Start::Copy(options) => Some(options.clone()),
-            Start::At(_) => None,
-        };
-        self.state.send_replace(MoverState::Running);
-        let pipeline = Pipeline {
-            source: self.options.source.clone(),
-            target: self.options.target.clone(),
-            tables: Arc::clone(&self.tables),
-            ledger: self.ledger.clone(),
-            applied,
-            copy,
-            progress: Arc::clone(&self.progress),
-            dirty: Arc::clone(&self.dirty),
-            access: self.access.clone(),
-        };
-        pipeline.run().await
-    }
-
-    /// After a reconnection: the address may now lead to another server, whose positions mean nothing to ours.
-    async fn check_same_source(&self) -> Result<()> {
-        let mut source = session::open(&self.options.source, Side::Source).await?;
-        let uuid = variable(&mut source, Side::Source, "@@GLOBAL.server_uuid").await?;
-        if uuid == self.ledger.source_uuid {
-            return Ok(());
-        }
-        Err(MoveError::Refused {
-            what: format!("the source is another server now: {uuid}, not {}", self.ledger.source_uuid),
-            hint: "point the cluster's address at the old server, or finish this move and begin a new one".into(),
-        })
-    }
-}
-
-/// The task that keeps the proof current.
-struct ProverParts {
-    options: MoverOptions,
-    tables: Arc<Vec<Table>>,
-    dirty: Arc<DirtyKeys>,
-    proof: Arc<Proof>,
-    progress: Arc<Progress>,
-    access: watch::Receiver<Option<mpsc::Sender<Request>>>,
-}
-
-impl ProverParts {
-    async fn keep_proving(self) {
-        self.proof.begin_work();
-        while !self.proof.is_asked_to_rest() {
-            if let Err(error) = self.prove_while_connected().await {
-                tracing::debug!(target: "highwater::proof", %error, "re-proving begins again");
-            }
-            tokio::time::sleep(REPROVE_PAUSE).await;
-        }
-    }
-
-    async fn prove_while_connected(&self) -> Result<()> {
-        let requests = self.access.borrow().clone().ok_or(MoveError::Stopped)?;
-        let mut verifier = Verifier::open(
-            &self.options.source,
-            &self.options.target,
-            requests,
-            Arc::clone(&self.tables),
-            Arc::clone(&self.dirty),
-            Arc::clone(&self.proof),
-        )
-        .await?;
-        while !self.proof.is_asked_to_rest() {
-            let as_of = self.progress.applied_set().borrow().clone();
-            let mut left = self.dirty.waiting();
-            while left > 0 && !self.proof.is_asked_to_rest() {
-                match verifier.dirty_keys().await? {
-                    0 => break,
-                    proven => left = left.saturating_sub(proven),
-                }
-            }
-            if left == 0 {
-                self.proof.advance(as_of);
-            }
-            tokio::time::sleep(REPROVE_PAUSE).await;
-        }
-        Ok(())
+    /// Returns the prover there was.
+    fn set_prover(&self, prover: Option<Prover>) -> Option<Prover> {
+        std::mem::replace(&mut *self.prover.lock().unwrap_or_else(PoisonError::into_inner), prover)
     }
 }
 
@@ -447,7 +260,10 @@ async fn refuse_existing_rows(target: &mut mysql::Connection, tables: &[Table]) 
             Ok(None) => {}
             Ok(Some(_)) => {
                 return Err(MoveError::Refused {
-                    what: format!("table {} on the target has rows, and no ledger says where they came from", table.name),
+                    what: format!(
+                        "table {} on the target has rows, and no ledger says where they came from",
+                        table.name
+                    ),
                     hint: "empty or drop it on the target, or leave it out of the move".into(),
                 });
             }

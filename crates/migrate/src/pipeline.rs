@@ -8,17 +8,14 @@
 
 use std::sync::Arc;
 
-use model::{GtidSet, Table};
-use mysql::ConnectOptions;
+use model::GtidSet;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::applier::Applier;
 use crate::copy::{Copier, CopyOptions};
-use crate::dirty::DirtyKeys;
+use crate::direction::Direction;
 use crate::error::{MoveError, Result};
-use crate::ledger::LedgerName;
-use crate::progress::Progress;
 use crate::sequencer::{Request, Sequencer};
 use crate::stream::TransactionReader;
 
@@ -32,17 +29,12 @@ const REQUEST_BOUND: usize = 64;
 /// How long a stage may take to tell why it ended, after another one has noticed.
 const CAUSE_WAIT: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// Everything a run of the pipeline needs.
+/// One run of the pipeline.
 pub(crate) struct Pipeline {
-    pub source: ConnectOptions,
-    pub target: ConnectOptions,
-    pub tables: Arc<Vec<Table>>,
-    pub ledger: LedgerName,
+    pub direction: Arc<Direction>,
     pub applied: GtidSet,
     /// `None` where nothing is to be copied, as on the way back.
     pub copy: Option<CopyOptions>,
-    pub progress: Arc<Progress>,
-    pub dirty: Arc<DirtyKeys>,
     /// Where the sequencer's request channel is published while the pipeline runs.
     pub access: watch::Sender<Option<mpsc::Sender<Request>>>,
 }
@@ -54,17 +46,12 @@ impl Pipeline {
         let (work_tx, work) = mpsc::channel(WORK_BOUND);
         let (requests_tx, requests) = mpsc::channel(REQUEST_BOUND);
 
-        self.progress.set_applied(self.applied.clone());
-        let mut reader = TransactionReader::open(&self.source, &self.tables, &self.applied).await?;
-        let applier =
-            Applier::open(&self.target, Arc::clone(&self.tables), self.ledger.clone(), Arc::clone(&self.progress))
-                .await?;
-        let sequencer = Sequencer::new(
-            &self.tables,
-            self.applied.clone(),
-            Arc::clone(&self.dirty),
-            Arc::clone(&self.progress),
-        );
+        let direction = self.direction;
+        direction.progress.set_applied(self.applied.clone());
+        let source = &direction.options.source;
+        let mut reader = TransactionReader::open(source, &direction.tables, &self.applied).await?;
+        let applier = Applier::open(Arc::clone(&direction)).await?;
+        let sequencer = Sequencer::new(Arc::clone(&direction), self.applied);
 
         let mut stages = JoinSet::new();
         stages.spawn(async move {
@@ -75,19 +62,12 @@ impl Pipeline {
         });
         stages.spawn(sequencer.run(stream, requests, work_tx));
         stages.spawn(applier.run(work));
-        if let Some(options) = self.copy {
-            let copier = Copier {
-                source: self.source.clone(),
-                target: self.target.clone(),
-                tables: Arc::clone(&self.tables),
-                ledger: self.ledger.clone(),
-                options,
-                progress: Arc::clone(&self.progress),
-                requests: requests_tx.clone(),
-            };
-            stages.spawn(copier.run());
-        } else {
-            (0..self.tables.len()).for_each(|i| self.progress.table_copied(i));
+        match self.copy {
+            Some(options) => {
+                let copier = Copier { direction, options, requests: requests_tx.clone() };
+                stages.spawn(copier.run());
+            }
+            None => (0..direction.tables.len()).for_each(|i| direction.progress.table_copied(i)),
         }
         self.access.send_replace(Some(requests_tx));
         let outcome = first_failure(&mut stages).await;

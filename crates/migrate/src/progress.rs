@@ -1,7 +1,7 @@
 //! What a move has done so far, for whoever watches; written by the pipeline, read by anyone.
 
-use std::sync::{Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use model::{GtidSet, TableName};

@@ -1,6 +1,5 @@
 //! What is proven: which pass over all ranges is complete, as of which position, and what was found different.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use model::{GtidSet, TableName};
@@ -13,8 +12,6 @@ const KEYS_KEPT: usize = 100;
 #[derive(Debug, Default)]
 pub struct Proof {
     state: Mutex<State>,
-    /// The background prover is to stop between two lots.
-    rest: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -61,7 +58,7 @@ impl Proof {
     /// A proof that holds from the start: both servers were proven equal at this position.
     pub fn carried_over(as_of: GtidSet) -> Self {
         let state = State { complete_as_of: Some(as_of), tables: Vec::new() };
-        Self { state: Mutex::new(state), ..Self::default() }
+        Self { state: Mutex::new(state) }
     }
 
     /// Forgets what was proven: a new pass begins.
@@ -108,17 +105,5 @@ impl Proof {
     /// Keys known to differ.
     pub fn different(&self) -> u64 {
         self.lock().tables.iter().map(|t| t.different).sum()
-    }
-
-    pub(crate) fn begin_work(&self) {
-        self.rest.store(false, Ordering::Release);
-    }
-
-    pub(crate) fn ask_to_rest(&self) {
-        self.rest.store(true, Ordering::Release);
-    }
-
-    pub(crate) fn is_asked_to_rest(&self) -> bool {
-        self.rest.load(Ordering::Acquire)
     }
 }

@@ -39,7 +39,9 @@ impl RangeCutter {
         let keys = key_list(&self.table);
         let mut sql = format!("SELECT {keys} FROM {}", self.table.name.quoted()).into_bytes();
         sql.extend_from_slice(&in_range(&self.table, &from));
-        sql.extend_from_slice(format!(" ORDER BY {} LIMIT 1 OFFSET {}", self.table.key_list(), self.rows).as_bytes());
+        sql.extend_from_slice(
+            format!(" ORDER BY {} LIMIT 1 OFFSET {}", self.table.key_list(), self.rows).as_bytes(),
+        );
         let doing = format!("cut {} into ranges", self.table.name);
         let high = match source.row(&sql).await.doing(Side::Source, doing)? {
             Some(row) => Some(self.shape.key_parts(&row)?),

@@ -27,7 +27,8 @@ pub async fn read(source: &mut Connection, spec: &MoveSpec) -> Result<Vec<Table>
     if tables.is_empty() {
         return Err(MoveError::Refused {
             what: format!("move '{}' takes no table: nothing on the source matches its patterns", spec.name),
-            hint: "see `tables` of the move in highwater.toml; `highwater check` names the nearest table".into(),
+            hint: "see `tables` of the move in highwater.toml; `highwater check` names the nearest table"
+                .into(),
         });
     }
     Ok(tables)
@@ -118,14 +119,18 @@ pub async fn create(source: &mut Connection, target: &mut Connection, tables: &[
     for table in tables {
         let schema = &table.name.schema;
         if last_schema != Some(schema) {
-            let shown = show_create(source, &format!("DATABASE IF NOT EXISTS {}", quote_ident(schema))).await?;
+            let shown =
+                show_create(source, &format!("DATABASE IF NOT EXISTS {}", quote_ident(schema))).await?;
             target.execute(shown).await.doing(Side::Target, format!("create schema {schema}"))?;
             last_schema = Some(schema);
         }
         let shown = show_create(source, &format!("TABLE {}", table.name.quoted())).await?;
         let body = shown.strip_prefix(b"CREATE TABLE ").unwrap_or(&shown);
         let sql = [b"CREATE TABLE IF NOT EXISTS ", body].concat();
-        target.query(format!("USE {}", quote_ident(schema))).await.doing(Side::Target, "choose the schema")?;
+        target
+            .query(format!("USE {}", quote_ident(schema)))
+            .await
+            .doing(Side::Target, "choose the schema")?;
         target.execute(sql).await.doing(Side::Target, format!("create table {}", table.name))?;
     }
     Ok(())

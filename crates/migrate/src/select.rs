@@ -44,7 +44,9 @@ pub fn row_hash(table: &Table) -> String {
         .iter()
         .map(|c| {
             let value = match c.kind {
-                ColumnKind::Json => format!("CAST(CAST({} AS CHAR CHARACTER SET utf8mb4) AS BINARY)", expression(c)),
+                ColumnKind::Json => {
+                    format!("CAST(CAST({} AS CHAR CHARACTER SET utf8mb4) AS BINARY)", expression(c))
+                }
                 _ => format!("CAST({} AS BINARY)", expression(c)),
             };
             format!("IFNULL(LENGTH({value}),'-'),':',IFNULL({value},'')")

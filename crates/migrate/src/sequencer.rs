@@ -4,14 +4,13 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Weak};
 
-use model::{BinlogPosition, GtidSet, TableName};
+use model::{BinlogPosition, GtidSet};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::dirty::DirtyKeys;
+use crate::direction::Direction;
 use crate::error::{MoveError, Result};
 use crate::fold::Change;
 use crate::literal::{Key, RowShape, Tuple};
-use crate::progress::Progress;
 use crate::select::KeyRange;
 use crate::stream::{StreamItem, Transaction};
 use crate::window::{Closed, WindowId, Windows};
@@ -74,13 +73,11 @@ pub struct ComparePoint {
     pub reached: oneshot::Receiver<()>,
     /// Keeps the applier where it is.
     pub resume: oneshot::Sender<()>,
-    /// Everything applied at this point.
-    pub as_of: GtidSet,
 }
 
 /// See the module's comment.
 pub struct Sequencer {
-    names: Vec<TableName>,
+    direction: Arc<Direction>,
     shapes: Vec<RowShape>,
     /// Everything passed to the batch or beyond.
     passed: GtidSet,
@@ -89,28 +86,20 @@ pub struct Sequencer {
     /// Windows whose rows are being read, and whether anyone still does.
     reading: Vec<(WindowId, Weak<()>)>,
     batch: Batch,
-    dirty: Arc<DirtyKeys>,
-    progress: Arc<Progress>,
 }
 
 impl Sequencer {
     /// Starts at what the ledger says is applied.
-    pub fn new(
-        tables: &[model::Table],
-        applied: GtidSet,
-        dirty: Arc<DirtyKeys>,
-        progress: Arc<Progress>,
-    ) -> Self {
+    pub(crate) fn new(direction: Arc<Direction>, applied: GtidSet) -> Self {
+        let shapes: Vec<RowShape> = direction.tables.iter().map(RowShape::of).collect();
         Self {
-            names: tables.iter().map(|t| t.name.clone()).collect(),
-            shapes: tables.iter().map(RowShape::of).collect(),
+            batch: Batch::new(shapes.len()),
+            direction,
+            shapes,
             passed: applied,
             position: BinlogPosition::default(),
             windows: Windows::default(),
             reading: Vec::new(),
-            batch: Batch::new(tables.len()),
-            dirty,
-            progress,
         }
     }
 
@@ -166,7 +155,7 @@ impl Sequencer {
             self.touch(table, &change);
             self.batch.changes += 1;
             self.batch.tables[table].add(change).map_err(|_| MoveError::NotExact {
-                table: self.names[table].clone(),
+                table: self.direction.tables[table].name.clone(),
                 evidence: format!("the stream contradicts itself in transaction {}", transaction.gtid),
             })?;
         }
@@ -175,7 +164,7 @@ impl Sequencer {
             self.batch.commit_micros = Some((oldest.min(micros), newest.max(micros)));
         }
         self.batch.transactions += 1;
-        self.progress.received(1);
+        self.direction.progress.received(1);
         self.passed.add(transaction.gtid);
         self.position = transaction.end;
         Ok(())
@@ -190,7 +179,7 @@ impl Sequencer {
             if self.windows.watches(table) {
                 self.windows.touch(table, key);
             }
-            self.dirty.add(table, key);
+            self.direction.dirty.add(table, key);
         }
     }
 
@@ -203,9 +192,10 @@ impl Sequencer {
                 // If nobody listens any more, `wanted` is dead too.
                 let _ = opened.send((window, self.passed.clone()));
             }
-            Request::Close { window, high, then, wanted: _ } => {
+            Request::Close { window, high, then, wanted } => {
                 self.reading.retain(|(id, _)| *id != window);
                 self.windows.close(window, high, then);
+                drop(wanted);
             }
         }
     }
@@ -253,7 +243,7 @@ impl Sequencer {
             AtClose::Compare(point) => {
                 let (reached_tx, reached) = oneshot::channel();
                 let (resume, resume_rx) = oneshot::channel();
-                let told = point.send(ComparePoint { touched, reached, resume, as_of: self.passed.clone() });
+                let told = point.send(ComparePoint { touched, reached, resume });
                 told.is_ok().then_some(Work::Pause(Pause { reached: reached_tx, resume: resume_rx }))
             }
         }

@@ -49,6 +49,8 @@ pub struct TransactionReader {
     position: BinlogPosition,
     /// The transaction under way.
     current: Option<(GtidEvent, Vec<(usize, Change)>)>,
+    /// Whether that transaction said BEGIN, and so will say COMMIT.
+    begun: bool,
 }
 
 impl TransactionReader {
@@ -65,7 +67,8 @@ impl TransactionReader {
             applied: applied.clone(),
             heartbeat: HEARTBEAT,
         };
-        let stream = BinlogStream::open(source, &options).await.doing(Side::Source, "follow the binary log")?;
+        let stream =
+            BinlogStream::open(source, &options).await.doing(Side::Source, "follow the binary log")?;
         let mut schemas: Vec<String> = tables.iter().map(|t| t.name.schema.clone()).collect();
         schemas.dedup();
         Ok(Self {
@@ -76,6 +79,7 @@ impl TransactionReader {
             maps: HashMap::new(),
             position: BinlogPosition::default(),
             current: None,
+            begun: false,
         })
     }
 
@@ -119,13 +123,19 @@ impl TransactionReader {
             Event::Nothing => Ok(None),
             Event::Gtid(gtid) => {
                 self.maps.clear();
+                self.begun = false;
                 self.current = Some((gtid, Vec::new()));
                 Ok(None)
             }
             Event::AnonymousGtid => Err(MoveError::Unsupported("a transaction without GTID".into())),
             Event::Query(query) => match ddl::meaning(&query, &self.schemas)? {
-                Meaning::Begin => Ok(None),
-                Meaning::End => self.end(),
+                Meaning::Begin => {
+                    self.begun = true;
+                    Ok(None)
+                }
+                Meaning::Commit => self.end(),
+                Meaning::Aside if self.begun => Ok(None),
+                Meaning::Aside => self.end(),
             },
             Event::Xid => self.end(),
             Event::TableMap(map) => {

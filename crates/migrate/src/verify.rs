@@ -7,14 +7,14 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use model::{GtidSet, Table};
-use mysql::{ConnectOptions, Connection, Row};
+use model::GtidSet;
+use mysql::{Connection, Row};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::dirty::DirtyKeys;
+use crate::direction::Direction;
 use crate::error::{Doing, MoveError, Result, Side};
 use crate::literal::{Key, RowShape};
-use crate::proof::{Proof, TableVerdict};
+use crate::proof::TableVerdict;
 use crate::ranges::{self, RangeCutter};
 use crate::select::{KeyRange, in_keys, in_range, key_list, row_hash};
 use crate::sequencer::{AtClose, ComparePoint, Request};
@@ -33,9 +33,7 @@ const SNAPSHOT: &str =
 pub struct Verifier {
     reader: WindowReader,
     target: Connection,
-    tables: Arc<Vec<Table>>,
-    dirty: Arc<DirtyKeys>,
-    proof: Arc<Proof>,
+    direction: Arc<Direction>,
 }
 
 impl Verifier {
@@ -43,17 +41,10 @@ impl Verifier {
     ///
     /// # Errors
     /// If that fails.
-    pub async fn open(
-        source: &ConnectOptions,
-        target: &ConnectOptions,
-        requests: mpsc::Sender<Request>,
-        tables: Arc<Vec<Table>>,
-        dirty: Arc<DirtyKeys>,
-        proof: Arc<Proof>,
-    ) -> Result<Self> {
-        let reader = WindowReader::open(source, requests).await?;
-        let target = session::open(target, Side::Target).await?;
-        Ok(Self { reader, target, tables, dirty, proof })
+    pub(crate) async fn open(direction: Arc<Direction>, requests: mpsc::Sender<Request>) -> Result<Self> {
+        let reader = WindowReader::open(&direction.options.source, requests).await?;
+        let target = session::open(&direction.options.target, Side::Target).await?;
+        Ok(Self { reader, target, direction })
     }
 
     /// Compares a whole table, telling `seen` the rows of each range.
@@ -61,7 +52,7 @@ impl Verifier {
     /// # Errors
     /// If a server fails or the pipeline has ended.
     pub async fn table(&mut self, table: usize, seen: &(dyn Fn(u64) + Sync)) -> Result<TableVerdict> {
-        let tables = Arc::clone(&self.tables);
+        let tables = Arc::clone(&self.direction.tables);
         let name = &tables[table].name;
         let mut verdict = TableVerdict::new(name.clone());
         let (_, rows) = ranges::size(self.reader.source(), &tables[table], RANGE_ROWS).await?;
@@ -77,13 +68,10 @@ impl Verifier {
 
     /// Compares a range by count and sum of hashes, and row by row if those differ.
     async fn range(&mut self, table: usize, range: &KeyRange, verdict: &mut TableVerdict) -> Result<u64> {
-        let shape = &self.tables[table];
-        let mut sql = format!(
-            "SELECT COUNT(*), IFNULL(SUM({}), 0) FROM {}",
-            row_hash(shape),
-            shape.name.quoted()
-        )
-        .into_bytes();
+        let shape = &self.direction.tables[table];
+        let mut sql =
+            format!("SELECT COUNT(*), IFNULL(SUM({}), 0) FROM {}", row_hash(shape), shape.name.quoted())
+                .into_bytes();
         sql.extend_from_slice(&in_range(shape, range));
         let (here, there, _) = self.both(table, &sql).await?;
         let (here, there) = (first(&here)?, first(&there)?);
@@ -92,7 +80,7 @@ impl Verifier {
         }
 
         let mut sql = self.keyed_hashes(table);
-        sql.extend_from_slice(&in_range(&self.tables[table], range));
+        sql.extend_from_slice(&in_range(&self.direction.tables[table], range));
         let (here, there, touched) = self.both(table, &sql).await?;
         for key in self.differing(table, &here, &there, &touched)? {
             verdict.differs(&key);
@@ -105,7 +93,7 @@ impl Verifier {
     /// # Errors
     /// If a server fails or the pipeline has ended; the keys are then dirty again.
     pub async fn dirty_keys(&mut self) -> Result<usize> {
-        let Some(in_hand) = self.dirty.take(KEYS_AT_ONCE) else { return Ok(0) };
+        let Some(in_hand) = self.direction.dirty.take(KEYS_AT_ONCE) else { return Ok(0) };
         self.keys_in_window(in_hand.table, &in_hand.keys).await?;
         let count = in_hand.keys.len();
         in_hand.proven();
@@ -114,10 +102,10 @@ impl Verifier {
 
     async fn keys_in_window(&mut self, table: usize, keys: &[Key]) -> Result<()> {
         let mut sql = self.keyed_hashes(table);
-        sql.extend_from_slice(&in_keys(&self.tables[table], keys));
+        sql.extend_from_slice(&in_keys(&self.direction.tables[table], keys));
         let (here, there, touched) = self.both(table, &sql).await?;
         for key in self.differing(table, &here, &there, &touched)? {
-            self.proof.differs(&self.tables[table].name, &key);
+            self.direction.proof.differs(&self.direction.tables[table].name, &key);
         }
         Ok(())
     }
@@ -128,15 +116,15 @@ impl Verifier {
     /// If a server fails.
     pub async fn dirty_keys_at_rest(&mut self) -> Result<u64> {
         let mut proven = 0;
-        while let Some(in_hand) = self.dirty.take(KEYS_AT_ONCE) {
+        while let Some(in_hand) = self.direction.dirty.take(KEYS_AT_ONCE) {
             let (table, keys) = (in_hand.table, &in_hand.keys);
             let mut sql = self.keyed_hashes(table);
-            sql.extend_from_slice(&in_keys(&self.tables[table], keys));
+            sql.extend_from_slice(&in_keys(&self.direction.tables[table], keys));
             let (here, there) = tokio::join!(self.reader.source().rows(&sql), self.target.rows(&sql));
             let here = here.doing(Side::Source, "prove keys")?;
             let there = there.doing(Side::Target, "prove keys")?;
             for key in self.differing(table, &here, &there, &HashSet::new())? {
-                self.proof.differs(&self.tables[table].name, &key);
+                self.direction.proof.differs(&self.direction.tables[table].name, &key);
             }
             proven += keys.len() as u64;
             in_hand.proven();
@@ -145,17 +133,17 @@ impl Verifier {
     }
 
     fn keyed_hashes(&self, table: usize) -> Vec<u8> {
-        let table = &self.tables[table];
+        let table = &self.direction.tables[table];
         format!("SELECT {}, {} FROM {}", key_list(table), row_hash(table), table.name.quoted()).into_bytes()
     }
 
     /// Runs a statement on the source inside a window and on the target where the window closes.
     async fn both(&mut self, table: usize, sql: &[u8]) -> Result<(Vec<Row>, Vec<Row>, HashSet<Key>)> {
-        let doing = format!("compare {}", self.tables[table].name);
+        let doing = format!("compare {}", self.direction.tables[table].name);
         let read = self.reader.read(table, sql, &doing).await?;
         let (point, closed) = oneshot::channel();
         let here = self.reader.close(read, AtClose::Compare(point)).await?;
-        let ComparePoint { touched, reached, resume, .. } = closed.await.map_err(|_| MoveError::Stopped)?;
+        let ComparePoint { touched, reached, resume } = closed.await.map_err(|_| MoveError::Stopped)?;
         reached.await.map_err(|_| MoveError::Stopped)?;
         self.target.query_all(SNAPSHOT).await.doing(Side::Target, "open a snapshot")?;
         drop(resume);
@@ -165,9 +153,15 @@ impl Verifier {
     }
 
     /// Keys whose hashes differ, or that only one side has.
-    fn differing(&self, table: usize, here: &[Row], there: &[Row], touched: &HashSet<Key>) -> Result<Vec<Key>> {
-        let shape = RowShape::of(&self.tables[table]);
-        let hash_at = self.tables[table].key.len();
+    fn differing(
+        &self,
+        table: usize,
+        here: &[Row],
+        there: &[Row],
+        touched: &HashSet<Key>,
+    ) -> Result<Vec<Key>> {
+        let shape = RowShape::of(&self.direction.tables[table]);
+        let hash_at = self.direction.tables[table].key.len();
         let mut expected = HashMap::with_capacity(here.len());
         for row in here {
             expected.insert(shape.key_from_text(row)?, row.bytes(hash_at));

@@ -87,9 +87,7 @@ impl<P> Windows<P> {
         let mut due: Vec<WindowId> = self.open.iter().filter(|(_, w)| is_due(w)).map(|(id, _)| *id).collect();
         due.sort_unstable();
         let taken = due.iter().filter_map(|id| self.open.remove(id));
-        taken
-            .filter_map(|w| w.closing.map(|(_, payload)| Closed { touched: w.touched, payload }))
-            .collect()
+        taken.filter_map(|w| w.closing.map(|(_, payload)| Closed { touched: w.touched, payload })).collect()
     }
 }
 

@@ -67,7 +67,9 @@ impl WindowReader {
         let row = self.source.row(barrier).await.doing(Side::Source, "wait for visibility")?;
         if row.is_none_or(|r| r.text(0) != "0") {
             return Err(MoveError::Refused {
-                what: format!("the source did not make its own transactions visible within {BARRIER_SECONDS} s"),
+                what: format!(
+                    "the source did not make its own transactions visible within {BARRIER_SECONDS} s"
+                ),
                 hint: "see whether semi-synchronous replication waits for a replica that is gone".into(),
             });
         }

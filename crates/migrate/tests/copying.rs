@@ -1,5 +1,7 @@
 //! Copy and follow, on real servers, while writers go on.
 
+#![allow(clippy::unwrap_used)]
+
 mod world;
 
 use std::time::Duration;
@@ -37,5 +39,9 @@ async fn verify_finds_what_differs_and_nothing_else_while_writers_go_on() {
     caught_up(&world, &mover).await;
     target.execute("UPDATE app.pair SET f = f + 0.001 WHERE b = 500").await.unwrap();
     let found = mover.verify(2, &|_| ()).await.unwrap();
-    assert!(found.tables.iter().any(|t| t.table.table == "empty_one" && t.keys == ["5"]), "{:?}", found.tables);
+    assert!(
+        found.tables.iter().any(|t| t.table.table == "empty_one" && t.keys == ["5"]),
+        "{:?}",
+        found.tables
+    );
 }

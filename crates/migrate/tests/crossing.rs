@@ -1,5 +1,7 @@
 //! Cutover and rollback between real servers, with writers whose every acknowledged write must survive.
 
+#![allow(clippy::unwrap_used)]
+
 mod world;
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};

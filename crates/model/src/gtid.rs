@@ -77,7 +77,10 @@ impl GtidSet {
 
     /// Whether the set holds every transaction of `other`.
     pub fn contains(&self, other: &Self) -> bool {
-        other.intervals.iter().all(|(uuid, list)| list.iter().all(|&(start, end)| self.covers(uuid, start, end)))
+        other
+            .intervals
+            .iter()
+            .all(|(uuid, list)| list.iter().all(|&(start, end)| self.covers(uuid, start, end)))
     }
 
     fn covers(&self, uuid: &Uuid, start: u64, end: u64) -> bool {
@@ -149,8 +152,11 @@ impl FromStr for GtidSet {
 }
 
 fn parse_uuid(text: &str) -> Option<Uuid> {
-    let digits: Vec<u8> =
-        text.bytes().filter(|&b| b != b'-').map(|b| char::from(b).to_digit(16).map(|d| d as u8)).collect::<Option<_>>()?;
+    let digits: Vec<u8> = text
+        .bytes()
+        .filter(|&b| b != b'-')
+        .map(|b| char::from(b).to_digit(16).map(|d| d as u8))
+        .collect::<Option<_>>()?;
     let bytes: Vec<u8> = digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect();
     if digits.len() == 32 { bytes.try_into().ok() } else { None }
 }

@@ -26,7 +26,9 @@ impl PartialOrd for BinlogPosition {
 
 impl Ord for BinlogPosition {
     fn cmp(&self, other: &Self) -> Ordering {
-        (self.number(), self.offset).cmp(&(other.number(), other.offset)).then_with(|| self.file.cmp(&other.file))
+        (self.number(), self.offset)
+            .cmp(&(other.number(), other.offset))
+            .then_with(|| self.file.cmp(&other.file))
     }
 }
 

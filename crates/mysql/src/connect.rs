@@ -91,7 +91,9 @@ impl ConnectOptions {
             user: user.as_bytes().to_vec(),
             password,
             schema: None,
-            capabilities: Capabilities::MULTI_STATEMENTS | Capabilities::FOUND_ROWS | Capabilities::DEPRECATE_EOF,
+            capabilities: Capabilities::MULTI_STATEMENTS
+                | Capabilities::FOUND_ROWS
+                | Capabilities::DEPRECATE_EOF,
             collation: 63,
             attributes: Vec::new(),
             server_key: ServerKey::default(),

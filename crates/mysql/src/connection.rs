@@ -158,7 +158,9 @@ impl Connection {
         let packet = self.read_packet().await?;
         match packet.first() {
             Some(&ERR) => Err(Error::Server(ErrPacket::parse(&packet)?)),
-            Some(&EOF) if self.capabilities.has(Capabilities::DEPRECATE_EOF) && packet.len() < PAYLOAD_MAX => {
+            Some(&EOF)
+                if self.capabilities.has(Capabilities::DEPRECATE_EOF) && packet.len() < PAYLOAD_MAX =>
+            {
                 self.status = OkPacket::parse(&packet, self.capabilities)?.status;
                 Ok(None)
             }

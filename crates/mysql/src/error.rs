@@ -61,7 +61,9 @@ impl Error {
     pub fn is_connection_lost(&self) -> bool {
         match self {
             Self::Connect { .. } | Self::Lost(_) => true,
-            Self::Server(e) | Self::Login { error: e, .. } => matches!(e.code, 1053 | 1927 | 3169 | 1040 | 1152..=1161),
+            Self::Server(e) | Self::Login { error: e, .. } => {
+                matches!(e.code, 1053 | 1927 | 3169 | 1040 | 1152..=1161)
+            }
             _ => false,
         }
     }

@@ -76,8 +76,10 @@ pub fn encrypt_password(password: &[u8], nonce: &[u8], public_key_pem: &[u8]) ->
         return Err(WireError::Malformed("empty nonce"));
     }
     let der = pem_body(public_key_pem)?;
-    let key = PublicEncryptingKey::from_der(&der).map_err(|_| WireError::Crypto("read the server's public key"))?;
-    let key = OaepPublicEncryptingKey::new(key).map_err(|_| WireError::Crypto("use the server's public key"))?;
+    let key =
+        PublicEncryptingKey::from_der(&der).map_err(|_| WireError::Crypto("read the server's public key"))?;
+    let key =
+        OaepPublicEncryptingKey::new(key).map_err(|_| WireError::Crypto("use the server's public key"))?;
     let mut out = vec![0; key.ciphertext_size()];
     let n = key
         .encrypt(&OAEP_SHA1_MGF1SHA1, &masked(password, nonce), &mut out, None)
@@ -106,7 +108,8 @@ impl RsaKey {
     /// If the system has no random numbers.
     pub fn generate() -> Result<Self> {
         use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
-        let key = PrivateDecryptingKey::generate(KeySize::Rsa2048).map_err(|_| WireError::Crypto("make an RSA key"))?;
+        let key = PrivateDecryptingKey::generate(KeySize::Rsa2048)
+            .map_err(|_| WireError::Crypto("make an RSA key"))?;
         let public: PublicKeyX509Der<'_> =
             key.public_key().as_der().map_err(|_| WireError::Crypto("encode the public key"))?;
         let body = BASE64.encode(public.as_ref());

@@ -124,7 +124,9 @@ impl OkPacket {
                     data.u8("GTID encoding")?;
                     SessionChange::Gtids(data.lenenc_bytes("GTIDs")?.to_vec())
                 }
-                4 => SessionChange::TransactionCharacteristics(data.lenenc_bytes("characteristics")?.to_vec()),
+                4 => {
+                    SessionChange::TransactionCharacteristics(data.lenenc_bytes("characteristics")?.to_vec())
+                }
                 5 => SessionChange::TransactionState(data.lenenc_bytes("transaction state")?.to_vec()),
                 other => SessionChange::Unknown(other),
             });

@@ -22,6 +22,7 @@ pub(super) const RULES: &[Rule] = &[
     ),
     rule("binlog-row-value-options", row_value_options, "partial JSON changes are not decoded yet"),
     rule("binlog-compression", compression, "compressed transaction payloads are not decoded yet"),
+    rule("binlog-checksum", checksum, "an event damaged on its way could not be told from a whole one"),
     rule(
         "binlog-order-commits",
         order_commits,
@@ -103,6 +104,10 @@ fn compression(s: &ServerFacts) -> Judged {
         Some(_) => must_be(s, "binlog_transaction_compression", "OFF", FIX),
         None => passed("this version does not compress"),
     }
+}
+
+fn checksum(s: &ServerFacts) -> Judged {
+    must_be(s, "binlog_checksum", "CRC32", "SET PERSIST binlog_checksum = 'CRC32';")
 }
 
 fn order_commits(s: &ServerFacts) -> Judged {
@@ -210,12 +215,13 @@ mod tests {
     #[test]
     fn each_log_setting_passes_with_one_value_and_is_refused_with_others() {
         type Case = (fn(&ServerFacts) -> Judged, &'static str, &'static [&'static str]);
-        let cases: [Case; 7] = [
+        let cases: [Case; 8] = [
             (enabled, "log_bin", &["OFF"]),
             (format, "binlog_format", &["STATEMENT", "MIXED"]),
             (row_image, "binlog_row_image", &["MINIMAL", "NOBLOB"]),
             (row_value_options, "binlog_row_value_options", &["PARTIAL_JSON"]),
             (compression, "binlog_transaction_compression", &["ON"]),
+            (checksum, "binlog_checksum", &["NONE"]),
             (order_commits, "binlog_order_commits", &["OFF"]),
             (gtid_consistency, "enforce_gtid_consistency", &["OFF", "WARN"]),
         ];

@@ -23,6 +23,7 @@ const VARIABLES: &[(&str, &str)] = &[
     ("binlog_row_image", "FULL"),
     ("binlog_row_value_options", ""),
     ("binlog_transaction_compression", "OFF"),
+    ("binlog_checksum", "CRC32"),
     ("binlog_order_commits", "ON"),
     ("binlog_expire_logs_seconds", "2592000"),
     ("binlog_expire_logs_auto_purge", "ON"),

@@ -25,6 +25,7 @@ const VARIABLES: &[&str] = &[
     "binlog_row_image",
     "binlog_row_value_options",
     "binlog_transaction_compression",
+    "binlog_checksum",
     "binlog_order_commits",
     "binlog_expire_logs_seconds",
     "binlog_expire_logs_auto_purge",

@@ -13,9 +13,10 @@ use super::report::{CrossingReport, PhaseTime};
 use super::state::{Event, Home, Phase, State, Step};
 use super::{Journal, TrafficGate, fence, objects};
 use crate::copy::CopyOptions;
+use crate::direction::{MoverOptions, Start};
 use crate::error::{MoveError, Side};
 use crate::ledger;
-use crate::mover::{Mover, MoverOptions, Start, gtid_executed};
+use crate::mover::{Mover, gtid_executed};
 use crate::plan::MoveSpec;
 use crate::session;
 use crate::verify::{Verification, Verifier};
@@ -193,11 +194,7 @@ impl<G: TrafficGate> MoveDriver<G> {
         if let Start::At(_) = &options.start {
             self.forget_older_ledger(&mut following, state).await?;
         }
-        let mover = Mover::start(options).await?;
-        if mover.proof().complete_as_of().is_some() {
-            mover.start_proving();
-        }
-        self.set_mover(Some(Arc::new(mover)));
+        self.set_mover(Some(Arc::new(Mover::start(options).await?)));
         Ok(())
     }
 
@@ -243,7 +240,11 @@ impl<G: TrafficGate> MoveDriver<G> {
         let mut journal = self.command()?;
         let state = journal.state().clone();
         if state.home == to {
-            let hint = if to == Home::New { "to go back: `highwater rollback`" } else { "there is nothing to go back from" };
+            let hint = if to == Home::New {
+                "to go back: `highwater rollback`"
+            } else {
+                "there is nothing to go back from"
+            };
             return Err(Trouble::new("traffic is there already", "nothing was changed", hint));
         }
         let mover = self.running_mover()?;
@@ -495,8 +496,11 @@ impl<'a> PhaseClock<'a> {
         let ms = |from: Instant, to: Instant| (to - from).as_secs_f64() * 1000.0;
         let end = Instant::now();
         let ends = self.entered.iter().skip(1).map(|(_, at)| *at).chain([end]);
-        let phases =
-            self.entered.iter().zip(ends).map(|((phase, at), to)| PhaseTime { phase: *phase, ms: ms(*at, to) });
+        let phases = self
+            .entered
+            .iter()
+            .zip(ends)
+            .map(|((phase, at), to)| PhaseTime { phase: *phase, ms: ms(*at, to) });
         let all = self.entered.first().map_or(0.0, |(_, at)| ms(*at, end));
         (phases.collect(), all)
     }

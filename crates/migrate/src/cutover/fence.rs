@@ -32,7 +32,11 @@ pub(super) async fn follow_only(server: &mut Connection, side: Side) -> Result<(
 ///
 /// The statement waits for running commits and makes new ones wait meanwhile, so it is bounded: past the deadline it is
 /// killed, and the server is as before.
-pub(super) async fn raise(options: &ConnectOptions, server: &mut Connection, deadline: Duration) -> Result<()> {
+pub(super) async fn raise(
+    options: &ConnectOptions,
+    server: &mut Connection,
+    deadline: Duration,
+) -> Result<()> {
     let seconds = deadline.as_secs().max(1);
     let sql = format!("SET SESSION lock_wait_timeout = {seconds}; SET PERSIST super_read_only = ON");
     match tokio::time::timeout(deadline, server.query_all(&sql)).await {
@@ -45,7 +49,9 @@ pub(super) async fn raise(options: &ConnectOptions, server: &mut Connection, dea
             // The statement may have gone through in this very moment; the caller lowers the fence in any case.
             let _ = other.execute(format!("KILL {}", server.id())).await;
             return Err(MoveError::Refused {
-                what: format!("the source did not accept the fence within {deadline:?}; open transactions: {blockers}"),
+                what: format!(
+                    "the source did not accept the fence within {deadline:?}; open transactions: {blockers}"
+                ),
                 hint: "end those transactions, or raise `cutover.fence_deadline`".into(),
             });
         }
@@ -86,7 +92,9 @@ async fn open_transactions(server: &mut Connection, except: u32) -> Result<Strin
          JOIN performance_schema.processlist p ON p.ID = t.trx_mysql_thread_id WHERE p.ID <> {except} LIMIT 5"
     );
     let rows = server.rows(sql).await.doing(Side::Source, "list open transactions")?;
-    let shown: Vec<String> =
-        rows.iter().map(|r| format!("connection {} of '{}' since {} s", r.text(0), r.text(1), r.text(2))).collect();
+    let shown: Vec<String> = rows
+        .iter()
+        .map(|r| format!("connection {} of '{}' since {} s", r.text(0), r.text(1), r.text(2)))
+        .collect();
     Ok(if shown.is_empty() { "none in InnoDB".into() } else { shown.join(", ") })
 }

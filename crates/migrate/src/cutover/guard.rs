@@ -48,7 +48,11 @@ pub(super) fn look(mover: &Mover, lag_max: Duration) -> Vec<Guardrail> {
         Guardrail::new(
             "lag",
             lag <= lag_max,
-            format!("target is {:.1} s behind, the limit is {:.1} s", lag.as_secs_f64(), lag_max.as_secs_f64()),
+            format!(
+                "target is {:.1} s behind, the limit is {:.1} s",
+                lag.as_secs_f64(),
+                lag_max.as_secs_f64()
+            ),
             "wait, or raise `cutover.lag_max`",
         ),
         Guardrail::new(

@@ -40,8 +40,7 @@ impl Journal {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(failed)?;
         }
-        let mut file =
-            OpenOptions::new().read(true).append(true).create(true).open(path).map_err(failed)?;
+        let mut file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(failed)?;
         let mut text = String::new();
         file.read_to_string(&mut text).map_err(failed)?;
 
@@ -68,10 +67,12 @@ impl Journal {
     /// # Errors
     /// If the disk refuses; the event then counts as not having happened.
     pub fn record(&mut self, event: Event) -> Result<(), Trouble> {
-        let next = self.state.next(&event).unwrap_or_else(|e| panic!("the driver and the journal disagree: {e}"));
+        let next =
+            self.state.next(&event).unwrap_or_else(|e| panic!("the driver and the journal disagree: {e}"));
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let entry = Entry { at_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX), event };
-        let mut line = serde_json::to_vec(&entry).unwrap_or_else(|e| panic!("an event always has a JSON form: {e}"));
+        let mut line =
+            serde_json::to_vec(&entry).unwrap_or_else(|e| panic!("an event always has a JSON form: {e}"));
         line.push(b'\n');
         self.file.write_all(&line).and_then(|()| self.file.sync_data()).map_err(|e| {
             Trouble::new(

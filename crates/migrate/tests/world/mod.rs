@@ -1,6 +1,6 @@
 //! Two servers, tables that are hard to move, and writers that keep changing them.
 
-#![allow(dead_code, missing_docs)]
+#![allow(dead_code, missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -61,7 +61,8 @@ impl World {
         let mut source = self.on_source().await;
         source.query_all("USE app; SET NAMES utf8mb4").await.unwrap();
         source.execute("SET cte_max_recursion_depth = 10000000").await.unwrap();
-        let numbers = format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i < {rows})");
+        let numbers =
+            format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i < {rows})");
         source
             .execute(format!(
                 "INSERT INTO app.account (slot, balance, note) {numbers} SELECT i*10, i*1.25, CONCAT('naïve ☃ ', i) FROM n"
@@ -108,7 +109,8 @@ impl World {
             }
             for (h, t) in here.iter().zip(&there) {
                 if let Some(i) = (0..h.len()).find(|&i| h.bytes(i) != t.bytes(i)) {
-                    found += &format!("{table}: row {}: column {i}: {} / {}; ", h.text(0), h.text(i), t.text(i));
+                    found +=
+                        &format!("{table}: row {}: column {i}: {} / {}; ", h.text(0), h.text(i), t.text(i));
                     break;
                 }
             }
@@ -157,7 +159,10 @@ impl Writers {
 async fn write_once(connection: &mut Connection, random: &mut fastrand::Rng, rows: u64) {
     let (x, y) = (random.u64(1..=rows), random.u64(1..=rows));
     let sql = match random.u32(0..8) {
-        0 => format!("INSERT INTO app.account (slot, balance) VALUES ({}, 1.00)", -random.i64(1..=2_000_000_000)),
+        0 => format!(
+            "INSERT INTO app.account (slot, balance) VALUES ({}, 1.00)",
+            -random.i64(1..=2_000_000_000)
+        ),
         1 => format!("DELETE FROM app.account WHERE id = {x}"),
         2 => format!("UPDATE app.account SET balance = balance + 1, note = 'changed' WHERE id = {x}"),
         // Swap two unique values: neither order of single updates is free of a collision on the way.
@@ -169,7 +174,9 @@ async fn write_once(connection: &mut Connection, random: &mut fastrand::Rng, row
              UPDATE app.account SET slot = @t WHERE id = {x} AND @t IS NOT NULL AND {x} <> {y}; COMMIT"
         ),
         4 => format!("UPDATE app.pair SET b = b + 1000000 WHERE b = {x} LIMIT 1"),
-        5 => format!("UPDATE app.pair SET a = UPPER(a), v = v * 1.5, f = f + 0.1, j = JSON_SET(j, '$.n', {y}) WHERE b = {x}"),
+        5 => format!(
+            "UPDATE app.pair SET a = UPPER(a), v = v * 1.5, f = f + 0.1, j = JSON_SET(j, '$.n', {y}) WHERE b = {x}"
+        ),
         6 => format!(
             "START TRANSACTION; UPDATE app.account SET balance = balance - 1 WHERE id = {x}; \
              INSERT INTO app.pair (a, b) VALUES ('new', {}); DELETE FROM app.pair WHERE b = {y}; COMMIT",
@@ -192,7 +199,11 @@ pub async fn copied(mover: &Mover) {
     let begun = std::time::Instant::now();
     while !mover.progress().all_copied() {
         mover.unless_failed().unwrap();
-        assert!(begun.elapsed() < Duration::from_secs(120), "the copy does not end: {:?}", mover.progress().tables());
+        assert!(
+            begun.elapsed() < Duration::from_secs(120),
+            "the copy does not end: {:?}",
+            mover.progress().tables()
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

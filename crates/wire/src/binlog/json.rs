@@ -43,7 +43,11 @@ fn value(out: &mut Vec<u8>, kind: u8, data: &[u8], depth: u32) -> Result<()> {
             let len = string_len(&mut r)?;
             string(out, r.bytes(len, "JSON string")?);
         }
-        0x0F => return Err(WireError::Unsupported("typed scalar (decimal, date or binary) inside a JSON value".into())),
+        0x0F => {
+            return Err(WireError::Unsupported(
+                "typed scalar (decimal, date or binary) inside a JSON value".into(),
+            ));
+        }
         _ => return Err(WireError::Malformed("JSON type")),
     }
     Ok(())
@@ -79,7 +83,8 @@ fn container(out: &mut Vec<u8>, data: &[u8], depth: u32, shape: Shape) -> Result
         if shape.object {
             let offset = word(&mut keys)?;
             let len = usize::from(keys.u16("JSON key length")?);
-            let key = data.get(offset..).and_then(|d| d.get(..len)).ok_or(WireError::Truncated("JSON key"))?;
+            let key =
+                data.get(offset..).and_then(|d| d.get(..len)).ok_or(WireError::Truncated("JSON key"))?;
             string(out, key);
             out.extend_from_slice(b": ");
         }
@@ -157,9 +162,8 @@ mod tests {
     #[test]
     fn small_objects_and_doubles_become_text_that_reads_back_as_the_same_types() {
         // {"a": 1, "b": "x"}
-        let object = [
-            0x00, 2, 0, 22, 0, 18, 0, 1, 0, 19, 0, 1, 0, 0x05, 1, 0, 0x0C, 20, 0, b'a', b'b', 1, b'x',
-        ];
+        let object =
+            [0x00, 2, 0, 22, 0, 18, 0, 1, 0, 19, 0, 1, 0, 0x05, 1, 0, 0x0C, 20, 0, b'a', b'b', 1, b'x'];
         assert_eq!(text(&object).unwrap(), r#"{"a": 1, "b": "x"}"#);
         let mut double = vec![0x0B];
         double.extend_from_slice(&1.0f64.to_le_bytes());

@@ -38,7 +38,8 @@ impl RowsEvent {
         r.u16("rows flags")?;
         let extra = usize::from(r.u16("extra data length")?);
         r.bytes(extra.checked_sub(2).ok_or(WireError::Malformed("extra data length"))?, "extra data")?;
-        let columns = usize::try_from(r.lenenc_int("column count")?).map_err(|_| WireError::Malformed("columns"))?;
+        let columns =
+            usize::try_from(r.lenenc_int("column count")?).map_err(|_| WireError::Malformed("columns"))?;
         let images = if kind == RowsKind::Update { 2 } else { 1 };
         for _ in 0..images {
             if !all_set(r.bytes(columns.div_ceil(8), "columns present")?, columns) {

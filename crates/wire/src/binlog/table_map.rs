@@ -132,7 +132,9 @@ fn column_type(t: u8, metadata: &mut Reader<'_>) -> Result<ColumnType> {
                 248 => ColumnType::Set(int_width(low)?),
                 254 if len > 255 => ColumnType::String { prefix: 2 },
                 254 => ColumnType::String { prefix: 1 },
-                other => return Err(WireError::Unsupported(format!("column type {other} in the binary log"))),
+                other => {
+                    return Err(WireError::Unsupported(format!("column type {other} in the binary log")));
+                }
             }
         }
         other => return Err(WireError::Unsupported(format!("column type {other} in the binary log"))),

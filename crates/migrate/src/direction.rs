@@ -1,0 +1,46 @@
+//! What every part of one direction of a move shares.
+
+use std::sync::Arc;
+
+use model::{GtidSet, Table};
+use mysql::ConnectOptions;
+
+use crate::copy::CopyOptions;
+use crate::dirty::DirtyKeys;
+use crate::ledger::LedgerName;
+use crate::plan::MoveSpec;
+use crate::progress::Progress;
+use crate::proof::Proof;
+
+/// Where a direction starts when the target has no ledger of it.
+#[derive(Debug, Clone)]
+pub enum Start {
+    /// With a copy of every table.
+    Copy(CopyOptions),
+    /// At this GTID set: the target has everything up to it.
+    At(GtidSet),
+}
+
+/// What to move, between which servers.
+#[derive(Debug, Clone)]
+pub struct MoverOptions {
+    /// The move.
+    pub spec: MoveSpec,
+    /// Where rows come from.
+    pub source: ConnectOptions,
+    /// Where they go.
+    pub target: ConnectOptions,
+    /// Where to start.
+    pub start: Start,
+}
+
+/// One direction of a move: fixed facts, and what its parts write and read together.
+#[derive(Debug)]
+pub(crate) struct Direction {
+    pub options: MoverOptions,
+    pub tables: Arc<Vec<Table>>,
+    pub ledger: LedgerName,
+    pub progress: Progress,
+    pub dirty: Arc<DirtyKeys>,
+    pub proof: Proof,
+}

@@ -1,0 +1,78 @@
+//! Keeps a direction of a move going: runs the pipeline, and runs it again from the ledger when a connection broke.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+
+use crate::direction::{Direction, Start};
+use crate::error::{MoveError, Result, Side};
+use crate::ledger;
+use crate::mover::{MoverState, variable};
+use crate::pipeline::Pipeline;
+use crate::sequencer::Request;
+use crate::session;
+
+/// Pause before the pipeline is started again: long enough not to spin, short against what a server needs to restart.
+const RESTART_PAUSE: Duration = Duration::from_millis(200);
+
+/// The task behind a [`crate::Mover`].
+pub(crate) struct Keeper {
+    pub direction: Arc<Direction>,
+    /// Where the sequencer's request channel is published while the pipeline runs.
+    pub access: watch::Sender<Option<mpsc::Sender<Request>>>,
+    pub state: watch::Sender<MoverState>,
+}
+
+impl Keeper {
+    pub(crate) async fn keep_going(self) {
+        loop {
+            let error = match self.run_once().await {
+                Ok(()) => MoveError::Stopped,
+                Err(error) => error,
+            };
+            if !error.can_resume() {
+                tracing::error!(target: "highwater::move", %error, "the move stopped");
+                self.state.send_replace(MoverState::Failed(error.trouble()));
+                return;
+            }
+            tracing::warn!(target: "highwater::move", %error, "reconnecting");
+            self.state.send_replace(MoverState::Reconnecting(error.trouble()));
+            tokio::time::sleep(RESTART_PAUSE).await;
+        }
+    }
+
+    async fn run_once(&self) -> Result<()> {
+        let direction = &self.direction;
+        let mut target = session::open(&direction.options.target, Side::Target).await?;
+        let applied =
+            ledger::read(&mut target, &direction.ledger).await?.ok_or_else(|| MoveError::Refused {
+                what: "the ledger on the target is gone".into(),
+                hint: "someone removed it; run `highwater finish` and copy again".into(),
+            })?;
+        self.check_same_source().await?;
+        let copy = match &direction.options.start {
+            Start::Copy(options) => Some(options.clone()),
+            Start::At(_) => None,
+        };
+        self.state.send_replace(MoverState::Running);
+        Pipeline { direction: Arc::clone(direction), applied, copy, access: self.access.clone() }.run().await
+    }
+
+    /// After a reconnection: the address may now lead to another server, whose positions mean nothing to ours.
+    async fn check_same_source(&self) -> Result<()> {
+        let mut source = session::open(&self.direction.options.source, Side::Source).await?;
+        let uuid = variable(&mut source, Side::Source, "@@GLOBAL.server_uuid").await?;
+        if uuid == self.direction.ledger.source_uuid {
+            return Ok(());
+        }
+        Err(MoveError::Refused {
+            what: format!(
+                "the source is another server now: {uuid}, not {}",
+                self.direction.ledger.source_uuid
+            ),
+            hint: "point the cluster's address at the old server, or finish this move and begin a new one"
+                .into(),
+        })
+    }
+}
