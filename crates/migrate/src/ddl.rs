@@ -83,7 +83,7 @@ mod tests {
     fn ddl_on_moved_schemas_stops_and_other_statements_do_not() {
         assert_eq!(check("shop", "BEGIN"), Some(Meaning::Begin));
         assert_eq!(check("", "COMMIT"), Some(Meaning::Commit));
-        assert_eq!(check("other", "ALTER TABLE t ADD c INT"), Some(Meaning::Commit));
+        assert_eq!(check("other", "ALTER TABLE t ADD c INT"), Some(Meaning::Aside));
         assert_eq!(check("other", "ALTER TABLE shop.t ADD c INT"), None);
         assert_eq!(check("shop", "truncate table t"), None);
         assert_eq!(check("shop", "ANALYZE TABLE t"), Some(Meaning::Aside));
