@@ -145,12 +145,12 @@ impl Session {
         let whole = self.beginning().await?;
         let id = self.statement_id()?;
         let Some(screened) = self.statements.get(id).map(|s| s.screened) else {
-            return Err(unknown_statement(id, "mysqld_stmt_execute"));
+            return Err(unknown_statement(id, "mysql_stmt_precheck"));
         };
         self.begin().await?;
         let on_backend = self.prepare_on_backend(id).await?;
         let (Some(on_backend), Some(statement)) = (on_backend, self.statements.get(id)) else {
-            return Err(unknown_statement(id, "mysqld_stmt_execute"));
+            return Err(unknown_statement(id, "mysql_stmt_precheck"));
         };
         let payload = &self.inbound.data()[HEADER_LEN..self.left.min(self.inbound.len())];
         // Types that cannot be read are the server's to complain about.
@@ -183,11 +183,11 @@ impl Session {
         self.whole(CHUNK).await?;
         let id = self.statement_id()?;
         if !self.statements.get(id).is_some_and(|s| s.cursor) {
-            return Err(unknown_statement(id, "mysqld_stmt_fetch"));
+            return Err(unknown_statement(id, "mysql_stmt_precheck"));
         }
         self.begin().await?;
         let Some(on_backend) = self.prepare_on_backend(id).await? else {
-            return Err(unknown_statement(id, "mysqld_stmt_fetch"));
+            return Err(unknown_statement(id, "mysql_stmt_precheck"));
         };
         self.set_statement_id(on_backend);
         self.send(None).await?;
@@ -200,7 +200,7 @@ impl Session {
         let id = self.statement_id()?;
         self.begin().await?;
         let Some(on_backend) = self.prepare_on_backend(id).await? else {
-            return Err(unknown_statement(id, "mysqld_stmt_reset"));
+            return Err(unknown_statement(id, "mysql_stmt_precheck"));
         };
         self.set_statement_id(on_backend);
         self.send(None).await?;

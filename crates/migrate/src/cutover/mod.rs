@@ -6,9 +6,10 @@
 //!   release the clients on the old side  │   go on from here
 //! ```
 //!
-//! Everything left of the line has one error exit; what lies right of it starts from a [`driver`] value that only the
-//! left side can make and that has no way back.
+//! Everything left of the line has one error exit; what lies right of it begins with a value that only the left side can
+//! make (`crossing::PointOfNoReturn`) and that has no way back.
 
+mod crossing;
 mod driver;
 mod fence;
 mod gate;
