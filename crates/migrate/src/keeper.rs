@@ -22,6 +22,8 @@ pub(crate) struct Keeper {
     /// Where the sequencer's request channel is published while the pipeline runs.
     pub access: watch::Sender<Option<mpsc::Sender<Request>>>,
     pub state: watch::Sender<MoverState>,
+    /// Becomes true when the move is to stop.
+    pub stop: watch::Receiver<bool>,
 }
 
 impl Keeper {
@@ -31,6 +33,9 @@ impl Keeper {
                 Ok(()) => MoveError::Stopped,
                 Err(error) => error,
             };
+            if *self.stop.borrow() {
+                return;
+            }
             if !error.can_resume() {
                 tracing::error!(target: "highwater::move", %error, "the move stopped");
                 self.state.send_replace(MoverState::Failed(error.trouble()));
@@ -56,7 +61,8 @@ impl Keeper {
             Start::At(_) => None,
         };
         self.state.send_replace(MoverState::Running);
-        Pipeline { direction: Arc::clone(direction), applied, copy, access: self.access.clone() }.run().await
+        let (access, stop) = (self.access.clone(), self.stop.clone());
+        Pipeline { direction: Arc::clone(direction), applied, copy, access, stop }.run().await
     }
 
     /// After a reconnection: the address may now lead to another server, whose positions mean nothing to ours.

@@ -40,6 +40,7 @@ pub struct Mover {
     state: watch::Receiver<MoverState>,
     task: JoinHandle<()>,
     prover: Mutex<Option<Prover>>,
+    stop: watch::Sender<bool>,
 }
 
 impl Drop for Mover {
@@ -89,13 +90,29 @@ impl Mover {
         let direction = Arc::new(Direction { options, tables, ledger, progress, dirty, proof });
         let (access_tx, access) = watch::channel(None);
         let (state_tx, state) = watch::channel(MoverState::Starting);
-        let keeper = Keeper { direction: Arc::clone(&direction), access: access_tx, state: state_tx };
+        let stop = watch::Sender::new(false);
+        let keeper = Keeper {
+            direction: Arc::clone(&direction),
+            access: access_tx,
+            state: state_tx,
+            stop: stop.subscribe(),
+        };
         let task = tokio::spawn(keeper.keep_going());
-        let mover = Self { direction, access, state, task, prover: Mutex::new(None) };
+        let mover = Self { direction, access, state, task, prover: Mutex::new(None), stop };
         if proven {
             mover.start_proving();
         }
         Ok(mover)
+    }
+
+    /// Ends the stream. When this returns, nothing of it reads the source or writes to the target any more: a stream
+    /// the other way may begin.
+    pub async fn stop(&self) {
+        self.rest().await;
+        self.stop.send_replace(true);
+        // The keeper's end of the channel goes away with it.
+        let mut state = self.state.clone();
+        while state.changed().await.is_ok() {}
     }
 
     /// Progress so far.

@@ -37,10 +37,12 @@ pub(crate) struct Pipeline {
     pub copy: Option<CopyOptions>,
     /// Where the sequencer's request channel is published while the pipeline runs.
     pub access: watch::Sender<Option<mpsc::Sender<Request>>>,
+    /// Becomes true when the pipeline is to end.
+    pub stop: watch::Receiver<bool>,
 }
 
 impl Pipeline {
-    /// Runs until a stage fails. All stages end with the first one that does.
+    /// Runs until a stage fails or the pipeline is told to stop. When this returns, every stage has ended.
     pub(crate) async fn run(self) -> Result<()> {
         let (stream_tx, stream) = mpsc::channel(STREAM_BOUND);
         let (work_tx, work) = mpsc::channel(WORK_BOUND);
@@ -70,7 +72,12 @@ impl Pipeline {
             None => (0..direction.tables.len()).for_each(|i| direction.progress.table_copied(i)),
         }
         self.access.send_replace(Some(requests_tx));
-        let outcome = first_failure(&mut stages).await;
+        let mut stop = self.stop;
+        let outcome = tokio::select! {
+            outcome = first_failure(&mut stages) => outcome,
+            // An error means that the mover is gone, which is as good as being told.
+            _ = stop.wait_for(|stop| *stop) => Err(MoveError::Stopped),
+        };
         self.access.send_replace(None);
         stages.shutdown().await;
         outcome

@@ -17,7 +17,9 @@ use crate::response::Expect;
 use crate::screen::{Screen, Screened};
 use crate::session::Session;
 use crate::statements::Types;
-use crate::trouble::{Stop, client_lost, malformed, outcome_unknown, prepare_again, too_large, unknown_statement, unsupported};
+use crate::trouble::{
+    Stop, client_lost, malformed, outcome_unknown, prepare_again, too_large, unknown_statement, unsupported,
+};
 
 impl Session {
     /// Carries out the command whose first bytes have arrived.
@@ -191,7 +193,8 @@ impl Session {
         };
         self.set_statement_id(on_backend);
         self.send(None).await?;
-        let question = Question { statement: Some(id), ..Question::plain(Expect::Fetched, Screened::COMMAND) };
+        let question =
+            Question { statement: Some(id), ..Question::plain(Expect::Fetched, Screened::COMMAND) };
         self.relay(question).await.map(drop)
     }
 
@@ -292,7 +295,8 @@ impl Session {
         let n = self.whole(CHUNK).await?;
         let payload = self.inbound.data()[HEADER_LEN..n].to_vec();
         self.inbound.consume(std::mem::take(&mut self.left));
-        let mut dialogue = Dialogue { client: &mut self.client, buffer: &mut self.inbound, seq: &mut self.seq };
+        let mut dialogue =
+            Dialogue { client: &mut self.client, buffer: &mut self.inbound, seq: &mut self.seq };
         let proof = dialogue.change_user(&payload, &self.identity, &self.shared.key);
         let guest = tokio::time::timeout(HANDSHAKE_MAX, proof).await.map_err(|_| Stop::End(None))??;
         self.become_guest(guest).await
@@ -319,7 +323,9 @@ impl Session {
                 if self.inbound.len() == 0 {
                     self.inbound.fill_to(&mut self.client, 1).await.map_err(client_lost)?;
                 }
-                let Self { inbound, link: Some(link), left, .. } = self else { return Err(outcome_unknown()) };
+                let Self { inbound, link: Some(link), left, .. } = self else {
+                    return Err(outcome_unknown());
+                };
                 let n = inbound.len().min(*left);
                 let bytes = &inbound.data()[..n];
                 if let Some((screen, text_at)) = &mut screen {

@@ -57,7 +57,12 @@ fn shown(open: &[OpenSession]) -> String {
     let named: Vec<String> = open
         .iter()
         .take(5)
-        .map(|s| format!("{} (account '{}', server connection {}): {}", s.client_id, s.user, s.backend_connection_id, s.reason))
+        .map(|s| {
+            format!(
+                "{} (account '{}', server connection {}): {}",
+                s.client_id, s.user, s.backend_connection_id, s.reason
+            )
+        })
         .collect();
     format!(
         "error: {} sessions stand in the way of the switch: {}\nstate: commands are still held; nothing was changed\nhint:  release, end these sessions, and try again",
@@ -127,7 +132,9 @@ impl Control {
     pub async fn drain(&self, deadline: Duration, pinned: PinnedPolicy) -> Result<(), DrainError> {
         let gate = &self.shared.gate;
         // Those already at their edge will not come unpinned by waiting.
-        self.refuse_pinned(pinned, |phase| phase != SessionPhase::Transaction && phase != SessionPhase::Command)?;
+        self.refuse_pinned(pinned, |phase| {
+            phase != SessionPhase::Transaction && phase != SessionPhase::Command
+        })?;
         if !gate.drained(deadline).await {
             let mut open = Vec::new();
             for seat in self.shared.registry.seats() {
@@ -145,7 +152,11 @@ impl Control {
         Ok(())
     }
 
-    fn refuse_pinned(&self, policy: PinnedPolicy, counts: impl Fn(SessionPhase) -> bool) -> Result<(), DrainError> {
+    fn refuse_pinned(
+        &self,
+        policy: PinnedPolicy,
+        counts: impl Fn(SessionPhase) -> bool,
+    ) -> Result<(), DrainError> {
         if policy == PinnedPolicy::Close {
             return Ok(());
         }
@@ -171,7 +182,12 @@ impl Control {
             return Ok(());
         }
         let route = self.shared.gate.route();
-        Err(DoorError::NotDrained { next: name, epoch, writer: route.writer.id.clone(), current: route.epoch })
+        Err(DoorError::NotDrained {
+            next: name,
+            epoch,
+            writer: route.writer.id.clone(),
+            current: route.epoch,
+        })
     }
 
     /// Lets held commands go on: to the next writer after a switch, to the old one without.

@@ -159,7 +159,8 @@ impl Profile {
         match name.as_slice() {
             b"statement_id" => return,
             b"last_insert_id" => {
-                self.last_insert_id = std::str::from_utf8(&value).ok().and_then(|v| v.parse().ok()).unwrap_or(0);
+                self.last_insert_id =
+                    std::str::from_utf8(&value).ok().and_then(|v| v.parse().ok()).unwrap_or(0);
                 return;
             }
             b"session_track_schema" | b"session_track_state_change" if value == b"ON" => return,

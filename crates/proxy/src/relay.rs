@@ -49,8 +49,14 @@ impl Session {
         let Some(link) = link else { return Err(outcome_unknown()) };
         let backend = link.capabilities;
         let mut scan = Scan::new(question.expect, backend);
-        let mut notes =
-            Notes { profile, statements, question, backend, client: identity.capabilities, outcome: Outcome::Done };
+        let mut notes = Notes {
+            profile,
+            statements,
+            question,
+            backend,
+            client: identity.capabilities,
+            outcome: Outcome::Done,
+        };
         while !scan.finished() {
             match answers.fill(&mut link.stream).await {
                 Ok(n) if n > 0 => {}

@@ -83,12 +83,7 @@ fn a_result_set_ends_with_its_last_packet_in_both_dialects() {
 #[test]
 fn several_results_are_followed_to_the_last() {
     check(Expect::Results, DEPRECATE, &[OK_MORE, b"\x01", COLUMN, b"\x011", END_MORE, OK_PACKET], 3);
-    check(
-        Expect::Results,
-        OLD,
-        &[OK_MORE, b"\x01", COLUMN, OLD_EOF, b"\x011", OLD_EOF_MORE, OK_PACKET],
-        4,
-    );
+    check(Expect::Results, OLD, &[OK_MORE, b"\x01", COLUMN, OLD_EOF, b"\x011", OLD_EOF_MORE, OK_PACKET], 4);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use tokio::io::AsyncWriteExt;
 use wire::command::Command;
 use wire::response::ErrPacket;
 
@@ -35,7 +36,10 @@ impl Session {
         let route = self.lane.gate.route();
         let mut link = self.another(&route).await?;
         self.restore(&mut link).await.map_err(|error| {
-            let text = format!("Highwater: the session could not be moved to '{}': {}", route.writer.id, error.message);
+            let text = format!(
+                "Highwater: the session could not be moved to '{}': {}",
+                route.writer.id, error.message
+            );
             Stop::end(ErrPacket { message: text, ..error })
         })?;
         self.seat.backend_id.store(link.id, Relaxed);
@@ -46,7 +50,9 @@ impl Session {
     /// A connection opened ahead, or a new one; in the right schema.
     async fn another(&mut self, route: &Route) -> Result<Link, Stop> {
         let warm = self.seat.detail().warm.take();
-        if let Some(warm) = warm.filter(|w| w.backend == *route.writer && Arc::ptr_eq(&w.identity, &self.identity)) {
+        if let Some(warm) =
+            warm.filter(|w| w.backend == *route.writer && Arc::ptr_eq(&w.identity, &self.identity))
+        {
             let same_schema = warm.schema == self.profile.schema;
             if let Some(mut link) = warm.into_link(route.epoch) {
                 let moved = match (&self.profile.schema, same_schema) {
@@ -154,7 +160,9 @@ impl Session {
 
     /// Makes sure a statement is prepared on the current backend; returns its id there.
     pub async fn prepare_on_backend(&mut self, id: u32) -> Result<Option<u32>, Stop> {
-        let (Some(statement), Some(link)) = (self.statements.get(id), &mut self.link) else { return Ok(None) };
+        let (Some(statement), Some(link)) = (self.statements.get(id), &mut self.link) else {
+            return Ok(None);
+        };
         if statement.on_backend.is_some() {
             return Ok(statement.on_backend);
         }
@@ -170,11 +178,16 @@ impl Session {
         let Some(&(Kind::Prepared { columns, params }, from, _)) = answer.packets.first() else {
             return Err(outcome_unknown());
         };
-        let on_backend = answer.bytes.get(from + 5..from + 9).and_then(|b| b.try_into().ok()).map(u32::from_le_bytes);
-        statement.on_backend = on_backend;
+        let on_backend =
+            answer.bytes.get(from + 5..from + 9).and_then(|b| b.try_into().ok()).map(u32::from_le_bytes);
         if (columns, params) != (statement.columns, statement.params) {
+            // What the client was told of it no longer holds; it must prepare anew, and this one is of no use.
+            let close =
+                [&[5, 0, 0, 0, Command::STMT_CLOSE.0], &on_backend.unwrap_or(0).to_le_bytes()[..]].concat();
+            link.stream.write_all(&close).await.map_err(|_| outcome_unknown())?;
             return Err(prepare_again());
         }
+        statement.on_backend = on_backend;
         Ok(on_backend)
     }
 

@@ -150,7 +150,9 @@ impl Screen {
             State::LineComment => {}
             // `/*!80000 code */`: what is inside may run, so it is read as code; its `*/` then reads as operators.
             State::BlockStart if b == b'!' => self.state = State::Code,
-            State::BlockStart | State::BlockComment | State::BlockStar if b == b'*' => self.state = State::BlockStar,
+            State::BlockStart | State::BlockComment | State::BlockStar if b == b'*' => {
+                self.state = State::BlockStar
+            }
             State::BlockStar if b == b'/' => self.state = State::Code,
             State::BlockStart | State::BlockStar | State::BlockComment => self.state = State::BlockComment,
             State::Quote(q) if b == q => {

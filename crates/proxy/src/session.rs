@@ -188,7 +188,8 @@ impl Session {
             self.profile.pin("the server does not report session state");
         }
         self.seat.backend_id.store(link.id, Relaxed);
-        let status = wire::capability::Status(link.status.0 & !wire::capability::Status::SESSION_STATE_CHANGED.0);
+        let status =
+            wire::capability::Status(link.status.0 & !wire::capability::Status::SESSION_STATE_CHANGED.0);
         let ok = OkPacket { status, ..OkPacket::default() };
         let capabilities = self.identity.capabilities;
         self.link = Some(link);
@@ -256,7 +257,8 @@ impl Session {
 
     /// Enters the gate, or waits before it until it opens, the client leaves, or the hold has lasted too long.
     pub async fn enter(&mut self) -> Result<(), Stop> {
-        if self.pass.is_some() && self.profile.unconfirmed && self.lane.gate.held() && !self.statements.busy() {
+        if self.pass.is_some() && self.profile.unconfirmed && self.lane.gate.held() && !self.statements.busy()
+        {
             self.confirm().await?;
             self.settle();
         }

@@ -59,7 +59,14 @@ pub(crate) enum Types {
 
 impl Statements {
     /// Adds a statement; returns its id.
-    pub fn add(&mut self, text: &[u8], screened: Screened, on_backend: u32, params: u16, columns: u16) -> u32 {
+    pub fn add(
+        &mut self,
+        text: &[u8],
+        screened: Screened,
+        on_backend: u32,
+        params: u16,
+        columns: u16,
+    ) -> u32 {
         self.last_id = self.last_id.wrapping_add(1).max(1);
         let statement = Statement {
             text: text.into(),

@@ -50,7 +50,9 @@ pub(crate) fn lost_inside() -> Stop {
 
 /// The session has state that no other backend can be given.
 pub(crate) fn pinned(reason: &str) -> Stop {
-    let text = format!("Highwater: the server behind this session is gone and the session cannot be moved: {reason}");
+    let text = format!(
+        "Highwater: the server behind this session is gone and the session cannot be moved: {reason}"
+    );
     Stop::end(ErrPacket::new(2013, b"HY000", text))
 }
 

@@ -18,17 +18,27 @@ fn the_mysql_client_works_through_the_door() {
     let client = |password: &str, sql: &str| {
         let mut command = Command::new(&mysql);
         command
-            .args(["--no-defaults", "--host=127.0.0.1", "--get-server-public-key", "--batch", "--skip-column-names"])
+            .args([
+                "--no-defaults",
+                "--host=127.0.0.1",
+                "--get-server-public-key",
+                "--batch",
+                "--skip-column-names",
+            ])
             .arg(format!("--port={}", door.address().port()))
             .args([&format!("--user={SHOP_USER}"), &format!("--execute={sql}"), "shop"])
             .env("MYSQL_PWD", password);
         command
     };
-    let out = run(&mut client(SHOP_PASSWORD, "SELECT COUNT(*) FROM item; SELECT 1 UNION SELECT 2; SHOW WARNINGS"));
+    let out =
+        run(&mut client(SHOP_PASSWORD, "SELECT COUNT(*) FROM item; SELECT 1 UNION SELECT 2; SHOW WARNINGS"));
     assert_eq!(out, "100\n1\n2\n");
     let out = client("wrong", "SELECT 1").output().unwrap();
     let said = String::from_utf8_lossy(&out.stderr).into_owned();
-    assert!(!out.status.success() && said.contains("ERROR 1045 (28000): Access denied for user 'shop'"), "{said}");
+    assert!(
+        !out.status.success() && said.contains("ERROR 1045 (28000): Access denied for user 'shop'"),
+        "{said}"
+    );
     let mut unknown = client(SHOP_PASSWORD, "USE nosuch");
     let said = String::from_utf8_lossy(&unknown.output().unwrap().stderr).into_owned();
     assert!(said.contains("ERROR 1044") || said.contains("ERROR 1049"), "{said}");
@@ -77,7 +87,12 @@ fn sysbench_works_through_the_door() {
     let (tools, port) = (tools(), door.address().port());
     run(sysbench(&tools, port, "oltp_read_write", 1).arg("prepare"));
     for mode in ["--db-ps-mode=auto", "--db-ps-mode=disable"] {
-        run(sysbench(&tools, port, "oltp_read_write", 8).args([mode, "--time=2", "--mysql-ignore-errors=1213", "run"]));
+        run(sysbench(&tools, port, "oltp_read_write", 8).args([
+            mode,
+            "--time=2",
+            "--mysql-ignore-errors=1213",
+            "run",
+        ]));
     }
     assert_eq!(door.control().stats().door_errors, 0);
     assert!(door.control().stats().commands > 1000);
@@ -102,7 +117,8 @@ fn mysql_async_works_through_the_door() {
         let mut tx = c.start_transaction(mysql_async::TxOpts::default()).await.unwrap();
         tx.exec_drop("UPDATE item SET name = ? WHERE id = ?", ("x", 7)).await.unwrap();
         tx.rollback().await.unwrap();
-        let names: Vec<String> = c.query("SELECT name FROM item WHERE id IN (7, 8) ORDER BY id").await.unwrap();
+        let names: Vec<String> =
+            c.query("SELECT name FROM item WHERE id IN (7, 8) ORDER BY id").await.unwrap();
         assert_eq!(names, ["item 7", "item 8"]);
         c.reset().await.unwrap();
         c.change_user(mysql_async::ChangeUserOpts::default()).await.unwrap();

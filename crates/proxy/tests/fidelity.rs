@@ -50,7 +50,10 @@ impl Raw {
             assert!(n > 0, "closed after {} bytes", got.len());
             got.extend_from_slice(&chunk[..n]);
             let from = got.len().saturating_sub(end + 1);
-            if got.len() >= end && got[from..].windows(MARK.len()).any(|w| w == MARK) && got[got.len() - end..].starts_with(MARK) {
+            if got.len() >= end
+                && got[from..].windows(MARK.len()).any(|w| w == MARK)
+                && got[got.len() - end..].starts_with(MARK)
+            {
                 sending.join().unwrap();
                 return got;
             }
@@ -160,9 +163,13 @@ fn compare(capabilities: Capabilities) {
         // Both begin from the same rows.
         block_on(async {
             let mut root = admin(&node).await;
-            root.query_all("TRUNCATE shop.item; INSERT INTO shop.item (name) WITH RECURSIVE n (i) AS (SELECT 1 UNION \
+            root.query_all(
+                "TRUNCATE shop.item; INSERT INTO shop.item (name) WITH RECURSIVE n (i) AS (SELECT 1 UNION \
                             ALL SELECT i + 1 FROM n WHERE i < 100) SELECT CONCAT('item ', i) FROM n; \
-                            ALTER TABLE shop.item AUTO_INCREMENT = 101").await.unwrap();
+                            ALTER TABLE shop.item AUTO_INCREMENT = 101",
+            )
+            .await
+            .unwrap();
         });
         let mut raw = Raw::connect(port, capabilities);
         commands().iter().map(|(_, payload)| raw.ask(payload)).collect()

@@ -52,7 +52,9 @@ fn a_statement_whose_answer_was_lost_is_reported_as_of_unknown_outcome() {
         let sleeping = c.query("DO SLEEP(30)");
         let killing = async {
             loop {
-                let found = format!("SELECT COUNT(*) FROM performance_schema.processlist WHERE id = {id} AND info LIKE 'DO%'");
+                let found = format!(
+                    "SELECT COUNT(*) FROM performance_schema.processlist WHERE id = {id} AND info LIKE 'DO%'"
+                );
                 if cell(&mut root, &found).await == "1" {
                     break;
                 }
@@ -87,7 +89,8 @@ fn kill_takes_the_id_the_door_gave_out() {
         let id = victim.id();
         let mut killer = client(port, DEPRECATE_EOF).await;
         let killing = async {
-            let running = "SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE 'SELECT SLEEP%'";
+            let running =
+                "SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE 'SELECT SLEEP%'";
             while cell(&mut killer, running).await != "1" {}
             killer.query(format!("KILL QUERY {id};")).await.unwrap();
         };

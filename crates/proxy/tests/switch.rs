@@ -6,11 +6,12 @@ mod world;
 
 use std::time::Duration;
 
-use mysql::{Capabilities, Error};
+use mysql::{Capabilities, ErrPacket, Error};
 use mysql_async::prelude::Queryable;
 use proxy::{DoorError, PinnedPolicy};
 use sandbox::{SHOP_PASSWORD, SHOP_USER};
 use tokio::task::LocalSet;
+use wire::command::Command;
 use world::{admin, backend, block_on, cell, client, door, door_holding, node, run, sysbench, tools, until};
 
 const DEPRECATE_EOF: Capabilities = Capabilities::DEPRECATE_EOF;
@@ -32,8 +33,12 @@ fn a_held_client_continues_on_the_new_writer_with_its_settings_and_statements() 
             .prefer_socket(Some(false));
         let mut c = mysql_async::Conn::new(options).await.unwrap();
         c.query_drop("SET NAMES utf8mb4 COLLATE utf8mb4_bin").await.unwrap();
-        c.query_drop("SET time_zone = '+05:30', sql_mode = 'ANSI_QUOTES', sql_select_limit = 7").await.unwrap();
-        c.query_drop("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, autocommit = 1").await.unwrap_err();
+        c.query_drop("SET time_zone = '+05:30', sql_mode = 'ANSI_QUOTES', sql_select_limit = 7")
+            .await
+            .unwrap();
+        c.query_drop("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, autocommit = 1")
+            .await
+            .unwrap_err();
         c.query_drop("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await.unwrap();
         let statement = c.prep("SELECT name, @@server_id FROM item WHERE id = ?").await.unwrap();
         let before: Option<(String, u32)> = c.exec_first(&statement, (3,)).await.unwrap();
@@ -66,13 +71,64 @@ fn a_held_client_continues_on_the_new_writer_with_its_settings_and_statements() 
             .await
             .unwrap();
         let (collation, zone, mode, limit, isolation, schema, last_id) = settings.unwrap();
-        assert_eq!((collation.as_str(), zone.as_str(), mode.as_str()), ("utf8mb4_bin", "+05:30", "ANSI_QUOTES"));
+        assert_eq!(
+            (collation.as_str(), zone.as_str(), mode.as_str()),
+            ("utf8mb4_bin", "+05:30", "ANSI_QUOTES")
+        );
         assert_eq!((limit, isolation.as_str(), schema.as_str(), last_id), (7, "READ-COMMITTED", "shop", 101));
         let stats = control.stats();
         assert_eq!((stats.epoch, stats.pinned, stats.door_errors), (1, 0, 0));
         assert!(stats.longest_hold_ever > Duration::ZERO);
         c.disconnect().await.unwrap();
     }));
+}
+
+#[test]
+fn a_statement_keeps_its_parameter_types_or_is_refused_when_its_table_has_changed() {
+    let (a, b) = (node("a", 1, &[]), node("b", 2, &[]));
+    let door = door(&a);
+    let control = door.control();
+    block_on(async {
+        admin(&b).await.query("ALTER TABLE shop.item ADD COLUMN more INT").await.unwrap();
+        let mut c = client(door.address().port(), DEPRECATE_EOF).await;
+        for (text, definitions) in
+            [("SELECT name, @@server_id FROM item WHERE id = ?", 3), ("SELECT * FROM item", 2)]
+        {
+            c.send_command(Command::STMT_PREPARE, text.as_bytes()).await.unwrap();
+            for _ in 0..=definitions {
+                c.read_packet().await.unwrap();
+            }
+        }
+        // The types come with the first execution only.
+        c.send_command(Command::STMT_EXECUTE, b"\x01\0\0\0\0\x01\0\0\0\0\x01\x03\0\x02\0\0\0").await.unwrap();
+        assert!(last_row(&mut c).await.starts_with(b"\0\0\x06item 2\x01"));
+        control.hold();
+        control.drain(LONG, PinnedPolicy::Refuse).await.unwrap();
+        control.switch(backend(&b), 1).unwrap();
+        control.release();
+        for _ in 0..2 {
+            c.send_command(Command::STMT_EXECUTE, b"\x01\0\0\0\0\x01\0\0\0\0\x00\x02\0\0\0").await.unwrap();
+            assert!(last_row(&mut c).await.starts_with(b"\0\0\x06item 2\x02"));
+        }
+        for _ in 0..2 {
+            c.send_command(Command::STMT_EXECUTE, b"\x02\0\0\0\0\x01\0\0\0").await.unwrap();
+            let refused = ErrPacket::parse(&c.read_packet().await.unwrap()).unwrap();
+            assert_eq!(refused.code, 1615);
+        }
+    });
+}
+
+/// The last row of a binary result.
+async fn last_row(c: &mut mysql::Connection) -> Vec<u8> {
+    let mut row = Vec::new();
+    loop {
+        let packet = c.read_packet().await.unwrap();
+        match packet[0] {
+            0xFE => return row,
+            0xFF => panic!("{:?}", ErrPacket::parse(&packet)),
+            _ => row = packet.to_vec(),
+        }
+    }
 }
 
 #[test]
@@ -120,10 +176,12 @@ fn locks_cursors_and_failed_procedures_count_as_transactions() {
                 ("SET TRANSACTION READ ONLY", "SELECT 1 FROM item LIMIT 1"),
                 ("CALL half_done()", "ROLLBACK"),
             ] {
-                c.query("CREATE PROCEDURE IF NOT EXISTS half_done() BEGIN START TRANSACTION; \
-                         DELETE FROM item WHERE id = 50; SIGNAL SQLSTATE '45000'; END")
-                    .await
-                    .unwrap();
+                c.query(
+                    "CREATE PROCEDURE IF NOT EXISTS half_done() BEGIN START TRANSACTION; \
+                         DELETE FROM item WHERE id = 50; SIGNAL SQLSTATE '45000'; END",
+                )
+                .await
+                .unwrap();
                 let _ = c.query(begin).await;
                 control.hold();
                 assert!(control.drain(short, PinnedPolicy::Refuse).await.is_err(), "{begin}");
@@ -199,7 +257,9 @@ fn a_pinned_session_is_named() {
     let control = door.control();
     block_on(async {
         let port = door.address().port();
-        for pins in ["SET @a = 1", "CREATE TEMPORARY TABLE t (i INT)", "SELECT GET_LOCK('x', 1)", "SELECT 1 INTO @b"] {
+        for pins in
+            ["SET @a = 1", "CREATE TEMPORARY TABLE t (i INT)", "SELECT GET_LOCK('x', 1)", "SELECT 1 INTO @b"]
+        {
             let mut c = client(port, DEPRECATE_EOF).await;
             c.query(pins).await.unwrap();
             control.hold();

@@ -93,7 +93,9 @@ impl<G: TrafficGate> MoveDriver<G> {
         let (phases, held_ms) = clock.finish();
 
         self.set_mover(None);
-        drop((mover, verifier));
+        drop(verifier);
+        // Before the stream back writes to this side: it must not be followed the other way round.
+        mover.stop().await;
         let now = journal.state().clone();
         self.start_mover(&now).await.map_err(|e| no_way_back(&e))?;
         self.record(journal, Event::Completed)?;

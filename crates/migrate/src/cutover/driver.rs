@@ -242,6 +242,9 @@ impl<G: TrafficGate> MoveDriver<G> {
     pub async fn finish(&self) -> Result<Home, Trouble> {
         let mut journal = self.command()?;
         let home = journal.state().home;
+        if let Some(mover) = self.mover() {
+            mover.stop().await;
+        }
         self.set_mover(None);
         let cleaned = async {
             for side in [home.other(), home] {

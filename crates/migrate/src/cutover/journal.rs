@@ -15,6 +15,8 @@ use super::{Event, State};
 pub struct Journal {
     path: PathBuf,
     file: File,
+    /// Bytes of whole lines.
+    len: u64,
     state: State,
 }
 
@@ -54,7 +56,7 @@ impl Journal {
             let entry: Entry = serde_json::from_str(line).map_err(|e| bad(e.to_string()))?;
             state = state.next(&entry.event).map_err(|e| bad(e.to_string()))?;
         }
-        Ok(Self { path: path.to_owned(), file, state })
+        Ok(Self { path: path.to_owned(), file, len: whole as u64, state })
     }
 
     /// Where the move stands.
@@ -74,13 +76,19 @@ impl Journal {
         let mut line =
             serde_json::to_vec(&entry).unwrap_or_else(|e| panic!("an event always has a JSON form: {e}"));
         line.push(b'\n');
-        self.file.write_all(&line).and_then(|()| self.file.sync_data()).map_err(|e| {
-            Trouble::new(
-                format!("cannot write the journal {}: {e}", self.path.display()),
-                "the step it was about was not taken",
-                "free space on the disk that holds `state_dir`",
-            )
-        })?;
+        if let Err(error) = self.file.write_all(&line).and_then(|()| self.file.sync_data()) {
+            // The line may be on disk all the same; what the caller is told did not happen must not be found there.
+            let cut = self.file.set_len(self.len).and_then(|()| self.file.sync_data());
+            let state = match cut {
+                Ok(()) => "the step it was about was not taken",
+                Err(_) => {
+                    "the step it was about was not taken, but may stand in the journal: look at its last line"
+                }
+            };
+            let what = format!("cannot write the journal {}: {error}", self.path.display());
+            return Err(Trouble::new(what, state, "free space on the disk that holds `state_dir`"));
+        }
+        self.len += line.len() as u64;
         self.state = next;
         Ok(())
     }

@@ -65,7 +65,9 @@ pub fn door_holding(node: &Node, hold_max: Duration) -> Door {
 
 pub async fn admin(node: &Node) -> Connection {
     let password = Password::new(sandbox::ADMIN_PASSWORD);
-    Connection::connect(&ConnectOptions::new("127.0.0.1", node.port(), sandbox::ADMIN_USER, password)).await.unwrap()
+    Connection::connect(&ConnectOptions::new("127.0.0.1", node.port(), sandbox::ADMIN_USER, password))
+        .await
+        .unwrap()
 }
 
 /// Logs in as the shop's application, with these capabilities.
@@ -131,7 +133,13 @@ pub fn sysbench(tools: &Tools, port: u16, script: &str, threads: u32) -> Command
     let mut command = Command::new(&tools.sysbench);
     command
         .arg(tools.sysbench_lua.join(format!("{script}.lua")))
-        .args(["--db-driver=mysql", "--mysql-host=127.0.0.1", "--mysql-db=shop", "--tables=1", "--table-size=1000"])
+        .args([
+            "--db-driver=mysql",
+            "--mysql-host=127.0.0.1",
+            "--mysql-db=shop",
+            "--tables=1",
+            "--table-size=1000",
+        ])
         .arg(format!("--mysql-port={port}"))
         .arg(format!("--mysql-user={SHOP_USER}"))
         .arg(format!("--mysql-password={SHOP_PASSWORD}"))
