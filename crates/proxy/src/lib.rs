@@ -11,7 +11,7 @@
 //!
 //! Each thread has a listener of its own on the one address, and a session stays on its thread. A session has one
 //! backend connection, opened with the client's own account and password: the door keeps no list of passwords. Rows
-//! pass unread; what the server reports beside them is what the door knows of a session ([`profile`](self)).
+//! pass unread; what the server reports beside them is what the door knows of a session.
 //!
 //! Connection ids: the greeting tells a client an id of the door's own (above 2^31). `KILL` takes that, and also the
 //! server's id as `CONNECTION_ID()` shows it.
@@ -32,6 +32,7 @@ mod relay;
 mod response;
 mod restore;
 mod screen;
+mod sending;
 mod session;
 mod statements;
 mod trouble;
