@@ -17,7 +17,7 @@ use crate::screen::{Screen, Screened};
 use crate::session::Session;
 use crate::statements::Types;
 use crate::trouble::{
-    Stop, client_lost, malformed, outcome_unknown, prepare_again, too_large, unknown_statement, unsupported,
+    Stop, client_lost, malformed, prepare_again, too_large, unknown_statement, unsupported,
 };
 
 impl Session {

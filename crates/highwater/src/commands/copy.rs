@@ -54,7 +54,11 @@ async fn watch(service: &Service, quiet: bool, json: bool) -> Result<(), Trouble
         let Some(one) = status.moves.first() else { return Ok(()) };
         if one.state == "stopped" {
             return Err(one.trouble.clone().unwrap_or_else(|| {
-                Trouble::new("the move has ended", "what the ledger says is applied is applied", "see `highwater status`")
+                Trouble::new(
+                    "the move has ended",
+                    "what the ledger says is applied is applied",
+                    "see `highwater status`",
+                )
             }));
         }
         if !complete {
@@ -64,7 +68,9 @@ async fn watch(service: &Service, quiet: bool, json: bool) -> Result<(), Trouble
                 display.show(&update);
             }
             if complete && json {
-                output::print_json(&serde_json::json!({ "move": one.name, "rows": one.rows_done, "state": one.state }))?;
+                output::print_json(
+                    &serde_json::json!({ "move": one.name, "rows": one.rows_done, "state": one.state }),
+                )?;
             }
         }
     }
@@ -79,4 +85,3 @@ fn tell(progress: &Progress, status: &StatusView) {
         }
     }
 }
-

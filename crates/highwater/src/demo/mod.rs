@@ -27,7 +27,7 @@ pub async fn play(args: &DemoArgs) -> Result<(), Trouble> {
     let told = story::tell(&stage, args, seed, &narrator).await?;
     let outcome = outcome::judge(&told);
     outcome.write(args, &told)?;
-    narrator.outcome(&outcome);
+    outcome.narrate(&narrator);
     stage.strike().await;
     outcome.verdict()
 }

@@ -4,7 +4,6 @@ use std::io::{IsTerminal, Write};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use super::outcome::Outcome;
 use crate::output::Colour;
 
 /// Where nothing can be redrawn, a live line is printed this often.
@@ -65,13 +64,9 @@ impl Narrator {
         let _ = std::io::stdout().flush();
     }
 
-    /// How it ended.
-    pub(super) fn outcome(&self, outcome: &Outcome) {
-        self.chapter("What was promised");
-        for (promise, kept, evidence) in &outcome.promises {
-            let (colour, word) = if *kept { (32, "kept  ") } else { (31, "BROKEN") };
-            self.write(&format!("  {}  {promise}: {evidence}\n", self.colour.paint(colour, word)));
-        }
-        self.chapter(&outcome.headline);
+    /// Whether a promise was kept, and the evidence.
+    pub(super) fn promise(&self, kept: bool, promise: &str, evidence: &str) {
+        let (colour, word) = if kept { (32, "kept  ") } else { (31, "BROKEN") };
+        self.write(&format!("  {}  {promise}: {evidence}\n", self.colour.paint(colour, word)));
     }
 }

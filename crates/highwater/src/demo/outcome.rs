@@ -1,12 +1,18 @@
 //! What the demo proved: its promises, its figures for programs, and its report for people.
 
+use std::path::Path;
+
 use load::{ReportData, write_html};
 use migrate::check::Outcome as Checked;
 use model::Trouble;
 use serde::Serialize;
 
-use super::story::{Told, report_path};
+use super::narrator::Narrator;
+use super::story::Told;
 use crate::cli::DemoArgs;
+
+/// The default place of the report.
+const REPORT: &str = "highwater-report.html";
 
 /// How long the longest statement of a shopper may take, in milliseconds.
 const STALL_MS_MAX: f64 = 500.0;
@@ -14,9 +20,9 @@ const STALL_MS_MAX: f64 = 500.0;
 /// The judged story.
 pub(super) struct Outcome {
     /// What was promised, whether it was kept, and by what figure.
-    pub promises: Vec<(String, bool, String)>,
+    promises: Vec<(String, bool, String)>,
     /// The outcome in one sentence.
-    pub headline: String,
+    headline: String,
     figures: Figures,
 }
 
@@ -85,17 +91,18 @@ pub(super) fn judge(told: &Told) -> Outcome {
 fn figures(told: &Told) -> Figures {
     let rows = |v: &load::VerifyRecord| v.tables.iter().map(|t| t.rows).sum::<u64>();
     let different = |v: &load::VerifyRecord| v.tables.iter().map(|t| t.different).sum::<u64>();
-    let cutovers = told.crossings.iter().zip(&told.verifies).map(|((crossing, record), verify)| CutoverFigures {
-        name: record.name.clone(),
-        longest_stall_ms: record.stall_ms,
-        held_ms: crossing.report.held_ms,
-        phases_ms: record.phases.clone(),
-        statements: record.statements,
-        failed_statements: record.failed,
-        orders_acknowledged: record.orders,
-        rows_verified: rows(verify),
-        rows_different: different(verify),
-    });
+    let cutovers =
+        told.crossings.iter().zip(&told.verifies).map(|((crossing, record), verify)| CutoverFigures {
+            name: record.name.clone(),
+            longest_stall_ms: record.stall_ms,
+            held_ms: crossing.report.held_ms,
+            phases_ms: record.phases.clone(),
+            statements: record.statements,
+            failed_statements: record.failed,
+            orders_acknowledged: record.orders,
+            rows_verified: rows(verify),
+            rows_different: different(verify),
+        });
     Figures {
         longest_stall_ms: told.history.recording.longest_stall_ms(),
         statements: told.history.counts.statements,
@@ -112,11 +119,11 @@ fn figures(told: &Told) -> Figures {
 impl Outcome {
     /// Writes the report, and the figures if they are wanted.
     pub(super) fn write(&self, args: &DemoArgs, told: &Told) -> Result<(), Trouble> {
-        let failed = |file: &std::path::Path, e: &dyn std::fmt::Display| {
+        let failed = |file: &Path, e: &dyn std::fmt::Display| {
             let what = format!("cannot write {}: {e}", file.display());
             Trouble::new(what, "the demo is over; its figures are above", "choose another file")
         };
-        let path = report_path(args);
+        let path = args.report.as_deref().unwrap_or(Path::new(REPORT));
         write_html(path, &self.report(told)).map_err(|e| failed(path, &e))?;
         if let Some(file) = &args.json {
             let text = serde_json::to_string_pretty(&self.figures).expect("figures have only string keys");
@@ -145,6 +152,15 @@ impl Outcome {
             .map(|c| (c.outcome != Checked::Refused, format!("{}: {}", c.name, c.evidence)))
             .collect();
         report
+    }
+
+    /// Says how it ended.
+    pub(super) fn narrate(&self, narrator: &Narrator) {
+        narrator.chapter("What was promised");
+        for (promise, kept, evidence) in &self.promises {
+            narrator.promise(*kept, promise, evidence);
+        }
+        narrator.chapter(&self.headline);
     }
 
     /// Success if every promise was kept.

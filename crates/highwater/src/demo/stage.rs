@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use model::Trouble;
 use mysql::{ConnectOptions, Password};
-use sandbox::{ADMIN_PASSWORD, ADMIN_USER, Mysqld, Node, NodeOptions, SandboxError, SHOP_PASSWORD, SHOP_USER};
+use sandbox::{
+    ADMIN_PASSWORD, ADMIN_USER, Mysqld, Node, NodeOptions, SHOP_PASSWORD, SHOP_USER, SandboxError,
+};
 
 use super::narrator::Narrator;
 use crate::config::{self, ResolvedConfig};
@@ -31,11 +33,17 @@ impl Stage {
             let new = NodeOptions::new("new").server_id(2).time_zone_env("UTC").durable();
             // The story's ceiling is the number of connections; here it is the machine's.
             let room = |options: NodeOptions| options.arg("--max-connections=2000");
-            Ok((Node::start(&mysqld, room(old))?, Node::start(&mysqld, room(new))?, mysqld.version().to_owned()))
+            Ok((
+                Node::start(&mysqld, room(old))?,
+                Node::start(&mysqld, room(new))?,
+                mysqld.version().to_owned(),
+            ))
         });
         let (old, new, version) = started
             .await
-            .map_err(|e| Trouble::new(format!("cannot start the servers: {e}"), "nothing is left running", ""))?
+            .map_err(|e| {
+                Trouble::new(format!("cannot start the servers: {e}"), "nothing is left running", "")
+            })?
             .map_err(|e: SandboxError| Trouble::new(e.what, e.state, e.hint))?;
         let folder = std::env::temp_dir().join(format!("highwater-demo-{}", std::process::id()));
         let config = write_settings(&folder, &old, &new)?;

@@ -1,12 +1,13 @@
 //! What happens in the demo, in order.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use load::{CutoverRecord, History, Scale, Shop, ShopperOptions, Shoppers, Verdict, VerifyRecord, VerifyTable};
-use migrate::cutover::{CrossingReport, Home};
+use load::{
+    CutoverRecord, History, Scale, Shop, ShopperOptions, Shoppers, Verdict, VerifyRecord, VerifyTable,
+};
 use migrate::check::{CheckReport, Outcome};
+use migrate::cutover::{CrossingReport, Home};
 use model::Trouble;
 use mysql::Connection;
 
@@ -77,7 +78,8 @@ pub(super) async fn tell(stage: &Stage, args: &DemoArgs, seed: u64, say: &Narrat
     copied(&service, &shoppers, say).await?;
     shoppers.end_mark(copying);
 
-    let mut scenes = Scenes { service: &service, shoppers: &shoppers, say, verifies: Vec::new(), crossings: Vec::new() };
+    let mut scenes =
+        Scenes { service: &service, shoppers: &shoppers, say, verifies: Vec::new(), crossings: Vec::new() };
     watch(LULL, &shoppers, Some(&service), say).await;
     scenes.verify("before the cutover").await?;
     scenes.cross("cutover", Home::New).await?;
@@ -123,7 +125,8 @@ async fn check_and_mend(stage: &Stage, say: &Narrator) -> Result<CheckReport, Tr
     let config = stage.config();
     let one = config.move_named(None)?;
     let first = preflight::check(config, one, &[]).await?;
-    let counts = |r: &CheckReport| format!("{} passed, {} warned, {} refused", r.passed(), r.warned(), r.refused());
+    let counts =
+        |r: &CheckReport| format!("{} passed, {} warned, {} refused", r.passed(), r.warned(), r.refused());
     say.say(&format!("{} checks: {}", first.checks.len(), counts(&first)));
     let mut new = connect(&stage.on_new()).await?;
     for refused in first.with(Outcome::Refused) {
@@ -161,11 +164,17 @@ async fn copied(service: &Service, shoppers: &Shoppers, say: &Narrator) -> Resul
                 tokio::time::sleep(LOOK).await;
             }
             "following" => {
-                say.say(&format!("{} rows copied, {:.0} rows/s, without a lock", one.rows_done, one.rows_per_s));
+                say.say(&format!(
+                    "{} rows copied, {:.0} rows/s, without a lock",
+                    one.rows_done, one.rows_per_s
+                ));
                 return Ok(());
             }
             _ => {
-                return Err(one.trouble.clone().unwrap_or_else(|| demo_failed("the move stopped without a word")));
+                return Err(one
+                    .trouble
+                    .clone()
+                    .unwrap_or_else(|| demo_failed("the move stopped without a word")));
             }
         }
     }
@@ -249,12 +258,18 @@ async fn watch(how_long: Duration, shoppers: &Shoppers, service: Option<&Service
 fn pulse(live: &load::Live) -> String {
     format!(
         "{} statements/s, p50 {:.1} ms, p99 {:.1} ms | {} orders, {} failed",
-        live.statements_per_second, live.p50_ms, live.p99_ms, live.orders_acknowledged, live.failed_statements
+        live.statements_per_second,
+        live.p50_ms,
+        live.p99_ms,
+        live.orders_acknowledged,
+        live.failed_statements
     )
 }
 
 async fn connect(options: &mysql::ConnectOptions) -> Result<Connection, Trouble> {
-    Connection::connect(options).await.map_err(|e| from_mysql(&e, "reach a demo server", "the demo ends here"))
+    Connection::connect(options)
+        .await
+        .map_err(|e| from_mysql(&e, "reach a demo server", "the demo ends here"))
 }
 
 fn demo_failed(error: impl std::fmt::Display) -> Trouble {
@@ -263,9 +278,4 @@ fn demo_failed(error: impl std::fmt::Display) -> Trouble {
         "its servers are ended; nothing else was touched",
         "run it again with HIGHWATER_LOG=info; `--keep` leaves the servers' files in place",
     )
-}
-
-/// The default place of the report.
-pub(super) fn report_path(args: &DemoArgs) -> &Path {
-    args.report.as_deref().unwrap_or(Path::new("highwater-report.html"))
 }

@@ -48,10 +48,15 @@ impl TrafficGate for DoorGate {
         let nothing = "nothing was changed; traffic is where it was";
         let Some(control) = self.control.get() else {
             let what = "this process has no front door, so it cannot move traffic";
-            return Err(Trouble::new(what, nothing, "run `highwater serve`, and let the application connect to it"));
+            return Err(Trouble::new(
+                what,
+                nothing,
+                "run `highwater serve`, and let the application connect to it",
+            ));
         };
         if !self.alone {
-            let what = "the front door sends everything to one cluster, so it cannot move one of several moves";
+            let what =
+                "the front door sends everything to one cluster, so it cannot move one of several moves";
             return Err(Trouble::new(what, nothing, "keep one move in highwater.toml for each process"));
         }
         if control.writer().0.id == self.backend(to).id {

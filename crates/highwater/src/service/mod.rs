@@ -234,7 +234,9 @@ async fn server_version(cluster: &ClusterConfig) -> Result<String, Trouble> {
     match connected {
         Ok(Ok(connection)) => Ok(connection.server_version().to_owned()),
         Ok(Err(error)) => Err(crate::trouble::from_mysql(&error, &doing, state)),
-        Err(_) => Err(Trouble::new(format!("cannot {doing}: no answer in 15 s"), state, "see whether it is up")),
+        Err(_) => {
+            Err(Trouble::new(format!("cannot {doing}: no answer in 15 s"), state, "see whether it is up"))
+        }
     }
 }
 
