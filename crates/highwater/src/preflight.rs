@@ -54,7 +54,7 @@ pub async fn refuse_unless_checked(config: &ResolvedConfig, one: &MoveConfig) ->
         ),
         STATE,
         match &first.fix {
-            Some(fix) => format!("{fix}; `highwater check` shows all of them"),
+            Some(fix) => format!("{} (`highwater check` shows all of them)", fix.trim_end_matches(';')),
             None => "`highwater check` shows all of them".to_owned(),
         },
     ))

@@ -136,3 +136,30 @@ impl<T> Doing<T> for mysql::Result<T> {
         self.map_err(|error| MoveError::Server { side, doing: what.into(), error })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use mysql::ErrPacket;
+
+    use super::*;
+
+    fn check(code: u16, resumes: bool, hint: &str) {
+        let error = mysql::Error::Server(ErrPacket::new(code, b"HY000", "said the server"));
+        let error = MoveError::Server { side: Side::Target, doing: "commit".into(), error };
+        assert_eq!(error.can_resume(), resumes, "{code}");
+        let trouble = error.trouble();
+        assert!(trouble.hint.contains(hint), "{code}: {trouble:?}");
+        assert!(trouble.what.contains("commit on the target") && !trouble.state.is_empty());
+    }
+
+    #[test]
+    fn each_refusal_of_a_server_has_its_own_hint() {
+        check(1021, false, "free disk space on the target");
+        check(1114, false, "free disk space on the target");
+        check(1290, false, "CONNECTION_ADMIN");
+        check(1236, false, "no longer has the transactions");
+        check(1142, false, "grant our account");
+        check(1213, true, "server's message");
+        check(1053, true, "goes on by itself");
+    }
+}

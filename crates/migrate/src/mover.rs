@@ -87,6 +87,9 @@ impl Mover {
             dirty.start();
         }
         let progress = Progress::new(names);
+        if let Start::At(_) = options.start {
+            (0..tables.len()).for_each(|i| progress.table_copied(i));
+        }
         let direction = Arc::new(Direction { options, tables, ledger, progress, dirty, proof });
         let (access_tx, access) = watch::channel(None);
         let (state_tx, state) = watch::channel(MoverState::Starting);

@@ -64,12 +64,9 @@ impl Pipeline {
         });
         stages.spawn(sequencer.run(stream, requests, work_tx));
         stages.spawn(applier.run(work));
-        match self.copy {
-            Some(options) => {
-                let copier = Copier { direction, options, requests: requests_tx.clone() };
-                stages.spawn(copier.run());
-            }
-            None => (0..direction.tables.len()).for_each(|i| direction.progress.table_copied(i)),
+        if let Some(options) = self.copy {
+            let copier = Copier { direction, options, requests: requests_tx.clone() };
+            stages.spawn(copier.run());
         }
         self.access.send_replace(Some(requests_tx));
         let mut stop = self.stop;

@@ -1,0 +1,119 @@
+//! Traffic moves through the front door, and back, and no acknowledged order is lost on the way.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test ends where it fails")]
+
+mod site;
+
+use std::time::Duration;
+
+use load::Shoppers;
+use mysql::Connection;
+use site::{Running, Site};
+
+/// `serve`, with every row copied and proven.
+async fn served(site: &Site) -> Running {
+    let serve = site.start("serve");
+    site.wait_for(&["following"]);
+    site.done(&["verify"]);
+    serve
+}
+
+async fn orders_of(shoppers: &Shoppers, more: u64) {
+    let begun = shoppers.live().orders_acknowledged;
+    let wait = async {
+        while shoppers.live().orders_acknowledged < begun + more {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), wait).await.expect("the shop is served");
+}
+
+async fn every_order_is_there(site: &Site, shoppers: Shoppers, on: &sandbox::Node) {
+    let history = shoppers.stop().await.unwrap();
+    assert_eq!(history.counts.failed_statements, 0, "{:?}", history.recording.failures);
+    let verdict = history.check(&mut site.on(on).await).await.unwrap();
+    assert!(verdict.holds(), "{}", verdict.sentence());
+    println!("{}", verdict.sentence());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cutover_loses_no_order() {
+    let site = Site::new("").with_shop().await;
+    let _serve = served(&site).await;
+    let shoppers = site.shoppers(site.through_door(), 24).await;
+    orders_of(&shoppers, 50).await;
+
+    let dry: serde_json::Value =
+        serde_json::from_str(&site.done(&["cutover", "--dry-run", "--json"])).unwrap();
+    assert!(dry["guardrails"].as_array().unwrap().iter().all(|g| g["holds"] == true), "{dry}");
+    assert_eq!(site.state(), "following", "a dry run changes nothing");
+
+    let report: serde_json::Value = serde_json::from_str(&site.done(&["cutover", "--json"])).unwrap();
+    println!("held {} ms: {}", report["held_ms"], report["phases"]);
+    orders_of(&shoppers, 50).await;
+    assert_eq!(site.state(), "switched");
+    let mut on_old = Connection::connect(&Site::shop_at(site.old.port())).await.unwrap();
+    let refused = on_old.execute("UPDATE stock SET quantity = 0").await.unwrap_err();
+    assert_eq!(refused.server_code(), Some(1290), "the old side is fenced: {refused}");
+    every_order_is_there(&site, shoppers, &site.new).await;
+
+    let done_already = site.refused(&["cutover"]);
+    assert!(done_already.contains("already"), "{done_already}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rollback_keeps_orders_made_after_the_switch() {
+    let site = Site::new("").with_shop().await;
+    let mut serve = served(&site).await;
+    let shoppers = site.shoppers(site.through_door(), 24).await;
+    for (command, state) in [("cutover", "switched"), ("rollback", "following"), ("cutover", "switched")] {
+        orders_of(&shoppers, 30).await;
+        site.done(&[command]);
+        assert_eq!(site.state(), state);
+    }
+    orders_of(&shoppers, 30).await;
+    every_order_is_there(&site, shoppers, &site.new).await;
+
+    // The process dies; the next one finds the traffic where it was, and the way back open.
+    serve.kill_nine();
+    let _serve = site.start("serve");
+    site.wait_for(&["switched"]);
+    let shoppers = site.shoppers(site.through_door(), 12).await;
+    orders_of(&shoppers, 20).await;
+    let unproven = site.refused(&["rollback"]);
+    assert!(unproven.contains("highwater verify"), "{unproven}");
+    site.done(&["verify"]);
+    site.done(&["rollback"]);
+    orders_of(&shoppers, 20).await;
+    every_order_is_there(&site, shoppers, &site.old).await;
+    site.done(&["finish"]);
+    for node in [&site.old, &site.new] {
+        let left = site.on(node).await.rows("SHOW DATABASES LIKE 'highwater'").await.unwrap();
+        assert!(left.is_empty(), "finish leaves nothing of ours behind");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failed_cutover_leaves_the_source_serving() {
+    let site = Site::new("drain_deadline = '500ms'").with_shop().await;
+    let _serve = served(&site).await;
+    let shoppers = site.shoppers(site.through_door(), 12).await;
+    orders_of(&shoppers, 20).await;
+
+    let mut dawdler = Connection::connect(&site.through_door()).await.unwrap();
+    dawdler.query_all("START TRANSACTION; UPDATE categories SET name = name WHERE id = 1").await.unwrap();
+    let given_up = site.refused(&["cutover"]);
+    assert!(given_up.contains("account 'shop'"), "it says whose transaction it was: {given_up}");
+    assert!(given_up.contains("everything was put back"), "{given_up}");
+    orders_of(&shoppers, 20).await;
+    dawdler.execute("COMMIT").await.unwrap();
+
+    dawdler.execute("SET @mine = 1").await.unwrap();
+    let pinned = site.refused(&["cutover"]);
+    assert!(pinned.contains("cannot be moved"), "{pinned}");
+    orders_of(&shoppers, 20).await;
+    drop(dawdler);
+    site.done(&["cutover", "--close-pinned"]);
+    orders_of(&shoppers, 20).await;
+    every_order_is_there(&site, shoppers, &site.new).await;
+}
