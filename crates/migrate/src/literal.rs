@@ -12,6 +12,21 @@ use crate::error::{MoveError, Result};
 /// A key's literals, separated by commas.
 pub type Key = Box<[u8]>;
 
+/// The literals a key consists of. A comma within quotes does not part them; in quotes a backslash hides the next byte.
+pub fn literals(key: &Key) -> impl Iterator<Item = &[u8]> {
+    let (mut quoted, mut hidden) = (false, false);
+    key.split(move |&b| {
+        let apart = b == b',' && !quoted;
+        match b {
+            _ if hidden => hidden = false,
+            b'\\' => hidden = true,
+            b'\'' => quoted = !quoted,
+            _ => {}
+        }
+        apart
+    })
+}
+
 /// A row: the literals of the written columns, separated by commas.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tuple {
@@ -317,6 +332,13 @@ mod tests {
         check(ColumnKind::Temporal, zero, b"0000-00-00 00:00:00", "'0000-00-00 00:00:00'");
         let time = Cell::Time { negative: true, hours: 838, minutes: 59, seconds: 59, micros: 0, digits: 0 };
         check(ColumnKind::Temporal, time, b"-838:59:59", "'-838:59:59'");
+    }
+
+    #[test]
+    fn a_key_is_parted_at_commas_outside_quotes() {
+        let key: Key = br"1,_latin1'a,\'b\\',-2.5,'2026-01-01'"[..].into();
+        let parts: Vec<_> = literals(&key).map(String::from_utf8_lossy).collect();
+        assert_eq!(parts, ["1", r"_latin1'a,\'b\\'", "-2.5", "'2026-01-01'"]);
     }
 
     #[test]

@@ -119,6 +119,54 @@ impl World {
     }
 }
 
+impl World {
+    /// Every table of a schema, compared by content and by definition; empty if equal.
+    pub async fn schema_difference(&self, schema: &str) -> String {
+        let (mut source, mut target) = (self.on_source().await, self.on_target().await);
+        let mut found = String::new();
+        for server in [&mut source, &mut target] {
+            server.query_all("SET NAMES utf8mb4; SET time_zone='+00:00'; SET show_create_table_skip_secondary_engine=0").await.unwrap();
+        }
+        let list = format!(
+            "SELECT TABLE_NAME, (SELECT GROUP_CONCAT(CONCAT('`', REPLACE(COLUMN_NAME, '`', '``'), '`') ORDER BY ORDINAL_POSITION) \
+             FROM information_schema.COLUMNS c WHERE c.TABLE_SCHEMA = t.TABLE_SCHEMA AND c.TABLE_NAME = t.TABLE_NAME) \
+             FROM information_schema.TABLES t WHERE TABLE_SCHEMA = '{schema}'"
+        );
+        for row in source.rows(list).await.unwrap() {
+            let name = format!("`{schema}`.`{}`", row.text(0).replace('`', "``"));
+            let create = format!("SHOW CREATE TABLE {name}");
+            let (here, there) =
+                (source.row(&create).await.unwrap().unwrap(), target.row(&create).await.unwrap().unwrap());
+            // The counter is advanced at a cutover, not before.
+            let shape = |r: &mysql::Row| {
+                r.text(1)
+                    .split(" AUTO_INCREMENT=")
+                    .map(|s| s.trim_start_matches(|c: char| c.is_ascii_digit()).to_owned())
+                    .collect::<String>()
+            };
+            if shape(&here) != shape(&there) {
+                found += &format!("{name} is defined as {} / {}; ", shape(&here), shape(&there));
+            }
+            let sql = format!("SELECT {} FROM {name}", row.text(1));
+            let (mut here, mut there) = (all(&mut source, &sql).await, all(&mut target, &sql).await);
+            here.sort();
+            there.sort();
+            if here != there {
+                let bad = here.iter().zip(&there).find(|(h, t)| h != t);
+                let shown = bad.map(|(h, t)| format!("{h:?} / {t:?}"));
+                found += &format!("{name}: {} rows here, {} there, {shown:?}; ", here.len(), there.len());
+            }
+        }
+        found
+    }
+}
+
+async fn all(connection: &mut Connection, sql: &str) -> Vec<Vec<String>> {
+    let rows = connection.rows(sql).await.unwrap();
+    let cell = |r: &mysql::Row, i| r.bytes(i).map_or("NULL".into(), |b| b.escape_ascii().to_string());
+    rows.iter().map(|r| (0..r.len()).map(|i| cell(r, i)).collect()).collect()
+}
+
 /// Writers that swap unique values, change keys, and touch both tables in one transaction.
 pub struct Writers {
     stop: Arc<AtomicBool>,

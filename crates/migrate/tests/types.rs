@@ -1,0 +1,178 @@
+//! Every type the stream carries, in rows that are copied and in rows that are followed.
+
+#![allow(clippy::unwrap_used)]
+
+mod world;
+
+use migrate::{MoveSpec, Mover, MoverOptions, TablePattern};
+use mysql::Connection;
+use world::{World, caught_up, copied};
+
+const SCHEMA: &str = "
+CREATE DATABASE `zoo` DEFAULT CHARACTER SET utf8mb4;
+CREATE TABLE zoo.numbers (
+  id INT PRIMARY KEY, t TINYINT, tu TINYINT UNSIGNED, s SMALLINT, su SMALLINT UNSIGNED, m MEDIUMINT, mu MEDIUMINT UNSIGNED,
+  i INT, iu INT UNSIGNED, b BIGINT, bu BIGINT UNSIGNED, d DECIMAL(65,30), d0 DECIMAL(1,0), d9 DECIMAL(18,9) UNSIGNED,
+  f FLOAT, r DOUBLE, f2 FLOAT(7,3), bt BIT(64), b1 BIT(1), y YEAR
+);
+CREATE TABLE zoo.moments (
+  id INT PRIMARY KEY, d DATE, t0 TIME, t3 TIME(3), t6 TIME(6), dt DATETIME, dt1 DATETIME(1), dt6 DATETIME(6),
+  ts TIMESTAMP NULL, ts2 TIMESTAMP(2) NULL, ts6 TIMESTAMP(6) NULL
+);
+CREATE TABLE zoo.texts (
+  id INT PRIMARY KEY, c CHAR(10), v VARCHAR(300), l VARCHAR(20) CHARACTER SET latin1, g VARCHAR(20) CHARACTER SET gbk,
+  u3 VARCHAR(20) CHARACTER SET utf8mb3, cb CHAR(5) COLLATE utf8mb4_bin, tx LONGTEXT, bi BINARY(8), vb VARBINARY(300), bl LONGBLOB,
+  e ENUM('small','naïve','O''Neil'), st SET('a','b','ü'), j JSON
+);
+CREATE TABLE zoo.computed (
+  a INT NOT NULL, `stored` INT GENERATED ALWAYS AS (a * 2) STORED, b VARCHAR(20) NOT NULL DEFAULT (UUID()),
+  virtual_one VARCHAR(40) GENERATED ALWAYS AS (CONCAT(b, '!')) VIRTUAL, hidden INT INVISIBLE DEFAULT 5,
+  at TIMESTAMP(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3) ON UPDATE CURRENT_TIMESTAMP(3), PRIMARY KEY (a), KEY f ((a + 1))
+);
+CREATE TABLE zoo.`odd ``name``, ü` (`the key` VARCHAR(30) COLLATE utf8mb4_0900_ai_ci, `select` INT, PRIMARY KEY (`the key`));
+CREATE TABLE zoo.keyed (
+  en ENUM('z','a','m') NOT NULL, de DECIMAL(8,3) NOT NULL, ts TIMESTAMP(6) NOT NULL, bi BINARY(4) NOT NULL,
+  la VARCHAR(10) CHARACTER SET latin1 NOT NULL, v INT, PRIMARY KEY (en, de, ts, bi, la)
+);
+CREATE TABLE zoo.counted (id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY, u INT, UNIQUE KEY (u)) AUTO_INCREMENT=77;
+CREATE TABLE zoo.parted (id INT NOT NULL, y INT NOT NULL, PRIMARY KEY (id, y)) PARTITION BY RANGE (y)
+  (PARTITION p0 VALUES LESS THAN (2000), PARTITION p1 VALUES LESS THAN MAXVALUE)";
+
+/// Rows whose keys begin at `from`, so that one set can be there before the copy and another come by the stream.
+async fn insert(source: &mut Connection, from: i32) {
+    source
+        .query_all("SET NAMES utf8mb4; SET SESSION sql_mode='NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES'")
+        .await
+        .unwrap();
+    let statements = [
+        format!(
+            "INSERT INTO zoo.numbers VALUES
+             ({from}, -128, 255, -32768, 65535, -8388608, 16777215, -2147483648, 4294967295, -9223372036854775808,
+              18446744073709551615, -99999999999999999999999999999999999.999999999999999999999999999999, -9, 999999999.999999999,
+              -3.4028234e38, 1.7976931348623157e308, 1234.567, x'8000000000000001', b'1', 2155),
+             ({from}+1, 127, 0, 32767, 0, 8388607, 0, 2147483647, 0, 9223372036854775807, 0, 0.000000000000000000000000000001,
+              0, 0, 1.17549435e-38, -2.2250738585072014e-308, -0.001, 0, b'0', 0),
+             ({from}+2, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
+             ({from}+3, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, -0.5, 9, 0.000000001, 0.1, -0e0, 3.5, 255, b'1', 1901)"
+        ),
+        format!(
+            "INSERT INTO zoo.moments VALUES
+             ({from}, '9999-12-31', '838:59:59', '-838:59:59.000', '-00:00:00.000001', '9999-12-31 23:59:59', '1000-01-01 00:00:00.9',
+              '2026-02-29 12:00:00.123456', '2038-01-19 03:14:07', '1970-01-01 12:00:01.99', '2024-02-29 23:59:59.999999'),
+             ({from}+1, '0000-00-00', '00:00:00', '00:00:00.001', '-12:34:56.789012', '0000-00-00 00:00:00', '2026-00-00 00:00:00',
+              '2026-06-00 01:02:03.000001', '0000-00-00 00:00:00', '0000-00-00 00:00:00', NULL),
+             ({from}+2, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)"
+        ),
+        format!(
+            "INSERT INTO zoo.texts VALUES
+             ({from}, 'pad  ', 'trail  ', 'caf\u{e9}', '\u{4e2d}\u{6587}\\\\', '\u{20ac}\u{fffd}', 'A', REPEAT('\u{1f3a8}x', 40000), x'0100', x'00ff00',
+              REPEAT(x'00ff5c27', 30000), 'na\u{ef}ve', 'a,\u{fc}',
+              '{{\"a\": [1, -2.5e0, true, null, \"q\\\\\"\\\\\\\\ \u{1f3a8}\"], \"big\": 18446744073709551615, \"neg\": -9223372036854775808, \"e\": {{}}, \"n\": 1.0}}'),
+             ({from}+1, '', '', '', '', '', '', '', x'', x'', x'', 'small', '', '[]'),
+             ({from}+2, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
+             ({from}+3, '''\"\\\\', '\\0\\n\\Z%_', 'x', 'y', 'z', 'a', 'b', 'c', 'd', 'e', 'O''Neil', 'a,b,\u{fc}', 'null')"
+        ),
+        format!("INSERT INTO zoo.computed (a, b) VALUES ({from}, 'one'), ({from}+1, 'two')"),
+        format!("INSERT INTO zoo.computed (a, b, hidden) VALUES ({from}+2, 'three', NULL)"),
+        format!("INSERT INTO zoo.`odd ``name``, \u{fc}` VALUES ('Key {from}', 1), ('\u{c4}pfel {from}', 2), ('', {from})
+                 ON DUPLICATE KEY UPDATE `select` = {from}"),
+        format!(
+            "INSERT INTO zoo.keyed VALUES ('z', {from}.125, '2026-01-01 00:00:00.000001', x'0a00', '\u{e9}', 1),
+             ('a', {from}.125, '2026-01-01 00:00:00.000001', x'0a00', '\u{e9}', 2), ('m', -{from}.5, '2026-01-01', x'5c27', '', 3)"
+        ),
+        format!("INSERT INTO zoo.counted (u) VALUES ({from}), ({from}+1), (NULL), (NULL)"),
+        format!("INSERT INTO zoo.parted VALUES ({from}, 1990), ({from}, 2020)"),
+    ];
+    for sql in statements {
+        source.execute(&sql).await.unwrap_or_else(|e| panic!("{e} in {sql}"));
+    }
+    let zero = "INSERT INTO zoo.counted (id, u) VALUES (0, -1) ON DUPLICATE KEY UPDATE u = u - 1";
+    source.execute(zero).await.unwrap();
+}
+
+async fn start(world: &World) -> Mover {
+    let spec =
+        MoveSpec { name: "zoo".into(), tables: vec![TablePattern { schema: "zoo".into(), table: None }] };
+    Mover::start(MoverOptions { spec, ..world.options() }).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_supported_type_arrives_exactly() {
+    let world = World::new().await;
+    let mut source = world.on_source().await;
+    source.execute("SET NAMES utf8mb4").await.unwrap();
+    source.query_all(SCHEMA).await.unwrap();
+    insert(&mut source, 1000).await;
+    insert(&mut source, 3000).await;
+    let mover = start(&world).await;
+    copied(&mover).await;
+    caught_up(&world, &mover).await;
+    assert_eq!(world.schema_difference("zoo").await, "", "as copied");
+
+    insert(&mut source, 5000).await;
+    let changes = [
+        "UPDATE zoo.numbers SET id = id + 20000, f = f / 3, r = r / 3, d = d / 7 WHERE id >= 3000",
+        "UPDATE zoo.moments SET dt6 = dt6 + INTERVAL 1 MICROSECOND, ts6 = NOW(6) WHERE id < 3000",
+        "UPDATE zoo.texts SET v = CONCAT(v, ' '), bi = REVERSE(bi), j = JSON_ARRAY(j, RAND(), -0e0, 1e300) WHERE id < 5000",
+        "UPDATE zoo.computed SET a = a + 100000, hidden = 9 WHERE a >= 3000",
+        "UPDATE zoo.keyed SET en = 'm', de = de + 0.001, bi = x'ff', ts = ts + INTERVAL 1 SECOND WHERE en = 'z'",
+        "UPDATE zoo.parted SET y = 3990 - y",
+        "REPLACE INTO zoo.counted (id, u) VALUES (9000, 1001)",
+        "DELETE FROM zoo.texts WHERE id IN (1001, 5001)",
+        "DELETE FROM zoo.keyed WHERE en = 'a'",
+    ];
+    for sql in changes {
+        source.execute(sql).await.unwrap_or_else(|e| panic!("{e} in {sql}"));
+    }
+    caught_up(&world, &mover).await;
+    assert_eq!(world.schema_difference("zoo").await, "", "as followed");
+    let verdict = mover.verify(2, &|_| ()).await.unwrap();
+    assert_eq!(verdict.different, 0, "{:?}", verdict.tables);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn case_changes_of_a_case_insensitive_key_are_followed() {
+    let world = World::new().await;
+    let mut source = world.on_source().await;
+    source
+        .query_all(
+            "SET NAMES utf8mb4; CREATE DATABASE zoo; CREATE TABLE zoo.names (name VARCHAR(20) COLLATE utf8mb4_0900_ai_ci PRIMARY KEY, n INT);
+             INSERT INTO zoo.names VALUES ('anna', 1), ('bert', 2), ('c\u{e9}cile', 3)",
+        )
+        .await
+        .unwrap();
+    let mover = start(&world).await;
+    copied(&mover).await;
+    for sql in [
+        "UPDATE zoo.names SET name = 'ANNA' WHERE n = 1",
+        "START TRANSACTION; UPDATE zoo.names SET name = 'Bert' WHERE n = 2; UPDATE zoo.names SET name = 'BERT', n = 20 WHERE n = 2; COMMIT",
+        "START TRANSACTION; DELETE FROM zoo.names WHERE n = 3; INSERT INTO zoo.names VALUES ('CECILE', 4); COMMIT",
+        "START TRANSACTION; INSERT INTO zoo.names VALUES ('dora', 5); DELETE FROM zoo.names WHERE name = 'DORA'; COMMIT",
+        "START TRANSACTION; SAVEPOINT a; INSERT INTO zoo.names VALUES ('emil', 6); ROLLBACK TO a; INSERT INTO zoo.names VALUES ('Emil', 7); COMMIT",
+    ] {
+        source.query_all(sql).await.unwrap();
+    }
+    caught_up(&world, &mover).await;
+    assert_eq!(world.schema_difference("zoo").await, "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_transactions_and_large_rows_are_followed() {
+    let world = World::new().await;
+    let mut source = world.on_source().await;
+    source
+        .query_all("CREATE DATABASE zoo; CREATE TABLE zoo.big (id INT PRIMARY KEY, b LONGBLOB); INSERT INTO zoo.big VALUES (0, REPEAT(x'00', 9000000))")
+        .await
+        .unwrap();
+    let mover = start(&world).await;
+    copied(&mover).await;
+    source.query_all("USE zoo; SET cte_max_recursion_depth = 100000").await.unwrap();
+    source
+        .execute("INSERT INTO zoo.big WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i < 50000) SELECT i, REPEAT('x', i % 90) FROM n")
+        .await
+        .unwrap();
+    source.execute("UPDATE zoo.big SET b = REPEAT(x'ff27', 6000000) WHERE id IN (0, 1)").await.unwrap();
+    source.execute("DELETE FROM zoo.big WHERE id % 2 = 0 AND id > 0").await.unwrap();
+    caught_up(&world, &mover).await;
+    assert_eq!(world.schema_difference("zoo").await, "");
+}
