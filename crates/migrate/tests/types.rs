@@ -34,6 +34,12 @@ CREATE TABLE zoo.keyed (
   en ENUM('z','a','m') NOT NULL, de DECIMAL(8,3) NOT NULL, ts TIMESTAMP(6) NOT NULL, bi BINARY(4) NOT NULL,
   la VARCHAR(10) CHARACTER SET latin1 NOT NULL, v INT, PRIMARY KEY (en, de, ts, bi, la)
 );
+CREATE TABLE zoo.by_enum (e ENUM('z','a','m') PRIMARY KEY, v INT);
+CREATE TABLE zoo.by_bits (b BIT(60) PRIMARY KEY, v INT);
+CREATE TABLE zoo.by_moment (ts TIMESTAMP(3) PRIMARY KEY, v INT);
+INSERT INTO zoo.by_enum VALUES ('z', 1), ('a', 2), ('m', 3);
+INSERT INTO zoo.by_bits VALUES (1, 1), (b'111111111111111111111111111111111111111111111111111111111111', 2), (0, 3);
+INSERT INTO zoo.by_moment VALUES ('2026-01-01', 1), ('2026-01-01 00:00:00.001', 2), ('2026-07-01', 3);
 CREATE TABLE zoo.counted (id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY, u INT, UNIQUE KEY (u)) AUTO_INCREMENT=77;
 CREATE TABLE zoo.parted (id INT NOT NULL, y INT NOT NULL, PRIMARY KEY (id, y)) PARTITION BY RANGE (y)
   (PARTITION p0 VALUES LESS THAN (2000), PARTITION p1 VALUES LESS THAN MAXVALUE)";
@@ -120,6 +126,10 @@ async fn every_supported_type_arrives_exactly() {
         "REPLACE INTO zoo.counted (id, u) VALUES (9000, 1001)",
         "DELETE FROM zoo.texts WHERE id IN (1001, 5001)",
         "DELETE FROM zoo.keyed WHERE en = 'a'",
+        "UPDATE zoo.by_enum SET v = v + 1",
+        "UPDATE zoo.by_bits SET v = v + 1",
+        "UPDATE zoo.by_moment SET v = v + 1",
+        "DELETE FROM zoo.by_enum WHERE e = 'a'",
     ];
     for sql in changes {
         source.execute(sql).await.unwrap_or_else(|e| panic!("{e} in {sql}"));
