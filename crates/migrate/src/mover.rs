@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use model::{GtidSet, Table, TableName, Trouble};
 use tokio::sync::{mpsc, watch};
@@ -19,6 +20,9 @@ use crate::schema;
 use crate::sequencer::Request;
 use crate::session;
 use crate::verify::{Verification, Verifier};
+
+/// How long a comparison waits for the pipeline it needs.
+const PIPELINE_WAIT: Duration = Duration::from_secs(10);
 
 /// What the mover is doing.
 #[derive(Debug, Clone)]
@@ -185,7 +189,16 @@ impl Mover {
     /// # Errors
     /// If the pipeline does not run or a server cannot be reached.
     pub async fn verifier(&self) -> Result<Verifier> {
-        let requests = self.access.borrow().clone().ok_or(MoveError::Stopped)?;
+        let mut access = self.access.clone();
+        // A move that has just started, or reconnects, has its pipeline in a moment.
+        let running = tokio::time::timeout(PIPELINE_WAIT, access.wait_for(Option::is_some)).await;
+        let requests = match running {
+            Ok(Ok(requests)) => requests.clone().ok_or(MoveError::Stopped)?,
+            _ => {
+                self.unless_failed()?;
+                return Err(MoveError::Stopped);
+            }
+        };
         Verifier::open(Arc::clone(&self.direction), requests).await
     }
 
