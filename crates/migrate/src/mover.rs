@@ -191,13 +191,10 @@ impl Mover {
     pub async fn verifier(&self) -> Result<Verifier> {
         let mut access = self.access.clone();
         // A move that has just started, or reconnects, has its pipeline in a moment.
-        let running = tokio::time::timeout(PIPELINE_WAIT, access.wait_for(Option::is_some)).await;
-        let requests = match running {
-            Ok(Ok(requests)) => requests.clone().ok_or(MoveError::Stopped)?,
-            _ => {
-                self.unless_failed()?;
-                return Err(MoveError::Stopped);
-            }
+        let running = async { access.wait_for(Option::is_some).await.ok().and_then(|r| r.clone()) };
+        let Some(requests) = tokio::time::timeout(PIPELINE_WAIT, running).await.ok().flatten() else {
+            self.unless_failed()?;
+            return Err(MoveError::Stopped);
         };
         Verifier::open(Arc::clone(&self.direction), requests).await
     }
