@@ -195,13 +195,22 @@ async fn keys_of_every_type_find_their_row_again_and_no_other() {
         ("YEAR", &["0", "2000", "1901", "2155", "1970"]),
         ("TIME(6)", &["'-838:59:59'", "'838:59:59'", "0", "'-00:00:00.000001'", "'00:00:00.5'"]),
         ("DATE", &["'0000-00-00'", "'2000-00-00'", "'9999-12-31'", "'2026-02-31'", "'2000-01-01'"]),
-        ("DATETIME(2)", &["'0000-00-00'", "'2026-02-31 00:00:00.01'", "'1000-01-01'", "'2026-03-29 02:30:00'"]),
-        ("TIMESTAMP", &["'0000-00-00'", "'1970-01-01 00:00:01'", "'2038-01-19 03:14:07'", "'2026-03-29 02:30:00'"]),
+        (
+            "DATETIME(2)",
+            &["'0000-00-00'", "'2026-02-31 00:00:00.01'", "'1000-01-01'", "'2026-03-29 02:30:00'"],
+        ),
+        (
+            "TIMESTAMP",
+            &["'0000-00-00'", "'1970-01-01 00:00:01'", "'2038-01-19 03:14:07'", "'2026-03-29 02:30:00'"],
+        ),
         ("SET('a','b','c')", &["''", "'a'", "'a,c'", "'b'"]),
         ("BIGINT UNSIGNED", &["0", "18446744073709551615", "9223372036854775808", "9223372036854775807"]),
         ("BIGINT", &["-9223372036854775808", "9223372036854775807", "0", "-1"]),
         ("BIT(64)", &["x'ffffffffffffffff'", "x'8000000000000000'", "0", "1"]),
-        ("DECIMAL(65,30)", &["-0.000000000000000000000000000001", "0", "99999999999999999999999999999999999", "-1.5"]),
+        (
+            "DECIMAL(65,30)",
+            &["-0.000000000000000000000000000001", "0", "99999999999999999999999999999999999", "-1.5"],
+        ),
         ("VARCHAR(20) CHARACTER SET ucs2", &["'a'", "'\u{4e5c}\u{5c27}'", "''", "'b,c'"]),
         ("VARCHAR(20) CHARACTER SET utf16le", &["'a\u{1f3a8}'", "'\u{275c}'", "'\\\\'"]),
         ("VARCHAR(20) CHARACTER SET sjis", &["'\u{30bd}\u{8868}'", "'A'", "'''\\\\'"]),
@@ -210,12 +219,16 @@ async fn keys_of_every_type_find_their_row_again_and_no_other() {
         ("BINARY(4)", &["x''", "x'00000001'", "x'20'", "x'ff'"]),
         ("VARBINARY(9)", &["x''", "x'00'", "x'0000'", "x'20'"]),
     ];
-    let settings = "SET NAMES utf8mb4; SET time_zone='+00:00', sql_mode='NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES'";
+    let settings =
+        "SET NAMES utf8mb4; SET time_zone='+00:00', sql_mode='NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES'";
     source.query_all(format!("{settings}; CREATE DATABASE zoo; USE zoo")).await.unwrap();
     for (n, (kind, values)) in keys.iter().enumerate() {
         let rows: Vec<String> = values.iter().enumerate().map(|(i, v)| format!("({v}, {i})")).collect();
         source
-            .query_all(format!("CREATE TABLE k{n} (k {kind} NOT NULL PRIMARY KEY, v INT); INSERT INTO k{n} VALUES {}", rows.join(",")))
+            .query_all(format!(
+                "CREATE TABLE k{n} (k {kind} NOT NULL PRIMARY KEY, v INT); INSERT INTO k{n} VALUES {}",
+                rows.join(",")
+            ))
             .await
             .unwrap_or_else(|e| panic!("{e} for {kind}"));
         source
@@ -224,14 +237,18 @@ async fn keys_of_every_type_find_their_row_again_and_no_other() {
             .unwrap();
     }
     // Ranges of one row, so that every key is a bound as well.
-    let spec = MoveSpec { name: "zoo".into(), tables: vec![TablePattern { schema: "zoo".into(), table: None }] };
+    let spec =
+        MoveSpec { name: "zoo".into(), tables: vec![TablePattern { schema: "zoo".into(), table: None }] };
     let start = migrate::Start::Copy(migrate::CopyOptions { readers: 2, chunk_rows: 1 });
     let mover = Mover::start(MoverOptions { spec, start, ..world.options() }).await.unwrap();
     copied(&mover).await;
     assert_eq!(world.schema_difference("zoo").await, "", "as copied");
     for n in 0..keys.len() {
         for table in ["k", "d"] {
-            source.query_all(format!("UPDATE {table}{n} SET v = v + 10; DELETE FROM {table}{n} WHERE v = 10")).await.unwrap();
+            source
+                .query_all(format!("UPDATE {table}{n} SET v = v + 10; DELETE FROM {table}{n} WHERE v = 10"))
+                .await
+                .unwrap();
         }
     }
     caught_up(&world, &mover).await;
