@@ -70,7 +70,7 @@ impl Copier {
         let mut target = session::open(&self.direction.options.target, Side::Target).await?;
         for (i, table) in self.direction.tables.iter().enumerate() {
             let (estimate, rows) = ranges::size(&mut source, table, self.options.chunk_rows).await?;
-            let known = ledger::ranges(&mut target, &self.direction.ledger, table).await?;
+            let known = ledger::planned(&mut target, &self.direction.ledger, table).await?;
             let done_rows = known.iter().filter(|p| p.done).map(|p| p.rows).sum();
             self.direction.progress.set_estimate(i, estimate.max(done_rows));
             self.direction.progress.resume_table(i, done_rows);

@@ -73,6 +73,25 @@ impl From<WireError> for MoveError {
 }
 
 impl MoveError {
+    /// Someone else has claimed our ledger.
+    pub(crate) fn taken_over() -> Self {
+        Self::Refused {
+            what: "another process has taken this move over: the ledger is no longer ours".into(),
+            hint: "run one process for each move; see who else runs `highwater copy` or `serve` with it"
+                .into(),
+        }
+    }
+
+    /// Whether work done ahead of its turn may fail this way because what comes before it was not there yet.
+    pub(crate) fn may_come_from_running_ahead(&self) -> bool {
+        matches!(self, Self::NotExact { .. }) || self.is_lock_conflict()
+    }
+
+    /// Whether the server gave up waiting for a lock, or chose us as the victim of a deadlock.
+    pub(crate) fn is_lock_conflict(&self) -> bool {
+        matches!(self, Self::Server { error, .. } if matches!(error.server_code(), Some(1205 | 1213)))
+    }
+
     /// Whether reading the ledger and going on from there may help: the connection broke, the server went away, or
     /// the target rolled our transaction back for another one's sake (1205, 1213).
     pub fn can_resume(&self) -> bool {

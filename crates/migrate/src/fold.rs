@@ -35,6 +35,17 @@ pub enum Change {
     },
 }
 
+impl Change {
+    /// The keys it touches.
+    pub fn keys(&self) -> impl Iterator<Item = &Key> {
+        let (first, second) = match self {
+            Self::Insert { key, .. } | Self::Delete { key } => (key, None),
+            Self::Update { before, key, .. } => (before, Some(key).filter(|k| *k != before)),
+        };
+        std::iter::once(first).chain(second)
+    }
+}
+
 /// What a key's row was before the batch, as its first change in the batch tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Before {

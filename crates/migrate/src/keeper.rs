@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::direction::{Direction, Start};
 use crate::error::{MoveError, Result, Side};
-use crate::ledger;
+use crate::ledger::Claim;
 use crate::mover::{MoverState, variable};
 use crate::pipeline::Pipeline;
 use crate::sequencer::Request;
@@ -15,6 +15,10 @@ use crate::session;
 
 /// Pause before the pipeline is started again: long enough not to spin, short against what a server needs to restart.
 const RESTART_PAUSE: Duration = Duration::from_millis(200);
+
+/// Connections that write to the target side by side. More than the target's cores gain nothing; two batches that write
+/// the same rows follow each other anyway.
+const LANES: usize = 4;
 
 /// The task behind a [`crate::Mover`].
 pub(crate) struct Keeper {
@@ -50,11 +54,7 @@ impl Keeper {
     async fn run_once(&self) -> Result<()> {
         let direction = &self.direction;
         let mut target = session::open(&direction.options.target, Side::Target).await?;
-        let applied =
-            ledger::read(&mut target, &direction.ledger).await?.ok_or_else(|| MoveError::Refused {
-                what: "the ledger on the target is gone".into(),
-                hint: "someone removed it; run `highwater finish` and copy again".into(),
-            })?;
+        let claim = Claim::take(&mut target, &direction.ledger, LANES).await?;
         self.check_same_source().await?;
         let copy = match &direction.options.start {
             Start::Copy(options) => Some(options.clone()),
@@ -62,7 +62,7 @@ impl Keeper {
         };
         self.state.send_replace(MoverState::Running);
         let (access, stop) = (self.access.clone(), self.stop.clone());
-        Pipeline { direction: Arc::clone(direction), applied, copy, access, stop }.run().await
+        Pipeline { direction: Arc::clone(direction), claim, copy, access, stop }.run().await
     }
 
     /// After a reconnection: the address may now lead to another server, whose positions mean nothing to ours.

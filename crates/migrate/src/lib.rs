@@ -4,21 +4,22 @@ pub mod check;
 pub mod plan;
 
 // The data path, in the order rows take.
-mod applier;
+pub(crate) mod apply;
 mod copy;
 mod ddl;
 pub mod fold;
 pub mod ledger;
 pub mod literal;
+pub mod order;
 mod ranges;
 pub mod schema;
 pub mod select;
 mod sequencer;
 mod session;
-mod stream;
+pub mod stream;
 pub mod window;
 mod window_reader;
-mod work;
+pub mod work;
 
 // The proof.
 mod dirty;

@@ -1,28 +1,26 @@
 //! The only file that connects the stages: every channel of a move, and its bound.
 //!
 //! ```text
-//! source ── TransactionReader ──▶ Sequencer ──▶ Applier ──▶ target
+//! source ── TransactionReader ──▶ Sequencer ──▶ Lanes ──▶ target
 //!   │                               ▲   ▲
 //!   └── Copier: plan, readers ──────┘   └────── Verifier: ranges, dirty keys
 //! ```
 
 use std::sync::Arc;
 
-use model::GtidSet;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::applier::Applier;
+use crate::apply::Lanes;
 use crate::copy::{Copier, CopyOptions};
 use crate::direction::Direction;
 use crate::error::{MoveError, Result};
+use crate::ledger::Claim;
 use crate::sequencer::{Request, Sequencer};
 use crate::stream::TransactionReader;
 
 /// Transactions decoded and waiting for the sequencer.
 const STREAM_BOUND: usize = 256;
-/// Steps waiting for the applier: one under way, one ready, so that the next batch grows instead of queueing.
-const WORK_BOUND: usize = 1;
 /// Requests waiting for the sequencer.
 const REQUEST_BOUND: usize = 64;
 
@@ -32,7 +30,8 @@ const CAUSE_WAIT: std::time::Duration = std::time::Duration::from_secs(1);
 /// One run of the pipeline.
 pub(crate) struct Pipeline {
     pub direction: Arc<Direction>,
-    pub applied: GtidSet,
+    /// The ledger, which says where to go on.
+    pub claim: Claim,
     /// `None` where nothing is to be copied, as on the way back.
     pub copy: Option<CopyOptions>,
     /// Where the sequencer's request channel is published while the pipeline runs.
@@ -45,25 +44,24 @@ impl Pipeline {
     /// Runs until a stage fails or the pipeline is told to stop. When this returns, every stage has ended.
     pub(crate) async fn run(self) -> Result<()> {
         let (stream_tx, stream) = mpsc::channel(STREAM_BOUND);
-        let (work_tx, work) = mpsc::channel(WORK_BOUND);
         let (requests_tx, requests) = mpsc::channel(REQUEST_BOUND);
 
         let direction = self.direction;
-        direction.progress.set_applied(self.applied.clone());
+        let applied = self.claim.applied.clone();
+        direction.progress.set_applied(applied.clone());
         let source = &direction.options.source;
-        let mut reader = TransactionReader::open(source, &direction.tables, &self.applied).await?;
-        let applier = Applier::open(Arc::clone(&direction)).await?;
-        let sequencer = Sequencer::new(Arc::clone(&direction), self.applied);
+        let mut reader = TransactionReader::open(source, &direction.tables, &applied).await?;
 
         let mut stages = JoinSet::new();
+        let lanes = Lanes::open(&direction, &self.claim, &mut stages).await?;
+        let sequencer = Sequencer::new(Arc::clone(&direction), applied, lanes);
         stages.spawn(async move {
             loop {
                 let item = reader.next().await?;
                 stream_tx.send(item).await.map_err(|_| MoveError::Stopped)?;
             }
         });
-        stages.spawn(sequencer.run(stream, requests, work_tx));
-        stages.spawn(applier.run(work));
+        stages.spawn(sequencer.run(stream, requests));
         if let Some(options) = self.copy {
             let copier = Copier { direction, options, requests: requests_tx.clone() };
             stages.spawn(copier.run());

@@ -1,5 +1,5 @@
-//! The one task that decides order: it passes transactions from the stream to the applier, keeps the windows, and at
-//! the right boundary slips in copied rows and pauses.
+//! The one task that decides order: it passes transactions from the stream to the lanes that apply them, keeps the
+//! windows, and at the right boundary slips in copied rows and pauses.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Weak};
@@ -7,14 +7,15 @@ use std::sync::{Arc, Weak};
 use model::{BinlogPosition, GtidSet};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::apply::{Lanes, Mark};
 use crate::direction::Direction;
 use crate::error::{MoveError, Result};
-use crate::fold::Change;
-use crate::literal::{Key, RowShape, Tuple};
+use crate::literal::{Key, Tuple};
+use crate::order::{Contradiction, Order};
 use crate::select::KeyRange;
-use crate::stream::{StreamItem, Transaction};
-use crate::window::{Closed, WindowId, Windows};
-use crate::work::{Batch, CopiedRange, Pause, Work};
+use crate::stream::StreamItem;
+use crate::window::{Closed, WindowId};
+use crate::work::{CopiedRange, Pause, Work};
 
 /// Row changes after which a batch is not made larger: bounds memory, and the work lost in a crash.
 const BATCH_CHANGES_MAX: u64 = 5_000;
@@ -60,50 +61,37 @@ pub enum AtClose {
         /// Told once they are committed.
         done: oneshot::Sender<()>,
     },
-    /// Stop the applier at this point, and tell which keys were touched.
+    /// Stop applying at this point, and tell which keys were touched.
     Compare(oneshot::Sender<ComparePoint>),
 }
 
-/// The applier stands, or will stand, exactly where a window closed; it goes on when `resume` is dropped.
+/// The lanes stand, or will stand, exactly where a window closed; they go on when `resume` is dropped.
 #[derive(Debug)]
 pub struct ComparePoint {
     /// Keys touched in the window: not to be compared.
     pub touched: HashSet<Key>,
     /// Resolves when the target has everything up to this point.
     pub reached: oneshot::Receiver<()>,
-    /// Keeps the applier where it is.
+    /// Keeps the lanes where they are.
     pub resume: oneshot::Sender<()>,
 }
 
 /// See the module's comment.
-pub struct Sequencer {
+pub(crate) struct Sequencer {
     direction: Arc<Direction>,
-    shapes: Vec<RowShape>,
-    /// Everything passed to the batch or beyond.
-    passed: GtidSet,
-    position: BinlogPosition,
-    windows: Windows<AtClose>,
+    order: Order<AtClose>,
+    lanes: Lanes,
     /// Windows whose rows are being read, and whether anyone still does.
     reading: Vec<(WindowId, Weak<()>)>,
-    batch: Batch,
 }
 
 impl Sequencer {
     /// Starts at what the ledger says is applied.
-    pub(crate) fn new(direction: Arc<Direction>, applied: GtidSet) -> Self {
-        let shapes: Vec<RowShape> = direction.tables.iter().map(RowShape::of).collect();
-        Self {
-            batch: Batch::new(shapes.len()),
-            direction,
-            shapes,
-            passed: applied,
-            position: BinlogPosition::default(),
-            windows: Windows::default(),
-            reading: Vec::new(),
-        }
+    pub(crate) fn new(direction: Arc<Direction>, applied: GtidSet, lanes: Lanes) -> Self {
+        Self { order: Order::new(&direction.tables, applied), direction, lanes, reading: Vec::new() }
     }
 
-    /// Runs until the stream or the applier is gone.
+    /// Runs until the stream or a lane is gone.
     ///
     /// # Errors
     /// If the stream contradicts itself.
@@ -111,90 +99,61 @@ impl Sequencer {
         mut self,
         mut stream: mpsc::Receiver<StreamItem>,
         mut requests: mpsc::Receiver<Request>,
-        work: mpsc::Sender<Work>,
     ) -> Result<()> {
         loop {
-            let has_batch = self.batch.transactions > 0;
-            let room = self.batch.changes < BATCH_CHANGES_MAX;
-            // While the applier is busy the batch grows; as soon as it has room, the batch goes.
+            let batch = self.order.batch();
+            let has_batch = batch.transactions > 0;
+            let room = batch.changes < BATCH_CHANGES_MAX;
+            // While the lanes are busy the batch grows; as soon as one has room for it, it goes.
             tokio::select! {
-                permit = work.reserve(), if has_batch => {
-                    let Ok(permit) = permit else { return Err(MoveError::Stopped) };
-                    permit.send(Work::Batch(self.take_batch()));
+                lane = self.lanes.free_for(batch), if has_batch => {
+                    let mut batch = self.order.take_batch();
+                    let marks = std::mem::take(&mut batch.marks);
+                    self.lanes.give(lane?, Work::Batch(batch), marks)?;
                 }
                 item = stream.recv(), if room => {
                     let Some(item) = item else { return Err(MoveError::Stopped) };
                     self.pass(item)?;
-                    self.close_windows(&work).await?;
+                    self.close_windows().await?;
                 }
                 request = requests.recv() => {
                     let Some(request) = request else { return Err(MoveError::Stopped) };
                     self.serve(request);
-                    self.close_windows(&work).await?;
+                    self.close_windows().await?;
                 }
             }
         }
     }
 
-    fn take_batch(&mut self) -> Batch {
-        let mut batch = std::mem::replace(&mut self.batch, Batch::new(self.shapes.len()));
-        batch.applied = self.passed.clone();
-        batch
-    }
-
     fn pass(&mut self, item: StreamItem) -> Result<()> {
-        match item {
-            StreamItem::Idle(position) => self.position = position,
-            StreamItem::Transaction(transaction) => self.pass_transaction(transaction)?,
-        }
+        let transactions = u64::from(matches!(item, StreamItem::Transaction(_)));
+        let known = self.order.batch().marks.len();
+        let dirty = &self.direction.dirty;
+        self.order.pass(item, |table, key| dirty.add(table, key)).map_err(
+            |Contradiction { table, gtid }| MoveError::NotExact {
+                table,
+                evidence: format!("the stream contradicts itself in transaction {gtid}"),
+            },
+        )?;
+        self.direction.progress.received(transactions);
+        let batch = self.order.batch_mut();
+        let writers = batch.marks[known..].iter().filter_map(|mark| self.lanes.writer(*mark));
+        batch.after = writers.chain(batch.after).max();
         Ok(())
-    }
-
-    fn pass_transaction(&mut self, transaction: Transaction) -> Result<()> {
-        for (table, change) in transaction.changes {
-            self.touch(table, &change);
-            self.batch.changes += 1;
-            self.batch.tables[table].add(change).map_err(|_| MoveError::NotExact {
-                table: self.direction.tables[table].name.clone(),
-                evidence: format!("the stream contradicts itself in transaction {}", transaction.gtid),
-            })?;
-        }
-        if let Some(micros) = transaction.commit_micros {
-            let (oldest, newest) = self.batch.commit_micros.unwrap_or((micros, micros));
-            self.batch.commit_micros = Some((oldest.min(micros), newest.max(micros)));
-        }
-        self.batch.transactions += 1;
-        self.direction.progress.received(1);
-        self.passed.add(transaction.gtid);
-        self.position = transaction.end;
-        Ok(())
-    }
-
-    fn touch(&mut self, table: usize, change: &Change) {
-        let keys = match change {
-            Change::Insert { key, .. } | Change::Delete { key } => [Some(key), None],
-            Change::Update { before, key, .. } => [Some(before), Some(key).filter(|k| *k != before)],
-        };
-        for key in keys.into_iter().flatten() {
-            if self.windows.watches(table) {
-                self.windows.touch(table, key);
-            }
-            self.direction.dirty.add(table, key);
-        }
     }
 
     fn serve(&mut self, request: Request) {
         match request {
             Request::Open { table, wanted, opened } => {
                 self.give_up_unwanted();
-                let window = self.windows.open(table);
+                let (window, passed) = self.order.open(table);
                 self.reading.push((window, wanted));
                 // If nobody listens any more, `wanted` is dead too.
-                let _ = opened.send((window, self.passed.clone()));
+                let _ = opened.send((window, passed));
             }
             Request::Close { window, high, then, wanted } => {
                 self.reading.retain(|(id, _)| *id != window);
-                self.windows.close(window, high, then);
+                self.order.close(window, high, then);
                 drop(wanted);
             }
         }
@@ -202,49 +161,49 @@ impl Sequencer {
 
     /// A reader that was cancelled leaves its window open; it would record keys for ever.
     fn give_up_unwanted(&mut self) {
-        let windows = &mut self.windows;
+        let order = &mut self.order;
         self.reading.retain(|(id, wanted)| {
             let alive = wanted.strong_count() > 0;
             if !alive {
-                windows.give_up(*id);
+                order.give_up(*id);
             }
             alive
         });
     }
 
-    /// Between two transactions: closes what is due, after sending what lies before.
-    async fn close_windows(&mut self, work: &mpsc::Sender<Work>) -> Result<()> {
-        let due = self.windows.take_due(&self.position);
+    /// Between two transactions: closes what is due, after giving out what lies before.
+    async fn close_windows(&mut self) -> Result<()> {
+        let due = self.order.take_due();
         if due.is_empty() {
             return Ok(());
         }
-        if self.batch.transactions > 0 {
-            let batch = self.take_batch();
-            work.send(Work::Batch(batch)).await.map_err(|_| MoveError::Stopped)?;
+        if self.order.batch().transactions > 0 {
+            let mut batch = self.order.take_batch();
+            let marks = std::mem::take(&mut batch.marks);
+            self.lanes.give_in_order(Work::Batch(batch), marks).await?;
         }
         for closed in due {
-            if let Some(step) = self.step_for(closed) {
-                work.send(step).await.map_err(|_| MoveError::Stopped)?;
+            if let Some((work, marks)) = self.work_for(closed) {
+                self.lanes.give_in_order(work, marks).await?;
             }
         }
         Ok(())
     }
 
-    fn step_for(&self, closed: Closed<AtClose>) -> Option<Work> {
+    fn work_for(&self, closed: Closed<AtClose>) -> Option<(Work, Vec<Mark>)> {
         let touched = closed.touched;
         match closed.payload {
-            AtClose::Copy { table, number, range, mut rows, done } => {
-                let shape = &self.shapes[table];
-                if !touched.is_empty() {
-                    rows.retain(|row| !touched.contains(&shape.key(row)));
-                }
-                Some(Work::Copied(CopiedRange { table, number, range, rows, done }))
+            AtClose::Copy { table, number, range, rows, done } => {
+                let rows = self.order.untouched(table, rows, &touched);
+                let marks = self.order.marks(table, &rows);
+                Some((Work::Copied(CopiedRange { table, number, range, rows, done }), marks))
             }
             AtClose::Compare(point) => {
                 let (reached_tx, reached) = oneshot::channel();
                 let (resume, resume_rx) = oneshot::channel();
                 let told = point.send(ComparePoint { touched, reached, resume });
-                told.is_ok().then_some(Work::Pause(Pause { reached: reached_tx, resume: resume_rx }))
+                let pause = Work::Pause(Pause { reached: reached_tx, resume: resume_rx });
+                told.is_ok().then_some((pause, Vec::new()))
             }
         }
     }

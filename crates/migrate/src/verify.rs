@@ -1,6 +1,6 @@
 //! Verification: the same ranges on both servers, each as of one point of the stream.
 //!
-//! The source's side is read inside a window. Where the window closes, the applier stands still just long enough for
+//! The source's side is read inside a window. Where the window closes, the lanes stand still just long enough for
 //! a snapshot to be opened on the target, which is then compared at leisure. Keys the stream touched in the window
 //! are left out: they are dirty, and proven again on their own.
 

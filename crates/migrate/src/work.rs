@@ -1,8 +1,9 @@
-//! What the sequencer hands to the applier, in the order of the stream.
+//! What the sequencer hands to the lanes, in the order of the stream.
 
 use model::GtidSet;
 use tokio::sync::oneshot;
 
+use crate::apply::Mark;
 use crate::fold::TableFold;
 use crate::literal::Tuple;
 use crate::select::KeyRange;
@@ -31,6 +32,10 @@ pub struct Batch {
     pub applied: GtidSet,
     /// Commit time of the oldest and newest transaction, in microseconds since the epoch.
     pub commit_micros: Option<(u64, u64)>,
+    /// Every key touched, once for each time.
+    pub(crate) marks: Vec<Mark>,
+    /// The last turn under way that writes one of these keys.
+    pub(crate) after: Option<u64>,
 }
 
 impl Batch {
@@ -55,11 +60,11 @@ pub struct CopiedRange {
     pub done: oneshot::Sender<()>,
 }
 
-/// The applier stops at this point until `resume` is dropped.
+/// The lanes stop at this point until `resume` is dropped.
 #[derive(Debug)]
 pub struct Pause {
     /// Told when everything before this point is committed on the target.
     pub reached: oneshot::Sender<()>,
-    /// Resolves when the applier may go on.
+    /// Resolves when the lanes may go on.
     pub resume: oneshot::Receiver<()>,
 }

@@ -1,0 +1,209 @@
+//! A lane: one connection to the target, which executes work ahead of its turn and commits it in its turn.
+//!
+//! Running ahead is a guess that what comes before does not matter to this work. A wrong guess costs time, never
+//! rows: it shows as a duplicate key, a missing row, a deadlock, or as locks that work before it waits for. The lane then rolls
+//! back and does its work again in its turn, where everything before it is committed and an error is the truth.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use model::Table;
+use mysql::Connection;
+
+use super::statements::{Expect, Statements};
+use super::turns::Turns;
+use crate::direction::Direction;
+use crate::error::{Doing, MoveError, Result, Side};
+use crate::ledger::LedgerRow;
+use crate::literal::{Key, RowShape, Tuple};
+use crate::select::{in_range, row_list};
+use crate::session;
+use crate::work::{Batch, CopiedRange, Work};
+
+/// How long a lane that is ready waits for its turn before it asks the server whether it stands in someone's way.
+/// Far less than `innodb_lock_wait_timeout`, far more than a commit takes.
+const PATIENCE: Duration = Duration::from_millis(30);
+
+/// How often work is tried in its turn before a lock conflict is believed to be someone else's doing.
+const TRIES_IN_TURN: u32 = 10;
+
+/// Whether anyone waits for a lock of this connection.
+const STANDS_IN_THE_WAY: &str = "SELECT 1 FROM performance_schema.data_lock_waits WHERE BLOCKING_THREAD_ID = PS_CURRENT_THREAD_ID() LIMIT 1";
+
+/// See the module's comment.
+pub(crate) struct Lane {
+    target: Connection,
+    direction: Arc<Direction>,
+    shapes: Vec<RowShape>,
+    ledger: LedgerRow,
+    turns: Arc<Turns>,
+}
+
+impl Lane {
+    /// Connects to the target.
+    ///
+    /// # Errors
+    /// If that fails.
+    pub async fn open(direction: Arc<Direction>, ledger: LedgerRow, turns: Arc<Turns>) -> Result<Self> {
+        let shapes = direction.tables.iter().map(RowShape::of).collect();
+        let target = session::open(&direction.options.target, Side::Target).await?;
+        Ok(Self { target, direction, shapes, ledger, turns })
+    }
+
+    /// Does work and commits it in its turn.
+    ///
+    /// # Errors
+    /// If it cannot be done in its turn; what was not committed is not in the ledger either.
+    pub async fn perform(&mut self, turn: u64, work: Work) -> Result<()> {
+        match work {
+            Work::Batch(batch) => {
+                let begun = Instant::now();
+                self.commit_in_turn(turn, &batch).await?;
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                let lag =
+                    batch.commit_micros.map(|(oldest, _)| now.saturating_sub(Duration::from_micros(oldest)));
+                self.direction.progress.applied(&batch, lag, begun.elapsed());
+            }
+            Work::Copied(range) => {
+                self.commit_in_turn(turn, &range).await?;
+                self.direction.progress.range_copied(range.table, range.rows.len() as u64);
+                let _ = range.done.send(());
+            }
+            Work::Pause(pause) => {
+                self.turns.come(turn).await;
+                // Whoever asked may be gone; then there is nothing to wait for.
+                if pause.reached.send(()).is_ok() {
+                    let _ = pause.resume.await;
+                }
+            }
+        }
+        self.turns.pass(turn);
+        Ok(())
+    }
+
+    async fn commit_in_turn(&mut self, turn: u64, work: &impl Execute) -> Result<()> {
+        if self.turns.now() == turn {
+            return self.commit_now(work).await;
+        }
+        match work.execute(self).await {
+            Ok(()) if self.turn_came(turn).await? => return self.end("COMMIT").await,
+            Err(error) if !error.may_come_from_running_ahead() => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        self.end("ROLLBACK").await?;
+        self.turns.come(turn).await;
+        self.commit_now(work).await
+    }
+
+    /// In its turn, work can still meet the locks of a lane that runs ahead and has not stepped aside yet, and the server
+    /// may choose this one as the victim of a deadlock. Nobody else has business with these rows.
+    async fn commit_now(&mut self, work: &impl Execute) -> Result<()> {
+        for _ in 1..TRIES_IN_TURN {
+            match work.execute(self).await {
+                Ok(()) => return self.end("COMMIT").await,
+                Err(error) if error.is_lock_conflict() => self.end("ROLLBACK").await?,
+                Err(error) => return Err(error),
+            }
+        }
+        work.execute(self).await?;
+        self.end("COMMIT").await
+    }
+
+    /// Waits for its turn; gives up if work that comes before waits for this lane's locks.
+    async fn turn_came(&mut self, turn: u64) -> Result<bool> {
+        let turns = Arc::clone(&self.turns);
+        loop {
+            if tokio::time::timeout(PATIENCE, turns.come(turn)).await.is_ok() {
+                return Ok(true);
+            }
+            match self.target.row(STANDS_IN_THE_WAY).await {
+                Ok(None) => {}
+                Ok(Some(_)) => return Ok(false),
+                // An account that may not ask steps aside.
+                Err(error) if error.server_code().is_some() => return Ok(false),
+                Err(error) => return Err(error).doing(Side::Target, "look for waiting transactions"),
+            }
+        }
+    }
+
+    async fn end(&mut self, how: &str) -> Result<()> {
+        self.target.execute(how).await.doing(Side::Target, how.to_ascii_lowercase())?;
+        Ok(())
+    }
+}
+
+/// Work that a lane executes in a transaction, and may have to execute again.
+trait Execute {
+    async fn execute(&self, lane: &mut Lane) -> Result<()>;
+}
+
+impl Execute for Batch {
+    async fn execute(&self, lane: &mut Lane) -> Result<()> {
+        let direction = Arc::clone(&lane.direction);
+        let doing = format!("apply transactions up to {}", self.applied);
+        let mut statements = Statements::begin(&mut lane.target, &doing);
+        let changed = || self.tables.iter().enumerate().filter(|(_, fold)| !fold.is_empty());
+        for (i, fold) in changed() {
+            let keys: Vec<&Key> = fold.deletes().collect();
+            // Once every range is copied, each row the stream removes or replaces must be there.
+            let all_there = direction.progress.is_copied(i);
+            statements.delete(&direction.tables[i], &keys, all_there).await?;
+        }
+        for (i, fold) in changed() {
+            statements.insert(&direction.tables[i], fold.inserts()).await?;
+        }
+        statements.push(lane.ledger.update(&self.applied).as_bytes(), Expect::Owned).await?;
+        statements.end().await
+    }
+}
+
+impl Execute for CopiedRange {
+    /// Inserts what the range brought, except rows that are here already because the stream touched them before the
+    /// window opened; those must be what was read.
+    async fn execute(&self, lane: &mut Lane) -> Result<()> {
+        let direction = Arc::clone(&lane.direction);
+        let table = &direction.tables[self.table];
+        let mut sql = format!("SELECT {} FROM {}", row_list(table), table.name.quoted()).into_bytes();
+        sql.extend_from_slice(&in_range(table, &self.range));
+        let here = lane.target.rows(&sql).await.doing(Side::Target, format!("read {}", table.name))?;
+        let rows = absent(&self.rows, &here, &lane.shapes[self.table], table)?;
+
+        let doing = format!("copy a range of {}", table.name);
+        let mut statements = Statements::begin(&mut lane.target, &doing);
+        statements.insert(table, rows.into_iter()).await?;
+        let done = lane.ledger.range_done(table, self.number, self.rows.len());
+        statements.push(done.as_bytes(), Expect::Owned).await?;
+        statements.push(lane.ledger.hold().as_bytes(), Expect::Owned).await?;
+        statements.end().await
+    }
+}
+
+/// The rows that are not here yet. Those that are must be the same.
+fn absent<'a>(
+    rows: &'a [Tuple],
+    here: &[mysql::Row],
+    shape: &RowShape,
+    table: &Table,
+) -> Result<Vec<&'a Tuple>> {
+    if here.is_empty() {
+        return Ok(rows.iter().collect());
+    }
+    let mut present = std::collections::HashMap::with_capacity(here.len());
+    for row in here {
+        let tuple = shape.from_text(row)?;
+        present.insert(shape.key(&tuple), tuple);
+    }
+    let mut absent = Vec::with_capacity(rows.len());
+    for row in rows {
+        match present.get(&shape.key(row)) {
+            None => absent.push(row),
+            Some(same) if same == row => {}
+            Some(_) => {
+                let evidence =
+                    "a row that is here already differs from the one read from the source".to_owned();
+                return Err(MoveError::NotExact { table: table.name.clone(), evidence });
+            }
+        }
+    }
+    Ok(absent)
+}

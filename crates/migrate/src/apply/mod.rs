@@ -1,0 +1,125 @@
+//! Writing to the target: several lanes work side by side and commit in the stream's order.
+//!
+//! ```text
+//!              ┌── lane 0: execute ahead ── wait for its turn ── commit ──┐
+//! sequencer ───┼── lane 1: execute ahead ── wait for its turn ── commit ──┼──▶ target
+//!              └── lane n: ...                                            ┘
+//! ```
+
+mod conflicts;
+mod lane;
+mod statements;
+mod turns;
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use crate::direction::Direction;
+use crate::error::{MoveError, Result};
+use crate::ledger::Claim;
+use crate::work::{Batch, Work};
+
+use conflicts::KeysInFlight;
+pub(crate) use conflicts::Mark;
+use lane::Lane;
+use turns::Turns;
+
+/// Row changes that make a batch worth a commit of its own while others are under way. Smaller ones wait and grow:
+/// four small commits one after another would take longer than one.
+const PARALLEL_CHANGES_MIN: u64 = 400;
+
+/// Work, and the turn in which it commits.
+struct Job {
+    turn: u64,
+    work: Work,
+}
+
+/// A lane that waits for work.
+pub(crate) struct FreeLane(oneshot::Sender<Job>);
+
+/// The lanes as the sequencer sees them.
+pub(crate) struct Lanes {
+    free: mpsc::Receiver<FreeLane>,
+    turns: Arc<Turns>,
+    next_turn: u64,
+    keys: KeysInFlight,
+}
+
+impl Lanes {
+    /// Connects a lane for each ledger row of the claim, and starts them among the pipeline's stages.
+    ///
+    /// # Errors
+    /// If the target cannot be reached.
+    pub async fn open(
+        direction: &Arc<Direction>,
+        claim: &Claim,
+        stages: &mut JoinSet<Result<()>>,
+    ) -> Result<Self> {
+        let turns = Arc::new(Turns::new());
+        let (free_tx, free) = mpsc::channel(claim.lanes());
+        for row in claim.rows() {
+            let lane = Lane::open(Arc::clone(direction), row, Arc::clone(&turns)).await?;
+            stages.spawn(work_until_told(lane, free_tx.clone()));
+        }
+        Ok(Self { free, turns, next_turn: 0, keys: KeysInFlight::default() })
+    }
+
+    /// The last turn under way that writes this key.
+    pub fn writer(&self, mark: Mark) -> Option<u64> {
+        self.keys.writer(mark)
+    }
+
+    /// Waits until a batch that still grows may and should go. Cancel-safe.
+    ///
+    /// # Errors
+    /// If the lanes are gone.
+    pub async fn free_for(&mut self, batch: &Batch) -> Result<FreeLane> {
+        loop {
+            let now = self.turns.now();
+            let alone = now == self.next_turn;
+            if batch.after.is_none_or(|turn| now > turn) && (alone || batch.changes >= PARALLEL_CHANGES_MIN) {
+                return self.free().await;
+            }
+            self.turns.come(now + 1).await;
+        }
+    }
+
+    async fn free(&mut self) -> Result<FreeLane> {
+        self.free.recv().await.ok_or(MoveError::Stopped)
+    }
+
+    /// Gives work to a lane; it commits after all work given before.
+    ///
+    /// # Errors
+    /// If the lane is gone.
+    pub fn give(&mut self, lane: FreeLane, work: Work, marks: Vec<Mark>) -> Result<()> {
+        let turn = self.next_turn;
+        self.next_turn += 1;
+        self.keys.committed_before(self.turns.now());
+        self.keys.begin(turn, marks);
+        lane.0.send(Job { turn, work }).map_err(|_| MoveError::Stopped)
+    }
+
+    /// Gives work as soon as a lane is free and all work that writes the same keys has committed.
+    ///
+    /// # Errors
+    /// If the lanes are gone.
+    pub async fn give_in_order(&mut self, work: Work, marks: Vec<Mark>) -> Result<()> {
+        if let Some(last) = marks.iter().filter_map(|mark| self.writer(*mark)).max() {
+            self.turns.come(last + 1).await;
+        }
+        let lane = self.free().await?;
+        self.give(lane, work, marks)
+    }
+}
+
+async fn work_until_told(mut lane: Lane, free: mpsc::Sender<FreeLane>) -> Result<()> {
+    loop {
+        let (given, job) = oneshot::channel();
+        free.send(FreeLane(given)).await.map_err(|_| MoveError::Stopped)?;
+        let Job { turn, work } = job.await.map_err(|_| MoveError::Stopped)?;
+        lane.perform(turn, work).await?;
+    }
+}

@@ -1,0 +1,137 @@
+//! What is applied, kept in the target and written in the same transaction as the rows.
+//!
+//! `highwater.ledger` holds, per move and source, the GTID set applied, one row for each lane that applies: what is
+//! applied is their union. `highwater.ranges` holds the key ranges to be copied, and which of them are done.
+
+mod claim;
+mod ranges;
+
+use model::GtidSet;
+use mysql::{Connection, Row};
+
+use crate::error::{Doing, MoveError, Result, Side};
+
+pub(crate) use claim::{Claim, LedgerRow};
+pub use ranges::{PlannedRange, plan, planned};
+
+/// The schema that holds our tables. It is never part of a move.
+pub const SCHEMA: &str = "highwater";
+
+const CREATE: &str = "CREATE DATABASE IF NOT EXISTS highwater;
+CREATE TABLE IF NOT EXISTS highwater.ledger (
+  move_name VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  source_uuid CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  lane INT NOT NULL,
+  owner CHAR(32) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  commits BIGINT NOT NULL,
+  applied LONGTEXT CHARACTER SET ascii NOT NULL,
+  PRIMARY KEY (move_name, source_uuid, lane)
+) ENGINE=InnoDB;
+CREATE TABLE IF NOT EXISTS highwater.ranges (
+  move_name VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  table_name VARBINARY(512) NOT NULL,
+  number INT NOT NULL,
+  low LONGBLOB NULL,
+  high LONGBLOB NULL,
+  row_count BIGINT NULL,
+  done_at TIMESTAMP(3) NULL,
+  PRIMARY KEY (move_name, table_name, number)
+) ENGINE=InnoDB";
+
+/// Names one direction of one move: rows of a given source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LedgerName {
+    /// The move.
+    pub move_name: String,
+    /// The source's `server_uuid`.
+    pub source_uuid: String,
+}
+
+impl LedgerName {
+    fn matches(&self) -> String {
+        format!("move_name='{}' AND source_uuid='{}'", self.move_name, self.source_uuid)
+    }
+}
+
+/// Creates our tables on the target if they are not there.
+///
+/// # Errors
+/// If the target refuses.
+pub async fn create(target: &mut Connection) -> Result<()> {
+    target.query_all(CREATE).await.doing(Side::Target, "create the ledger")?;
+    Ok(())
+}
+
+/// What is applied, if the move has begun in this direction.
+///
+/// # Errors
+/// If the ledger cannot be read.
+pub async fn read(target: &mut Connection, name: &LedgerName) -> Result<Option<GtidSet>> {
+    let sql = format!("SELECT applied FROM highwater.ledger WHERE {}", name.matches());
+    union(&target.rows(sql).await.doing(Side::Target, "read the ledger")?)
+}
+
+/// What the ledger rows of a direction say together; `None` if there are none.
+fn union(rows: &[Row]) -> Result<Option<GtidSet>> {
+    let mut applied = None;
+    for row in rows {
+        applied.get_or_insert_with(GtidSet::default).union(&parse_set(&row.text(0))?);
+    }
+    Ok(applied)
+}
+
+/// Begins a direction of a move at a GTID set, in place of whatever was there of it.
+///
+/// # Errors
+/// If the target refuses.
+pub async fn begin(target: &mut Connection, name: &LedgerName, applied: &GtidSet) -> Result<()> {
+    let sql = format!(
+        "START TRANSACTION; DELETE FROM highwater.ledger WHERE {}; INSERT INTO highwater.ledger \
+         (move_name, source_uuid, lane, owner, commits, applied) VALUES ('{}', '{}', 0, '', 0, '{applied}'); COMMIT",
+        name.matches(),
+        name.move_name,
+        name.source_uuid
+    );
+    target.query_all(sql).await.doing(Side::Target, "begin the ledger")?;
+    Ok(())
+}
+
+/// Ends a direction of a move, so that it can begin anew elsewhere in the stream.
+///
+/// # Errors
+/// If the target refuses.
+pub async fn end(target: &mut Connection, name: &LedgerName) -> Result<()> {
+    let sql = format!("DELETE FROM highwater.ledger WHERE {}", name.matches());
+    target.execute(sql).await.doing(Side::Target, "end the ledger")?;
+    Ok(())
+}
+
+/// Removes every trace of a move.
+///
+/// # Errors
+/// If the target refuses.
+pub async fn forget(target: &mut Connection, move_name: &str) -> Result<()> {
+    let exists = "SELECT COUNT(*) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME='highwater'";
+    let row = target.row(exists).await.doing(Side::Target, "look for the ledger")?;
+    if row.is_none_or(|r| r.text(0) == "0") {
+        return Ok(());
+    }
+    let sql = format!(
+        "DELETE FROM highwater.ledger WHERE move_name='{move_name}'; DELETE FROM highwater.ranges \
+         WHERE move_name='{move_name}'"
+    );
+    target.query_all(sql).await.doing(Side::Target, "clear the ledger")?;
+    let left =
+        target.row("SELECT COUNT(*) FROM highwater.ledger").await.doing(Side::Target, "read the ledger")?;
+    if left.is_some_and(|r| r.text(0) == "0") {
+        target.execute("DROP DATABASE highwater").await.doing(Side::Target, "drop the ledger")?;
+    }
+    Ok(())
+}
+
+pub(crate) fn parse_set(text: &str) -> Result<GtidSet> {
+    text.parse().map_err(|e| MoveError::Refused {
+        what: format!("the GTID set cannot be used: {e}"),
+        hint: "see `highwater check`".into(),
+    })
+}

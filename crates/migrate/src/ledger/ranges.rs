@@ -1,0 +1,118 @@
+//! The plan of the copy: which key ranges there are, and which are done.
+
+use model::Table;
+use mysql::{Connection, Row};
+
+use super::LedgerName;
+use crate::error::{Doing, Result, Side};
+use crate::schema::quote_text;
+use crate::select::KeyRange;
+
+/// A range to be copied.
+#[derive(Debug, Clone)]
+pub struct PlannedRange {
+    /// Its place among the table's ranges.
+    pub number: u32,
+    /// Its bounds.
+    pub range: KeyRange,
+    /// Whether it is copied.
+    pub done: bool,
+    /// Rows that copying it brought, once it is done.
+    pub rows: u64,
+}
+
+/// The ranges planned for a table, in order.
+///
+/// # Errors
+/// If they cannot be read.
+pub async fn planned(target: &mut Connection, name: &LedgerName, table: &Table) -> Result<Vec<PlannedRange>> {
+    let sql = format!(
+        "SELECT number, low, high, done_at IS NOT NULL, IFNULL(row_count, 0) FROM highwater.ranges \
+         WHERE move_name='{}' AND table_name={} ORDER BY number",
+        name.move_name,
+        quote_text(&table.name.to_string())
+    );
+    let rows = target.rows(sql).await.doing(Side::Target, "read the planned ranges")?;
+    Ok(rows.iter().map(read).collect())
+}
+
+fn read(row: &Row) -> PlannedRange {
+    PlannedRange {
+        number: row.number(0).unwrap_or(0),
+        range: KeyRange { low: row.bytes(1).map(decode_bound), high: row.bytes(2).map(decode_bound) },
+        done: row.text(3) == "1",
+        rows: row.number(4).unwrap_or(0),
+    }
+}
+
+/// Adds ranges to a table's plan.
+///
+/// # Errors
+/// If the target refuses.
+pub async fn plan(
+    target: &mut Connection,
+    name: &LedgerName,
+    table: &Table,
+    new: &[PlannedRange],
+) -> Result<()> {
+    let values: Vec<String> = new
+        .iter()
+        .map(|p| {
+            format!(
+                "('{}',{},{},{},{})",
+                name.move_name,
+                quote_text(&table.name.to_string()),
+                p.number,
+                encode_bound(p.range.low.as_deref()),
+                encode_bound(p.range.high.as_deref())
+            )
+        })
+        .collect();
+    let sql = format!(
+        "INSERT INTO highwater.ranges (move_name, table_name, number, low, high) VALUES {}",
+        values.join(",")
+    );
+    target.execute(sql).await.doing(Side::Target, "plan the ranges")?;
+    Ok(())
+}
+
+/// A bound is stored as its literals, each after its length in decimal and a colon; as a hexadecimal literal, since
+/// literals hold quotes.
+fn encode_bound(bound: Option<&[Vec<u8>]>) -> String {
+    let Some(literals) = bound else { return "NULL".into() };
+    let mut bytes = Vec::new();
+    for literal in literals {
+        bytes.extend_from_slice(format!("{}:", literal.len()).as_bytes());
+        bytes.extend_from_slice(literal);
+    }
+    let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+    format!("x'{hex}'")
+}
+
+fn decode_bound(mut bytes: &[u8]) -> Vec<Vec<u8>> {
+    let mut literals = Vec::new();
+    while let Some(colon) = bytes.iter().position(|&b| b == b':') {
+        let len = std::str::from_utf8(&bytes[..colon]).ok().and_then(|n| n.parse().ok()).unwrap_or(0);
+        let rest = &bytes[colon + 1..];
+        let (literal, tail) = rest.split_at(rest.len().min(len));
+        literals.push(literal.to_vec());
+        bytes = tail;
+    }
+    literals
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_survive_storage_whatever_they_hold() {
+        let bound = vec![b"-1".to_vec(), b"_utf8mb4'a:\\'3:'".to_vec()];
+        let stored = encode_bound(Some(&bound));
+        let hex = stored.trim_start_matches("x'").trim_end_matches('\'');
+        let bytes: Vec<u8> =
+            (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect();
+        assert_eq!(decode_bound(&bytes), bound);
+        assert_eq!(encode_bound(None), "NULL");
+    }
+}

@@ -1,0 +1,145 @@
+//! The order of everything: transactions as they pass, the windows they pass through, and the batch they gather in.
+//!
+//! Pure: no channel, no clock, no server. [`crate::sequencer`] drives it in production, `tests/model.rs` in every order
+//! there is.
+
+use model::{BinlogPosition, GtidSet, Table, TableName};
+
+use crate::apply::Mark;
+use crate::literal::{Key, RowShape, Tuple};
+use crate::stream::{StreamItem, Transaction};
+use crate::window::{Closed, WindowId, Windows};
+use crate::work::Batch;
+
+/// The stream contradicts itself: it inserts a row that is there, or removes one that is not.
+#[derive(Debug)]
+pub struct Contradiction {
+    /// In which table.
+    pub table: TableName,
+    /// In which transaction.
+    pub gtid: model::Gtid,
+}
+
+/// See the module's comment. `P` is what the opener of a window wants done when it closes.
+#[derive(Debug)]
+pub struct Order<P> {
+    names: Vec<TableName>,
+    shapes: Vec<RowShape>,
+    /// Everything passed to the batch or beyond.
+    passed: GtidSet,
+    position: BinlogPosition,
+    windows: Windows<P>,
+    batch: Batch,
+}
+
+impl<P> Order<P> {
+    /// Starts at what the ledger says is applied.
+    pub fn new(tables: &[Table], applied: GtidSet) -> Self {
+        Self {
+            names: tables.iter().map(|t| t.name.clone()).collect(),
+            shapes: tables.iter().map(RowShape::of).collect(),
+            passed: applied,
+            position: BinlogPosition::default(),
+            windows: Windows::default(),
+            batch: Batch::new(tables.len()),
+        }
+    }
+
+    /// Passes what the stream yields. `touched` is told every key that a transaction touches.
+    ///
+    /// # Errors
+    /// If a transaction contradicts what passed before it.
+    pub fn pass(
+        &mut self,
+        item: StreamItem,
+        mut touched: impl FnMut(usize, &Key),
+    ) -> Result<(), Contradiction> {
+        match item {
+            StreamItem::Idle(position) => self.position = position,
+            StreamItem::Transaction(transaction) => self.pass_transaction(transaction, &mut touched)?,
+        }
+        Ok(())
+    }
+
+    fn pass_transaction(
+        &mut self,
+        transaction: Transaction,
+        touched: &mut impl FnMut(usize, &Key),
+    ) -> Result<(), Contradiction> {
+        for (table, change) in transaction.changes {
+            for key in change.keys() {
+                self.windows.touch(table, key);
+                touched(table, key);
+                self.batch.marks.push(Mark::of(table, key));
+            }
+            self.batch.changes += 1;
+            let contradiction =
+                |_| Contradiction { table: self.names[table].clone(), gtid: transaction.gtid };
+            self.batch.tables[table].add(change).map_err(contradiction)?;
+        }
+        if let Some(micros) = transaction.commit_micros {
+            let (oldest, newest) = self.batch.commit_micros.unwrap_or((micros, micros));
+            self.batch.commit_micros = Some((oldest.min(micros), newest.max(micros)));
+        }
+        self.batch.transactions += 1;
+        self.passed.add(transaction.gtid);
+        self.position = transaction.end;
+        Ok(())
+    }
+
+    /// The transactions gathered and not yet taken.
+    pub fn batch(&self) -> &Batch {
+        &self.batch
+    }
+
+    /// The batch, to note what it has to wait for.
+    pub fn batch_mut(&mut self) -> &mut Batch {
+        &mut self.batch
+    }
+
+    /// Takes the batch, and what is applied once it is; a new one begins.
+    pub fn take_batch(&mut self) -> Batch {
+        let mut batch = std::mem::replace(&mut self.batch, Batch::new(self.shapes.len()));
+        batch.applied = self.passed.clone();
+        batch
+    }
+
+    /// Opens a window over a table, and says what the stream has passed: its rows may be read once the source shows
+    /// all of that.
+    pub fn open(&mut self, table: usize) -> (WindowId, GtidSet) {
+        (self.windows.open(table), self.passed.clone())
+    }
+
+    /// The rows of a window are read, and the log ended at `high` afterwards.
+    pub fn close(&mut self, window: WindowId, high: BinlogPosition, then: P) {
+        self.windows.close(window, high, then);
+    }
+
+    /// Forgets a window whose rows will not come.
+    pub fn give_up(&mut self, window: WindowId) {
+        self.windows.give_up(window);
+    }
+
+    /// Takes out the windows that close here, oldest first. What is in the batch comes before them.
+    pub fn take_due(&mut self) -> Vec<Closed<P>> {
+        self.windows.take_due(&self.position)
+    }
+
+    /// The rows read in a window that hold where it closes: those whose key was not touched in it.
+    pub fn untouched(
+        &self,
+        table: usize,
+        mut rows: Vec<Tuple>,
+        touched: &std::collections::HashSet<Key>,
+    ) -> Vec<Tuple> {
+        if !touched.is_empty() {
+            rows.retain(|row| !touched.contains(&self.shapes[table].key(row)));
+        }
+        rows
+    }
+
+    /// The mark of each row's key.
+    pub(crate) fn marks(&self, table: usize, rows: &[Tuple]) -> Vec<Mark> {
+        rows.iter().map(|row| Mark::of(table, &self.shapes[table].key(row))).collect()
+    }
+}
