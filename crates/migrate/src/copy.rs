@@ -1,5 +1,6 @@
 //! Copying: ranges are planned in key order, several are read at a time, each inside its own window.
 
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{mpsc, oneshot};
@@ -7,15 +8,19 @@ use tokio::sync::{mpsc, oneshot};
 use crate::direction::Direction;
 use crate::error::{MoveError, Result, Side};
 use crate::ledger::{self, PlannedRange};
-use crate::literal::RowShape;
+use crate::literal::{RowShape, literals};
 use crate::ranges::{self, RangeCutter};
-use crate::select::{in_range, row_list};
+use crate::select::{KeyRange, in_range, row_list};
 use crate::sequencer::{AtClose, Request};
 use crate::session;
 use crate::window_reader::WindowReader;
 
 /// Ranges planned, and stored, in one go.
 const PLAN_AHEAD: usize = 64;
+
+/// Bytes of rows a reader holds before it cuts a range short: twice of it, as rows and as statements, for each reader is
+/// what the copy needs at the most, a single larger row apart.
+const PIECE_BYTES: usize = 8 << 20;
 
 /// How to copy.
 #[derive(Debug, Clone)]
@@ -75,10 +80,11 @@ impl Copier {
             self.direction.progress.set_estimate(i, estimate.max(done_rows));
             self.direction.progress.resume_table(i, done_rows);
 
-            let countdown = Arc::new(Countdown::new(i, Arc::clone(&self.direction)));
+            let first_split = known.first().map_or(-1, |first| first.number.min(0) - 1);
+            let countdown = Arc::new(Countdown::new(i, first_split, Arc::clone(&self.direction)));
             let (mut number, mut low) = (0, None);
             let mut complete = false;
-            if let Some(last) = known.last() {
+            if let Some(last) = known.last().filter(|last| last.number >= 0) {
                 (number, low) = (last.number + 1, last.range.high.clone());
                 complete = low.is_none();
             }
@@ -128,21 +134,45 @@ impl Copier {
         }
     }
 
+    /// Copies a planned range: in one go or, if its rows are many bytes, piece by piece.
     async fn copy_range(&self, reader: &mut WindowReader, job: Job) -> Result<()> {
-        let table = &self.direction.tables[job.table];
-        let PlannedRange { number, range, .. } = job.planned;
-        let mut sql = format!("SELECT {} FROM {}", row_list(table), table.name.quoted()).into_bytes();
-        sql.extend_from_slice(&in_range(table, &range));
-        let read = reader.read(job.table, &sql, &format!("read a range of {}", table.name)).await?;
-
-        let shape = RowShape::of(table);
-        let rows = read.rows.iter().map(|row| shape.from_text(row)).collect::<Result<_>>()?;
-        let (done, committed) = oneshot::channel();
-        let then = AtClose::Copy { table: job.table, number, range, rows, done };
-        reader.close(read, then).await?;
-        committed.await.map_err(|_| MoveError::Stopped)?;
+        let mut left = Some(job.planned);
+        while let Some(planned) = left {
+            left = self.copy_piece(reader, job.table, planned, &job.countdown).await?;
+        }
         job.countdown.one_done();
         Ok(())
+    }
+
+    /// Copies as much of a range as may be held in memory, and returns what is left of it.
+    async fn copy_piece(
+        &self,
+        reader: &mut WindowReader,
+        i: usize,
+        planned: PlannedRange,
+        countdown: &Countdown,
+    ) -> Result<Option<PlannedRange>> {
+        let table = &self.direction.tables[i];
+        let PlannedRange { number, mut range, .. } = planned;
+        let mut sql = format!("SELECT {} FROM {}", row_list(table), table.name.quoted()).into_bytes();
+        sql.extend_from_slice(&in_range(table, &range));
+        sql.extend_from_slice(format!(" ORDER BY {}", table.key_list()).as_bytes());
+        let mut read = reader.read(i, &sql, PIECE_BYTES, &format!("read a range of {}", table.name)).await?;
+
+        let shape = RowShape::of(table);
+        // As literals a row is about as large again: let go of each as it is turned into them.
+        let rows = read.rows.drain(..).map(|row| shape.from_text(&row)).collect::<Result<Vec<_>>>()?;
+        let mut rest = None;
+        if let (true, Some(last)) = (read.cut_short, rows.last()) {
+            let last: Vec<Vec<u8>> = literals(&shape.key(last)).map(<[u8]>::to_vec).collect();
+            let beyond = KeyRange { low: Some(last.clone()), high: range.high.replace(last) };
+            rest = Some(PlannedRange { number: countdown.next_split(), range: beyond, done: false, rows: 0 });
+        }
+        let (done, committed) = oneshot::channel();
+        let then = AtClose::Copy { table: i, number, range, rest: rest.clone(), rows, done };
+        reader.close(read, then).await?;
+        committed.await.map_err(|_| MoveError::Stopped)?;
+        Ok(rest)
     }
 }
 
@@ -152,11 +182,17 @@ struct Countdown {
     direction: Arc<Direction>,
     /// Ranges outstanding, plus one until all are handed out.
     outstanding: Mutex<u64>,
+    /// The number of the next range that is split off another.
+    next_split: AtomicI32,
 }
 
 impl Countdown {
-    fn new(table: usize, direction: Arc<Direction>) -> Self {
-        Self { table, direction, outstanding: Mutex::new(1) }
+    fn new(table: usize, first_split: i32, direction: Arc<Direction>) -> Self {
+        Self { table, direction, outstanding: Mutex::new(1), next_split: AtomicI32::new(first_split) }
+    }
+
+    fn next_split(&self) -> i32 {
+        self.next_split.fetch_sub(1, Ordering::Relaxed)
     }
 
     fn handed_out(&self) {

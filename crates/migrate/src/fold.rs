@@ -46,6 +46,17 @@ impl Change {
     }
 }
 
+impl Change {
+    /// Bytes it holds.
+    pub fn bytes(&self) -> usize {
+        let row = match self {
+            Self::Insert { after, .. } | Self::Update { after, .. } => after.literals().len(),
+            Self::Delete { .. } => 0,
+        };
+        row + self.keys().map(|key| key.len()).sum::<usize>()
+    }
+}
+
 /// What a key's row was before the batch, as its first change in the batch tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Before {

@@ -6,6 +6,7 @@
 use model::{BinlogPosition, GtidSet, Table, TableName};
 
 use crate::apply::Mark;
+use crate::fold::Change;
 use crate::literal::{Key, RowShape, Tuple};
 use crate::stream::{StreamItem, Transaction};
 use crate::window::{Closed, WindowId, Windows};
@@ -16,8 +17,6 @@ use crate::work::Batch;
 pub struct Contradiction {
     /// In which table.
     pub table: TableName,
-    /// In which transaction.
-    pub gtid: model::Gtid,
 }
 
 /// See the module's comment. `P` is what the opener of a window wants done when it closes.
@@ -45,7 +44,8 @@ impl<P> Order<P> {
         }
     }
 
-    /// Passes what the stream yields. `touched` is told every key that a transaction touches.
+    /// Passes what the stream yields. After a part, nothing but more of its transaction may pass, and no window may be
+    /// opened or closed, until that transaction has. `touched` is told every key that a transaction touches.
     ///
     /// # Errors
     /// If a transaction contradicts what passed before it.
@@ -57,6 +57,26 @@ impl<P> Order<P> {
         match item {
             StreamItem::Idle(position) => self.position = position,
             StreamItem::Transaction(transaction) => self.pass_transaction(transaction, &mut touched)?,
+            StreamItem::Part(changes) => self.pass_changes(changes, &mut touched)?,
+        }
+        Ok(())
+    }
+
+    fn pass_changes(
+        &mut self,
+        changes: Vec<(usize, Change)>,
+        touched: &mut impl FnMut(usize, &Key),
+    ) -> Result<(), Contradiction> {
+        for (table, change) in changes {
+            for key in change.keys() {
+                self.windows.touch(table, key);
+                touched(table, key);
+                self.batch.marks.push(Mark::of(table, key));
+            }
+            self.batch.changes += 1;
+            self.batch.bytes += change.bytes();
+            let contradiction = |_| Contradiction { table: self.names[table].clone() };
+            self.batch.tables[table].add(change).map_err(contradiction)?;
         }
         Ok(())
     }
@@ -66,17 +86,7 @@ impl<P> Order<P> {
         transaction: Transaction,
         touched: &mut impl FnMut(usize, &Key),
     ) -> Result<(), Contradiction> {
-        for (table, change) in transaction.changes {
-            for key in change.keys() {
-                self.windows.touch(table, key);
-                touched(table, key);
-                self.batch.marks.push(Mark::of(table, key));
-            }
-            self.batch.changes += 1;
-            let contradiction =
-                |_| Contradiction { table: self.names[table].clone(), gtid: transaction.gtid };
-            self.batch.tables[table].add(change).map_err(contradiction)?;
-        }
+        self.pass_changes(transaction.changes, touched)?;
         if let Some(micros) = transaction.commit_micros {
             let (oldest, newest) = self.batch.commit_micros.unwrap_or((micros, micros));
             self.batch.commit_micros = Some((oldest.min(micros), newest.max(micros)));

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::apply::Lanes;
@@ -17,10 +17,12 @@ use crate::direction::Direction;
 use crate::error::{MoveError, Result};
 use crate::ledger::Claim;
 use crate::sequencer::{Request, Sequencer};
-use crate::stream::TransactionReader;
+use crate::stream::{Streamed, TransactionReader};
 
 /// Transactions decoded and waiting for the sequencer.
 const STREAM_BOUND: usize = 256;
+/// Bytes of changes they may hold together; a single larger one passes alone.
+const STREAM_BYTES: usize = 32 << 20;
 /// Requests waiting for the sequencer.
 const REQUEST_BOUND: usize = 64;
 
@@ -55,10 +57,14 @@ impl Pipeline {
         let mut stages = JoinSet::new();
         let lanes = Lanes::open(&direction, &self.claim, &mut stages).await?;
         let sequencer = Sequencer::new(Arc::clone(&direction), applied, lanes);
+        let budget = Arc::new(Semaphore::new(STREAM_BYTES));
         stages.spawn(async move {
             loop {
                 let item = reader.next().await?;
-                stream_tx.send(item).await.map_err(|_| MoveError::Stopped)?;
+                let bytes = item.bytes().min(STREAM_BYTES) as u32;
+                let share =
+                    Arc::clone(&budget).acquire_many_owned(bytes).await.map_err(|_| MoveError::Stopped)?;
+                stream_tx.send(Streamed { item, share }).await.map_err(|_| MoveError::Stopped)?;
             }
         });
         stages.spawn(sequencer.run(stream, requests));

@@ -10,15 +10,18 @@ use tokio::sync::{mpsc, oneshot};
 use crate::apply::{Lanes, Mark};
 use crate::direction::Direction;
 use crate::error::{MoveError, Result};
+use crate::ledger::PlannedRange;
 use crate::literal::{Key, Tuple};
 use crate::order::{Contradiction, Order};
 use crate::select::KeyRange;
-use crate::stream::StreamItem;
+use crate::stream::{StreamItem, Streamed};
 use crate::window::{Closed, WindowId};
-use crate::work::{CopiedRange, Pause, Work};
+use crate::work::{Batch, CopiedRange, Pause, Work};
 
 /// Row changes after which a batch is not made larger: bounds memory, and the work lost in a crash.
 const BATCH_CHANGES_MAX: u64 = 5_000;
+/// Bytes of changes after which it is not made larger either.
+const BATCH_BYTES_MAX: usize = 8 << 20;
 
 /// What readers ask of the sequencer.
 #[derive(Debug)]
@@ -53,9 +56,11 @@ pub enum AtClose {
         /// The table's place in the plan.
         table: usize,
         /// The range's number.
-        number: u32,
+        number: i32,
         /// Its bounds.
         range: KeyRange,
+        /// What is left of the range as it was planned, if its rows were too many bytes.
+        rest: Option<PlannedRange>,
         /// Rows as read.
         rows: Vec<Tuple>,
         /// Told once they are committed.
@@ -83,12 +88,20 @@ pub(crate) struct Sequencer {
     lanes: Lanes,
     /// Windows whose rows are being read, and whether anyone still does.
     reading: Vec<(WindowId, Weak<()>)>,
+    /// Takes the parts of a huge transaction under way to the lane that executes it.
+    huge: Option<mpsc::Sender<Batch>>,
 }
 
 impl Sequencer {
     /// Starts at what the ledger says is applied.
     pub(crate) fn new(direction: Arc<Direction>, applied: GtidSet, lanes: Lanes) -> Self {
-        Self { order: Order::new(&direction.tables, applied), direction, lanes, reading: Vec::new() }
+        Self {
+            order: Order::new(&direction.tables, applied),
+            direction,
+            lanes,
+            reading: Vec::new(),
+            huge: None,
+        }
     }
 
     /// Runs until the stream or a lane is gone.
@@ -97,13 +110,13 @@ impl Sequencer {
     /// If the stream contradicts itself.
     pub async fn run(
         mut self,
-        mut stream: mpsc::Receiver<StreamItem>,
+        mut stream: mpsc::Receiver<Streamed>,
         mut requests: mpsc::Receiver<Request>,
     ) -> Result<()> {
         loop {
             let batch = self.order.batch();
             let has_batch = batch.transactions > 0;
-            let room = batch.changes < BATCH_CHANGES_MAX;
+            let room = batch.changes < BATCH_CHANGES_MAX && batch.bytes < BATCH_BYTES_MAX;
             // While the lanes are busy the batch grows; as soon as one has room for it, it goes.
             tokio::select! {
                 lane = self.lanes.free_for(batch), if has_batch => {
@@ -112,11 +125,15 @@ impl Sequencer {
                     self.lanes.give(lane?, Work::Batch(batch), marks)?;
                 }
                 item = stream.recv(), if room => {
-                    let Some(item) = item else { return Err(MoveError::Stopped) };
-                    self.pass(item)?;
+                    let Some(Streamed { item, .. }) = item else { return Err(MoveError::Stopped) };
+                    match (item, &self.huge) {
+                        (part @ StreamItem::Part(_), _) | (part, Some(_)) => self.pass_part(part).await?,
+                        (item, None) => self.pass(item)?,
+                    }
                     self.close_windows().await?;
                 }
-                request = requests.recv() => {
+                // A window opened within a transaction would not know what was touched before in it.
+                request = requests.recv(), if self.huge.is_none() => {
                     let Some(request) = request else { return Err(MoveError::Stopped) };
                     self.serve(request);
                     self.close_windows().await?;
@@ -125,16 +142,39 @@ impl Sequencer {
         }
     }
 
+    /// Passes a part of a huge transaction, or its end, to the lane that executes it while it still arrives.
+    async fn pass_part(&mut self, item: StreamItem) -> Result<()> {
+        let is_last = matches!(item, StreamItem::Transaction(_));
+        let parts = match self.huge.take() {
+            Some(parts) => parts,
+            None => {
+                self.give_batch().await?;
+                let (parts, received) = mpsc::channel(1);
+                self.lanes.give_in_order(Work::Huge(received), Vec::new()).await?;
+                parts
+            }
+        };
+        self.pass(item)?;
+        let mut part = self.order.take_batch();
+        part.marks = Vec::new();
+        parts.send(part).await.map_err(|_| MoveError::Stopped)?;
+        if is_last {
+            // Nothing runs ahead of it: its keys are too many to be remembered as in flight.
+            self.lanes.all_committed().await;
+            return Ok(());
+        }
+        self.huge = Some(parts);
+        Ok(())
+    }
+
     fn pass(&mut self, item: StreamItem) -> Result<()> {
         let transactions = u64::from(matches!(item, StreamItem::Transaction(_)));
         let known = self.order.batch().marks.len();
         let dirty = &self.direction.dirty;
-        self.order.pass(item, |table, key| dirty.add(table, key)).map_err(
-            |Contradiction { table, gtid }| MoveError::NotExact {
-                table,
-                evidence: format!("the stream contradicts itself in transaction {gtid}"),
-            },
-        )?;
+        self.order.pass(item, |table, key| dirty.add(table, key)).map_err(|Contradiction { table }| {
+            let evidence = "the stream inserts a row that is there, or removes one that is not".into();
+            MoveError::NotExact { table, evidence }
+        })?;
         self.direction.progress.received(transactions);
         let batch = self.order.batch_mut();
         let writers = batch.marks[known..].iter().filter_map(|mark| self.lanes.writer(*mark));
@@ -173,15 +213,14 @@ impl Sequencer {
 
     /// Between two transactions: closes what is due, after giving out what lies before.
     async fn close_windows(&mut self) -> Result<()> {
+        if self.huge.is_some() {
+            return Ok(());
+        }
         let due = self.order.take_due();
         if due.is_empty() {
             return Ok(());
         }
-        if self.order.batch().transactions > 0 {
-            let mut batch = self.order.take_batch();
-            let marks = std::mem::take(&mut batch.marks);
-            self.lanes.give_in_order(Work::Batch(batch), marks).await?;
-        }
+        self.give_batch().await?;
         for closed in due {
             if let Some((work, marks)) = self.work_for(closed) {
                 self.lanes.give_in_order(work, marks).await?;
@@ -190,13 +229,23 @@ impl Sequencer {
         Ok(())
     }
 
+    /// Gives out what has gathered, if anything has.
+    async fn give_batch(&mut self) -> Result<()> {
+        if self.order.batch().transactions == 0 {
+            return Ok(());
+        }
+        let mut batch = self.order.take_batch();
+        let marks = std::mem::take(&mut batch.marks);
+        self.lanes.give_in_order(Work::Batch(batch), marks).await
+    }
+
     fn work_for(&self, closed: Closed<AtClose>) -> Option<(Work, Vec<Mark>)> {
         let touched = closed.touched;
         match closed.payload {
-            AtClose::Copy { table, number, range, rows, done } => {
+            AtClose::Copy { table, number, range, rest, rows, done } => {
                 let rows = self.order.untouched(table, rows, &touched);
                 let marks = self.order.marks(table, &rows);
-                Some((Work::Copied(CopiedRange { table, number, range, rows, done }), marks))
+                Some((Work::Copied(CopiedRange { table, number, range, rest, rows, done }), marks))
             }
             AtClose::Compare(point) => {
                 let (reached_tx, reached) = oneshot::channel();

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use model::{BinlogPosition, Gtid, GtidSet, Table, TableName};
 use mysql::{BinlogStream, ConnectOptions, DumpOptions};
+use tokio::sync::OwnedSemaphorePermit;
 use wire::binlog::{Event, GtidEvent, RawEvent, RowsEvent, RowsKind, TableMap};
 
 use crate::ddl::{self, Meaning};
@@ -16,10 +17,34 @@ use crate::literal::RowShape;
 /// What the stream yields.
 #[derive(Debug)]
 pub enum StreamItem {
-    /// A whole transaction, of moved tables or not.
+    /// A whole transaction, of moved tables or not; or, after parts, the last part of one.
     Transaction(Transaction),
+    /// The first changes of a transaction too large to be held in memory; more parts follow, then the transaction itself
+    /// with the rest. The log holds only what was committed, so it can be begun before its end is seen.
+    Part(Vec<(usize, Change)>),
     /// No transaction, but the server has read its log up to here.
     Idle(BinlogPosition),
+}
+
+impl StreamItem {
+    /// Bytes of the changes it holds.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Transaction(Transaction { changes, .. }) | Self::Part(changes) => {
+                changes.iter().map(|(_, change)| change.bytes()).sum()
+            }
+            Self::Idle(_) => 0,
+        }
+    }
+}
+
+/// What the stream yielded, on its way to the sequencer.
+#[derive(Debug)]
+pub struct Streamed {
+    /// What it was.
+    pub item: StreamItem,
+    /// Its share of the memory such items may take together.
+    pub share: OwnedSemaphorePermit,
 }
 
 /// A transaction as far as it concerns the move.
@@ -38,6 +63,9 @@ pub struct Transaction {
 /// A heartbeat this often: what tells a window on an idle source that nothing more is coming.
 const HEARTBEAT: Duration = Duration::from_millis(50);
 
+/// Bytes of changes, as literals, after which a transaction under way is handed on in parts.
+const PART_BYTES: usize = 4 << 20;
+
 /// Reads transactions from the source.
 pub struct TransactionReader {
     stream: BinlogStream,
@@ -49,6 +77,8 @@ pub struct TransactionReader {
     position: BinlogPosition,
     /// The transaction under way.
     current: Option<(GtidEvent, Vec<(usize, Change)>)>,
+    /// Bytes of its changes not yet handed on.
+    held_bytes: usize,
     /// Whether that transaction said BEGIN, and so will say COMMIT.
     begun: bool,
 }
@@ -79,6 +109,7 @@ impl TransactionReader {
             maps: HashMap::new(),
             position: BinlogPosition::default(),
             current: None,
+            held_bytes: 0,
             begun: false,
         })
     }
@@ -124,6 +155,7 @@ impl TransactionReader {
             Event::Gtid(gtid) => {
                 self.maps.clear();
                 self.begun = false;
+                self.held_bytes = 0;
                 self.current = Some((gtid, Vec::new()));
                 Ok(None)
             }
@@ -144,7 +176,7 @@ impl TransactionReader {
             }
             Event::Rows(rows) => {
                 self.rows(&rows)?;
-                Ok(None)
+                Ok(self.part())
             }
             Event::Unknown(number) => Err(MoveError::Unsupported(format!(
                 "an event of type {number}{}",
@@ -171,6 +203,15 @@ impl TransactionReader {
         })))
     }
 
+    /// What has gathered of the transaction under way, if that is enough.
+    fn part(&mut self) -> Option<StreamItem> {
+        if self.held_bytes < PART_BYTES {
+            return None;
+        }
+        self.held_bytes = 0;
+        self.current.as_mut().map(|(_, changes)| StreamItem::Part(std::mem::take(changes)))
+    }
+
     fn remember(&mut self, map: TableMap) -> Result<()> {
         let name = TableName::new(map.schema.as_str(), map.table.as_str());
         let table = self.tables.get(&name).copied();
@@ -192,10 +233,12 @@ impl TransactionReader {
             return Err(MoveError::Unsupported("rows outside a transaction".into()));
         };
         let shape = &self.shapes[*table];
+        let held_bytes = &mut self.held_bytes;
         let mut before = None;
         rows.for_each_image(map, |image| {
             let tuple = shape.from_image(image)?;
             let key = shape.key(&tuple);
+            *held_bytes += tuple.literals().len() + key.len();
             let change = match (rows.kind, before.take()) {
                 (RowsKind::Insert, _) => Change::Insert { key, after: tuple },
                 (RowsKind::Delete, _) => Change::Delete { key },

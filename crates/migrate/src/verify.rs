@@ -140,7 +140,7 @@ impl Verifier {
     /// Runs a statement on the source inside a window and on the target where the window closes.
     async fn both(&mut self, table: usize, sql: &[u8]) -> Result<(Vec<Row>, Vec<Row>, HashSet<Key>)> {
         let doing = format!("compare {}", self.direction.tables[table].name);
-        let read = self.reader.read(table, sql, &doing).await?;
+        let read = self.reader.read(table, sql, usize::MAX, &doing).await?;
         let (point, closed) = oneshot::channel();
         let here = self.reader.close(read, AtClose::Compare(point)).await?;
         let ComparePoint { touched, reached, resume } = closed.await.map_err(|_| MoveError::Stopped)?;

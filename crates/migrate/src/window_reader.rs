@@ -29,6 +29,8 @@ pub struct ReadRows {
     pub high: BinlogPosition,
     /// The rows.
     pub rows: Vec<Row>,
+    /// Whether there were more, which were not kept.
+    pub cut_short: bool,
     /// The window is given up when nobody holds this any more.
     wanted: Arc<()>,
 }
@@ -42,25 +44,43 @@ impl WindowReader {
         Ok(Self { source: session::open(source, Side::Source).await?, requests })
     }
 
-    /// Reads rows of a table inside a new window. If this fails or is cancelled, the window is given up.
+    /// Reads rows of a table inside a new window, and keeps those that fit `bytes_max`, at least one. If this fails or is cancelled, the window is given up.
     ///
     /// # Errors
     /// If the source fails or the pipeline has ended.
-    pub async fn read(&mut self, table: usize, sql: &[u8], doing: &str) -> Result<ReadRows> {
+    pub async fn read(
+        &mut self,
+        table: usize,
+        sql: &[u8],
+        bytes_max: usize,
+        doing: &str,
+    ) -> Result<ReadRows> {
         let wanted = Arc::new(());
         let (opened, window) = oneshot::channel();
         self.request(Request::Open { table, wanted: Arc::downgrade(&wanted), opened }).await?;
         let (window, passed) = window.await.map_err(|_| MoveError::Stopped)?;
-        let (rows, high) = self.read_behind_barrier(&passed, sql, doing).await?;
-        Ok(ReadRows { window, high, rows, wanted })
+        self.barrier(&passed).await?;
+        let (rows, cut_short) = self.rows(sql, bytes_max).await.doing(Side::Source, doing)?;
+        // Only now: a transaction the read saw may not be in gtid_executed yet, but it is in the log.
+        let high = end_of_log(&mut self.source).await?;
+        Ok(ReadRows { window, high, rows, cut_short, wanted })
     }
 
-    async fn read_behind_barrier(
-        &mut self,
-        passed: &GtidSet,
-        sql: &[u8],
-        doing: &str,
-    ) -> Result<(Vec<Row>, BinlogPosition)> {
+    async fn rows(&mut self, sql: &[u8], bytes_max: usize) -> mysql::Result<(Vec<Row>, bool)> {
+        let columns = self.source.start_rows(sql).await?.len();
+        let (mut rows, mut bytes, mut cut_short) = (Vec::new(), 0, false);
+        while let Some(packet) = self.source.next_row().await? {
+            bytes += packet.len();
+            // Once one row is left out, so are all that follow it.
+            cut_short |= bytes > bytes_max && !rows.is_empty();
+            if !cut_short {
+                rows.push(Row::parse(packet, columns)?);
+            }
+        }
+        Ok((rows, cut_short))
+    }
+
+    async fn barrier(&mut self, passed: &GtidSet) -> Result<()> {
         // The source sends a transaction before it makes it visible. Without this wait the read could miss one that
         // the stream had already passed when the window opened: the row would be copied in its old version.
         let barrier = format!("SELECT WAIT_FOR_EXECUTED_GTID_SET('{passed}', {BARRIER_SECONDS})");
@@ -73,10 +93,7 @@ impl WindowReader {
                 hint: "see whether semi-synchronous replication waits for a replica that is gone".into(),
             });
         }
-        let rows = self.source.rows(sql).await.doing(Side::Source, doing)?;
-        // Only now: a transaction the read saw may not be in gtid_executed yet, but it is in the log.
-        let high = end_of_log(&mut self.source).await?;
-        Ok((rows, high))
+        Ok(())
     }
 
     /// Says what to do when the window of these rows closes, and returns the rows.
@@ -84,7 +101,7 @@ impl WindowReader {
     /// # Errors
     /// If the pipeline has ended.
     pub async fn close(&self, read: ReadRows, then: AtClose) -> Result<Vec<Row>> {
-        let ReadRows { window, high, rows, wanted } = read;
+        let ReadRows { window, high, rows, wanted, .. } = read;
         self.request(Request::Close { window, high, wanted, then }).await?;
         Ok(rows)
     }

@@ -1,10 +1,11 @@
 //! What the sequencer hands to the lanes, in the order of the stream.
 
 use model::GtidSet;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::apply::Mark;
 use crate::fold::TableFold;
+use crate::ledger::PlannedRange;
 use crate::literal::Tuple;
 use crate::select::KeyRange;
 
@@ -13,6 +14,9 @@ use crate::select::KeyRange;
 pub enum Work {
     /// Changes of one or more whole source transactions.
     Batch(Batch),
+    /// A transaction too large to be held in memory, part by part as it arrives; the part that counts a transaction is the
+    /// last.
+    Huge(mpsc::Receiver<Batch>),
     /// Copied rows, valid at this point of the stream.
     Copied(CopiedRange),
     /// Someone wants to look at the target exactly here.
@@ -28,6 +32,8 @@ pub struct Batch {
     pub transactions: u64,
     /// Number of row changes before folding.
     pub changes: u64,
+    /// Their bytes.
+    pub bytes: usize,
     /// Everything applied once this batch is.
     pub applied: GtidSet,
     /// Commit time of the oldest and newest transaction, in microseconds since the epoch.
@@ -51,9 +57,11 @@ pub struct CopiedRange {
     /// The table's place in the plan.
     pub table: usize,
     /// The range's number.
-    pub number: u32,
+    pub number: i32,
     /// Its bounds.
     pub range: KeyRange,
+    /// What is left of the range as it was planned, under a number of its own, if its rows were too many bytes.
+    pub rest: Option<PlannedRange>,
     /// The rows.
     pub rows: Vec<Tuple>,
     /// Told once the rows are committed.

@@ -45,3 +45,26 @@ async fn verify_finds_what_differs_and_nothing_else_while_writers_go_on() {
         found.tables
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ranges_of_many_bytes_are_copied_piece_by_piece() {
+    let world = World::new().await;
+    let mut source = world.on_source().await;
+    source
+        .query_all(
+            "USE app; CREATE TABLE heavy (a INT, b VARCHAR(9) COLLATE utf8mb4_0900_ai_ci, v LONGBLOB, PRIMARY KEY (a, b));
+             SET cte_max_recursion_depth = 10000; INSERT INTO heavy WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i < 90)
+             SELECT i DIV 7, CONCAT('k,''', i), REPEAT(CHAR(i), 1000000 * (i % 3)) FROM n; ANALYZE TABLE heavy",
+        )
+        .await
+        .unwrap();
+    let mover = world.mover().await;
+    // A transaction of several parts, begun while ranges are read.
+    source.execute("UPDATE heavy SET v = CONCAT(v, 'x') WHERE a > 3").await.unwrap();
+    copied(&mover).await;
+    caught_up(&world, &mover).await;
+    assert_eq!(world.schema_difference("app").await, "");
+    let pieces = world.on_target().await.row("SELECT COUNT(*), SUM(done_at IS NULL), MIN(number) FROM highwater.ranges WHERE table_name='app.heavy'").await.unwrap().unwrap();
+    assert!(pieces.number::<u32>(0).unwrap() >= 9 && pieces.text(1) == "0", "{pieces:?}");
+    assert!(pieces.text(2).starts_with('-'), "{pieces:?}");
+}

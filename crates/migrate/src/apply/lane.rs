@@ -9,12 +9,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use model::Table;
 use mysql::Connection;
+use tokio::sync::mpsc;
 
 use super::statements::{Expect, Statements};
 use super::turns::Turns;
 use crate::direction::Direction;
 use crate::error::{Doing, MoveError, Result, Side};
-use crate::ledger::LedgerRow;
+use crate::ledger::{self, LedgerRow};
 use crate::literal::{Key, RowShape, Tuple};
 use crate::select::{in_range, row_list};
 use crate::session;
@@ -64,6 +65,7 @@ impl Lane {
                     batch.commit_micros.map(|(oldest, _)| now.saturating_sub(Duration::from_micros(oldest)));
                 self.direction.progress.applied(&batch, lag, begun.elapsed());
             }
+            Work::Huge(parts) => self.commit_huge(turn, parts).await?,
             Work::Copied(range) => {
                 self.commit_in_turn(turn, &range).await?;
                 self.direction.progress.range_copied(range.table, range.rows.len() as u64);
@@ -79,6 +81,32 @@ impl Lane {
         }
         self.turns.pass(turn);
         Ok(())
+    }
+
+    /// Executes a transaction in its turn, part by part as it arrives, and commits it with its last part.
+    async fn commit_huge(&mut self, turn: u64, mut parts: mpsc::Receiver<Batch>) -> Result<()> {
+        self.turns.come(turn).await;
+        let begun = Instant::now();
+        self.end("START TRANSACTION").await?;
+        while let Some(part) = parts.recv().await {
+            let mut statements = Statements::go_on(&mut self.target, "apply a part of a transaction");
+            write_changes(&mut statements, &self.direction, &part).await?;
+            if part.transactions > 0 {
+                statements.push(self.ledger.update(&part.applied).as_bytes(), Expect::Owned).await?;
+                statements.end().await?;
+                self.end("COMMIT").await?;
+                self.tell_applied(&part, begun);
+                return Ok(());
+            }
+            statements.end().await?;
+        }
+        Err(MoveError::Stopped)
+    }
+
+    fn tell_applied(&self, batch: &Batch, begun: Instant) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let lag = batch.commit_micros.map(|(oldest, _)| now.saturating_sub(Duration::from_micros(oldest)));
+        self.direction.progress.applied(batch, lag, begun.elapsed());
     }
 
     async fn commit_in_turn(&mut self, turn: u64, work: &impl Execute) -> Result<()> {
@@ -142,19 +170,25 @@ impl Execute for Batch {
         let direction = Arc::clone(&lane.direction);
         let doing = format!("apply transactions up to {}", self.applied);
         let mut statements = Statements::begin(&mut lane.target, &doing);
-        let changed = || self.tables.iter().enumerate().filter(|(_, fold)| !fold.is_empty());
-        for (i, fold) in changed() {
-            let keys: Vec<&Key> = fold.deletes().collect();
-            // Once every range is copied, each row the stream removes or replaces must be there.
-            let all_there = direction.progress.is_copied(i);
-            statements.delete(&direction.tables[i], &keys, all_there).await?;
-        }
-        for (i, fold) in changed() {
-            statements.insert(&direction.tables[i], fold.inserts()).await?;
-        }
+        write_changes(&mut statements, &direction, self).await?;
         statements.push(lane.ledger.update(&self.applied).as_bytes(), Expect::Owned).await?;
         statements.end().await
     }
+}
+
+/// Deletes what a batch replaces or removes in any table, then inserts what is there after it.
+async fn write_changes(statements: &mut Statements<'_>, direction: &Direction, batch: &Batch) -> Result<()> {
+    let changed = || batch.tables.iter().enumerate().filter(|(_, fold)| !fold.is_empty());
+    for (i, fold) in changed() {
+        let keys: Vec<&Key> = fold.deletes().collect();
+        // Once every range is copied, each row the stream removes or replaces must be there.
+        let all_there = direction.progress.is_copied(i);
+        statements.delete(&direction.tables[i], &keys, all_there).await?;
+    }
+    for (i, fold) in changed() {
+        statements.insert(&direction.tables[i], fold.inserts()).await?;
+    }
+    Ok(())
 }
 
 impl Execute for CopiedRange {
@@ -171,8 +205,12 @@ impl Execute for CopiedRange {
         let doing = format!("copy a range of {}", table.name);
         let mut statements = Statements::begin(&mut lane.target, &doing);
         statements.insert(table, rows.into_iter()).await?;
-        let done = lane.ledger.range_done(table, self.number, self.rows.len());
+        let done = lane.ledger.range_done(table, self);
         statements.push(done.as_bytes(), Expect::Owned).await?;
+        if let Some(rest) = &self.rest {
+            let planned = ledger::insert_planned(&direction.ledger, table, std::slice::from_ref(rest));
+            statements.push(planned.as_bytes(), Expect::Owned).await?;
+        }
         statements.push(lane.ledger.hold().as_bytes(), Expect::Owned).await?;
         statements.end().await
     }

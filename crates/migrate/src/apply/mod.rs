@@ -102,6 +102,11 @@ impl Lanes {
         lane.0.send(Job { turn, work }).map_err(|_| MoveError::Stopped)
     }
 
+    /// Waits until all work given so far is committed. If a lane fails, the pipeline ends, and this wait with it.
+    pub async fn all_committed(&self) {
+        self.turns.come(self.next_turn).await;
+    }
+
     /// Gives work as soon as a lane is free and all work that writes the same keys has committed.
     ///
     /// # Errors

@@ -59,6 +59,11 @@ impl<'a> Statements<'a> {
         Self { target, doing, packet: b"START TRANSACTION".to_vec(), expected: vec![Expect::Any] }
     }
 
+    /// Goes on with a transaction that has begun.
+    pub fn go_on(target: &'a mut Connection, doing: &'a str) -> Self {
+        Self { target, doing, packet: Vec::new(), expected: Vec::new() }
+    }
+
     /// Adds a statement, sending what has gathered if that is enough.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use mysql::Connection;
 use super::LedgerName;
 use crate::error::{Doing, MoveError, Result, Side};
 use crate::schema::quote_text;
+use crate::work::CopiedRange;
 
 /// The ledger of one direction, claimed: a row for each lane, and what was applied before.
 #[derive(Debug)]
@@ -80,13 +81,16 @@ impl LedgerRow {
         format!("UPDATE highwater.ledger SET commits=commits+1 WHERE {}", self.matches)
     }
 
-    /// The statement that says a range is copied.
-    pub fn range_done(&self, table: &Table, number: u32, rows: usize) -> String {
+    /// The statement that says a range is copied, with the bounds it was copied in.
+    pub fn range_done(&self, table: &Table, copied: &CopiedRange) -> String {
         format!(
-            "UPDATE highwater.ranges SET row_count={rows}, done_at=NOW(3) WHERE move_name='{}' AND table_name={} \
-             AND number={number} AND done_at IS NULL",
+            "UPDATE highwater.ranges SET high={}, row_count={}, done_at=NOW(3) WHERE move_name='{}' AND table_name={} \
+             AND number={} AND done_at IS NULL",
+            super::ranges::encode_bound(copied.range.high.as_deref()),
+            copied.rows.len(),
             self.name.move_name,
-            quote_text(&table.name.to_string())
+            quote_text(&table.name.to_string()),
+            copied.number
         )
     }
 }

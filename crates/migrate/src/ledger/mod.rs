@@ -12,7 +12,7 @@ use mysql::{Connection, Row};
 use crate::error::{Doing, MoveError, Result, Side};
 
 pub(crate) use claim::{Claim, LedgerRow};
-pub use ranges::{PlannedRange, plan, planned};
+pub use ranges::{PlannedRange, insert_planned, plan, planned};
 
 /// The schema that holds our tables. It is never part of a move.
 pub const SCHEMA: &str = "highwater";

@@ -11,8 +11,9 @@ use crate::select::KeyRange;
 /// A range to be copied.
 #[derive(Debug, Clone)]
 pub struct PlannedRange {
-    /// Its place among the table's ranges.
-    pub number: u32,
+    /// Its place among the table's ranges. What was split off from a range while it was read has a negative number: it
+    /// lies somewhere before the end of the plan.
+    pub number: i32,
     /// Its bounds.
     pub range: KeyRange,
     /// Whether it is copied.
@@ -55,6 +56,12 @@ pub async fn plan(
     table: &Table,
     new: &[PlannedRange],
 ) -> Result<()> {
+    target.execute(insert_planned(name, table, new)).await.doing(Side::Target, "plan the ranges")?;
+    Ok(())
+}
+
+/// The statement that does it.
+pub fn insert_planned(name: &LedgerName, table: &Table, new: &[PlannedRange]) -> String {
     let values: Vec<String> = new
         .iter()
         .map(|p| {
@@ -68,17 +75,15 @@ pub async fn plan(
             )
         })
         .collect();
-    let sql = format!(
+    format!(
         "INSERT INTO highwater.ranges (move_name, table_name, number, low, high) VALUES {}",
         values.join(",")
-    );
-    target.execute(sql).await.doing(Side::Target, "plan the ranges")?;
-    Ok(())
+    )
 }
 
 /// A bound is stored as its literals, each after its length in decimal and a colon; as a hexadecimal literal, since
 /// literals hold quotes.
-fn encode_bound(bound: Option<&[Vec<u8>]>) -> String {
+pub(super) fn encode_bound(bound: Option<&[Vec<u8>]>) -> String {
     let Some(literals) = bound else { return "NULL".into() };
     let mut bytes = Vec::new();
     for literal in literals {
