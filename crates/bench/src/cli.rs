@@ -72,7 +72,7 @@ pub struct FollowArgs {
     #[arg(long, default_value_t = 40_000)]
     pub rows: u64,
     /// Transactions of the backlog; 0 leaves that part out
-    #[arg(long, default_value_t = 15_268)]
+    #[arg(long, default_value_t = 15_000)]
     pub transactions: u64,
     /// Seconds the source is kept busy while lag is measured; 0 leaves that part out
     #[arg(long, default_value_t = 60)]

@@ -5,10 +5,36 @@
 
 use std::fs;
 
+use sandbox::Node;
+
 use crate::{Result, failed};
 
 /// Ticks of /proc/PID/stat a second: the kernel's USER_HZ, 100 wherever Linux runs on x86-64 and arm64 (time(7)).
 const TICKS_PER_SECOND: f64 = 100.0;
+
+/// A source and a target that run throughout, as they were before a timed part.
+pub struct Servers {
+    pids: [u32; 2],
+    before: [f64; 2],
+}
+
+impl Servers {
+    /// Takes down what both have used so far.
+    pub fn before(source: &Node, target: &Node) -> Result<Self> {
+        let pids = [pid(source)?, pid(target)?];
+        Ok(Self { pids, before: [of(pids[0])?, of(pids[1])?] })
+    }
+
+    /// What source and target have used since.
+    pub fn spent(&self) -> Result<(f64, f64)> {
+        Ok((of(self.pids[0])? - self.before[0], of(self.pids[1])? - self.before[1]))
+    }
+}
+
+/// The process of a running server.
+pub fn pid(node: &Node) -> Result<u32> {
+    node.pid().ok_or_else(|| failed(format!("measure server '{}'", node.name()), "it does not run"))
+}
 
 /// CPU seconds of a process: its own, and those of its children that have ended and were waited for.
 #[derive(Debug, Clone, Copy, PartialEq)]

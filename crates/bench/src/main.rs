@@ -6,12 +6,15 @@
 //! Invariant: what was not done does not count. Every contestant's result is checked, outside the timed part, before
 //! its figures are taken; one that fails is named with the reason.
 
+mod catch_up;
 mod cli;
 mod copy;
 mod cpu;
 mod equal;
 mod follow;
+mod followers;
 mod ground;
+mod lag;
 mod machine;
 mod peers;
 mod program;

@@ -41,6 +41,12 @@ pub trait Contestant {
     /// How it is run, in words that can be repeated.
     fn settings(&self) -> String;
 
+    /// The values it is known not to carry over, if there are any; those of the shop only, whose columns are of many
+    /// kinds.
+    fn loses(&self) -> Option<&'static str> {
+        None
+    }
+
     /// What has to be there before the clock starts.
     fn prepare(&mut self, turn: &mut Turn) -> Result<()>;
 

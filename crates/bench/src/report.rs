@@ -82,8 +82,7 @@ impl Case {
     fn to_json(&self) -> Value {
         let spread = |name: &str| self.spread(name).map(Spread::rounded);
         let peers: BTreeMap<_, _> = self.peers().map(|p| (p, spread(p))).collect();
-        let ratio: BTreeMap<_, _> =
-            self.peers().filter_map(|p| Some((p, rounded(self.ratio(p)?)))).collect();
+        let ratio: BTreeMap<_, _> = self.peers().filter_map(|p| Some((p, rounded(self.ratio(p)?)))).collect();
         json!({
             "case": self.name,
             "unit": self.unit,

@@ -40,8 +40,7 @@ fn assignments(text: &str) -> BTreeMap<String, String> {
 /// Runs a program to its end; its output goes to nobody unless it fails.
 pub fn run(command: &mut Command) -> Result<String> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let output =
-        command.stdin(Stdio::null()).output().map_err(|e| failed(format!("run {program}"), e))?;
+    let output = command.stdin(Stdio::null()).output().map_err(|e| failed(format!("run {program}"), e))?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     if output.status.success() {
         return Ok(said);

@@ -25,7 +25,8 @@ pub struct Mysqldump {
 impl Mysqldump {
     /// With the tools that came with the server.
     pub fn new(ground: &Ground, schemas: &[&'static str]) -> Result<Self> {
-        let find = |name: &str| ground.tool(name).ok_or_else(|| failed(format!("find {name}"), "it is missing"));
+        let find =
+            |name: &str| ground.tool(name).ok_or_else(|| failed(format!("find {name}"), "it is missing"));
         Ok(Self { dump: find("mysqldump")?, client: find("mysql")?, schemas: schemas.to_vec() })
     }
 }
@@ -48,6 +49,10 @@ impl Contestant for Mysqldump {
 
     fn settings(&self) -> String {
         format!("mysqldump {} {} | mysql, TCP without TLS", DUMP.join(" "), self.schemas.join(" "))
+    }
+
+    fn loses(&self) -> Option<&'static str> {
+        Some("FLOATs are rounded to the six digits the server prints")
     }
 
     fn prepare(&mut self, _turn: &mut Turn) -> Result<()> {
