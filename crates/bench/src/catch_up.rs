@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use model::GtidSet;
 use sandbox::Node;
 
-use crate::cpu::{self, Servers};
+use crate::cpu::Servers;
 use crate::followers::{self, Follower};
 use crate::sql::Sql;
 use crate::{Result, failed, ground};

@@ -187,6 +187,7 @@ impl Stage {
         report.add(&format!("lag p99 since the source's answer, {load}"), "ms", name, acknowledged);
         let commit = percentile(&lags.commit, 0.99);
         report.add(&format!("commit p99 on the source, {load}"), "ms", name, commit);
+        report.add_rate(&format!("write rate reached, {load}"), "transactions/s", name, reached);
         report.add(&format!("cpu of the tool, {load}"), "s", name, tool_cpu);
         report.add(&format!("cpu of the source server, {load}"), "s", name, source_cpu);
         report.add(&format!("cpu of the target server, {load}"), "s", name, target_cpu);

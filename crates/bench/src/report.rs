@@ -117,12 +117,21 @@ impl Report {
 
     /// Adds a contestant's figure of a round to a case where less is better.
     pub fn add(&mut self, case: &str, unit: &'static str, contestant: &str, figure: f64) {
-        let at = self.cases.iter().position(|c| c.name == case).unwrap_or_else(|| {
-            let (name, figures) = (case.to_owned(), BTreeMap::new());
-            self.cases.push(Case { name, unit, lower_is_better: true, figures });
+        self.case(case, unit, true).figures.entry(contestant.to_owned()).or_default().push(figure);
+    }
+
+    /// Adds a contestant's figure of a round to a case where more is better.
+    pub fn add_rate(&mut self, case: &str, unit: &'static str, contestant: &str, figure: f64) {
+        self.case(case, unit, false).figures.entry(contestant.to_owned()).or_default().push(figure);
+    }
+
+    fn case(&mut self, name: &str, unit: &'static str, lower_is_better: bool) -> &mut Case {
+        let at = self.cases.iter().position(|c| c.name == name).unwrap_or_else(|| {
+            let (name, figures) = (name.to_owned(), BTreeMap::new());
+            self.cases.push(Case { name, unit, lower_is_better, figures });
             self.cases.len() - 1
         });
-        self.cases[at].figures.entry(contestant.to_owned()).or_default().push(figure);
+        &mut self.cases[at]
     }
 
     /// As it is written.
