@@ -1,0 +1,86 @@
+//! The command line of `bench`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Highwater beside its peers, at the same work.
+#[derive(Debug, Parser)]
+#[command(name = "bench")]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Copy sysbench's tables and the shop into a durable target
+    Copy(CopyArgs),
+    /// Catch up a backlog, then follow a source that is kept busy
+    Follow(FollowArgs),
+}
+
+/// What all benchmarks are told.
+#[derive(Debug, Args)]
+pub struct CommonArgs {
+    /// Times every contestant runs
+    #[arg(long, default_value_t = 5)]
+    pub rounds: usize,
+    /// Contestants to run, by name; all of them if left out
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// The folder the servers' data is put in; it should be on the disk to be measured
+    #[arg(long, default_value = "bench/.work")]
+    pub dir: PathBuf,
+    /// Where the result is written
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// The program to measure; by default the one beside this program
+    #[arg(long, value_name = "FILE")]
+    pub program: Option<PathBuf>,
+}
+
+impl CommonArgs {
+    /// Whether a contestant is to run.
+    pub fn wants(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|n| n == name)
+    }
+}
+
+/// `bench copy`
+#[derive(Debug, Args)]
+pub struct CopyArgs {
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// Rows of sysbench's tables, all four together
+    #[arg(long, default_value_t = 1_000_000)]
+    pub rows: u64,
+    /// Rows of the shop
+    #[arg(long, default_value_t = 300_000)]
+    pub shop_rows: u64,
+    /// Instead of the comparison, try mydumper's settings and print what each takes
+    #[arg(long)]
+    pub explore_mydumper: bool,
+}
+
+/// `bench follow`
+#[derive(Debug, Args)]
+pub struct FollowArgs {
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// Rows of sysbench's tables, all four together
+    #[arg(long, default_value_t = 40_000)]
+    pub rows: u64,
+    /// Transactions of the backlog; 0 leaves that part out
+    #[arg(long, default_value_t = 15_000)]
+    pub transactions: u64,
+    /// Seconds the source is kept busy while lag is measured; 0 leaves that part out
+    #[arg(long, default_value_t = 60)]
+    pub seconds: u64,
+    /// Times lag is measured for each follower
+    #[arg(long, default_value_t = 5)]
+    pub lag_rounds: usize,
+    /// Share of the source's highest write rate it is kept at
+    #[arg(long, default_value_t = 0.6)]
+    pub load: f64,
+}
