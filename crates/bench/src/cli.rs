@@ -83,4 +83,7 @@ pub struct FollowArgs {
     /// Share of the source's highest write rate it is kept at
     #[arg(long, default_value_t = 0.6)]
     pub load: f64,
+    /// How sysbench chooses the rows it changes: special (its default: a few of them most of the time), uniform, pareto
+    #[arg(long, default_value = "special")]
+    pub rand_type: String,
 }

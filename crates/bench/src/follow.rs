@@ -66,7 +66,7 @@ pub fn run(args: &FollowArgs) -> Result<()> {
 impl Stage {
     fn set(ground: Ground, args: &FollowArgs) -> Result<Self> {
         let tools = Tools::from_script("scripts/test-tools.sh")?;
-        let sysbench = Sysbench::new(&tools, args.rows)?;
+        let sysbench = Sysbench::new(&tools, args.rows)?.choosing(&args.rand_type);
         let source = ground.node("source", 1)?;
         sysbench.prepare(&source)?;
         lag::prepare(&source)?;

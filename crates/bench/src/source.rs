@@ -23,12 +23,20 @@ const SHOP_SEED: u64 = 7;
 pub struct Sysbench {
     program: PathBuf,
     rows_per_table: u64,
+    rows_chosen: String,
 }
 
 impl Sysbench {
     /// `rows` in all tables together.
     pub fn new(tools: &Tools, rows: u64) -> Result<Self> {
-        Ok(Self { program: tools.path("SYSBENCH")?, rows_per_table: (rows / TABLES).max(1) })
+        let rows_per_table = (rows / TABLES).max(1);
+        Ok(Self { program: tools.path("SYSBENCH")?, rows_per_table, rows_chosen: "special".to_owned() })
+    }
+
+    /// How it chooses the rows it changes: `special`, its default, takes a few of them most of the time.
+    pub fn choosing(mut self, rows: &str) -> Self {
+        self.rows_chosen = rows.to_owned();
+        self
     }
 
     /// Makes the schema and its tables as sysbench does, secondary index included.
@@ -49,7 +57,8 @@ impl Sysbench {
             .arg(format!("--mysql-password={ADMIN_PASSWORD}"))
             .arg(format!("--mysql-db={SBTEST}"))
             .arg(format!("--tables={TABLES}"))
-            .arg(format!("--table-size={}", self.rows_per_table));
+            .arg(format!("--table-size={}", self.rows_per_table))
+            .arg(format!("--rand-type={}", self.rows_chosen));
         command
     }
 }

@@ -28,8 +28,8 @@ pub struct Settings {
 impl Settings {
     /// The best found by `bench copy --explore-mydumper` on a 2-core machine; see bench/README.md.
     pub const BEST: Self = Self {
-        dump_threads: 4,
-        load_threads: 4,
+        dump_threads: 2,
+        load_threads: 2,
         rows: 50_000,
         statement_size: 1_000_000,
         queries_per_transaction: 1000,
@@ -41,8 +41,8 @@ impl Settings {
         let best = Self::BEST;
         vec![
             best,
-            Self { dump_threads: 2, load_threads: 2, ..best },
-            Self { load_threads: 8, ..best },
+            Self { dump_threads: 4, load_threads: 4, ..best },
+            Self { load_threads: 4, ..best },
             Self { dump_threads: 8, load_threads: 8, ..best },
             Self { rows: 0, ..best },
             Self { rows: 10_000, ..best },
