@@ -5,9 +5,10 @@
 //! costs a needless eviction at worst, while the opposite error would lose a row.
 
 use model::{Column, ColumnKind, Table};
-use wire::binlog::{Cell, write_decimal, write_json};
+use wire::binlog::{Cell, parse_json, parse_patched_json, write_decimal};
 
 use crate::error::{MoveError, Result};
+use crate::json;
 
 /// A key's literals, separated by commas.
 pub type Key = Box<[u8]>;
@@ -86,9 +87,19 @@ impl RowShape {
     pub fn from_text(&self, row: &mysql::Row) -> Result<Tuple> {
         let mut cell = 0;
         self.build(|out, _, column| {
-            write_text(out, row.bytes(cell), column)?;
+            let text = row.bytes(cell);
             cell += 1;
-            Ok(())
+            if column.kind != ColumnKind::Json {
+                return write_text(out, text, column);
+            }
+            let types = row.bytes(cell);
+            cell += 1;
+            match (text, types) {
+                (Some(text), Some(types)) if !json::is_plain(types) => {
+                    json::write(out, &json::parse(text, types)?)
+                }
+                _ => write_text(out, text, column),
+            }
         })
     }
 
@@ -162,10 +173,9 @@ fn write_cell(out: &mut Vec<u8>, cell: &Cell<'_>, column: &Column) -> Result<()>
             padded.resize(padded.len().max(len as usize), 0);
             write_string(out, "binary", &padded);
         }
-        (Cell::Json(binary), ColumnKind::Json) => {
-            let mut text = Vec::new();
-            write_json(&mut text, binary)?;
-            write_string(out, "utf8mb4", &text);
+        (Cell::Json(binary), ColumnKind::Json) => json::write(out, &parse_json(binary)?)?,
+        (Cell::JsonPatch { before, changes }, ColumnKind::Json) => {
+            json::write(out, &parse_patched_json(before, changes)?)?;
         }
         (cell, ColumnKind::Temporal) => write_temporal(out, &cell, column)?,
         _ => return Err(shape_changed(column)),
@@ -268,7 +278,7 @@ fn charset(column: &Column) -> &str {
 /// Writes `_charset'bytes'`. The introducer makes the server take the bytes as they are, whatever the connection's
 /// character set; the quoting is right for our connections, whose character set is `binary`: the server's lexer
 /// looks at single bytes, also within multi-byte characters.
-fn write_string(out: &mut Vec<u8>, charset: &str, bytes: &[u8]) {
+pub(crate) fn write_string(out: &mut Vec<u8>, charset: &str, bytes: &[u8]) {
     out.push(b'_');
     out.extend_from_slice(charset.as_bytes());
     out.push(b'\'');

@@ -12,7 +12,7 @@ const SETTINGS: &str = "SET SESSION time_zone='+00:00', \
     sql_mode='STRICT_ALL_TABLES,ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO', \
     character_set_client=binary, character_set_connection=binary, character_set_results=NULL, \
     foreign_key_checks=0, range_optimizer_max_mem_size=0, max_execution_time=0, wait_timeout=28800, net_read_timeout=600, net_write_timeout=600, \
-    group_concat_max_len=1048576, information_schema_stats_expiry=0, transaction_isolation='READ-COMMITTED'";
+    group_concat_max_len=1073741824, information_schema_stats_expiry=0, transaction_isolation='READ-COMMITTED'";
 
 /// Opens a connection with these settings.
 ///

@@ -23,8 +23,6 @@ const VARIABLES: &[&str] = &[
     "log_slave_updates",
     "binlog_format",
     "binlog_row_image",
-    "binlog_row_value_options",
-    "binlog_transaction_compression",
     "binlog_checksum",
     "binlog_order_commits",
     "binlog_expire_logs_seconds",
