@@ -149,7 +149,6 @@ async fn each_refusal_names_its_fix() {
          CREATE TABLE shop.old (id INT PRIMARY KEY) ENGINE = MyISAM;
          CREATE TABLE shop.notes (id INT PRIMARY KEY, o BIGINT UNSIGNED, CONSTRAINT cut FOREIGN KEY (o) \
            REFERENCES shop.orders (id) ON DELETE CASCADE);
-         CREATE TABLE shop.places (id INT PRIMARY KEY, at POINT);
          CREATE DATABASE crm;
          CREATE TABLE crm.calls (id INT PRIMARY KEY, o BIGINT UNSIGNED, CONSTRAINT away FOREIGN KEY (o) \
            REFERENCES shop.orders (id));
@@ -173,12 +172,10 @@ async fn each_refusal_names_its_fix() {
         "binlog-row-image",
         "binlog-order-commits",
         "max-allowed-packet",
-        "hidden-keys",
         "row-key",
         "storage-engine",
         "foreign-key-actions",
         "foreign-keys-inside",
-        "column-types",
         "triggers",
         "xa-prepared",
         "target-tables",
@@ -208,7 +205,6 @@ async fn each_refusal_names_its_fix() {
         "binlog-format",
         "binlog-row-image",
         "binlog-order-commits",
-        "hidden-keys",
         "storage-engine",
         "row-key",
         "foreign-key-actions",
@@ -219,7 +215,7 @@ async fn each_refusal_names_its_fix() {
             run_fix(&mut connect(node).await, check.fix.as_deref().unwrap()).await;
         }
     }
-    pair.on_source("XA ROLLBACK 'x'; DROP TABLE crm.calls, shop.places; DROP TRIGGER shop.audit").await;
+    pair.on_source("XA ROLLBACK 'x'; DROP TABLE crm.calls; DROP TRIGGER shop.audit").await;
     let report = pair.check(TargetState::Fresh).await;
     assert_eq!(report.refused(), 0, "{report}");
 }

@@ -283,7 +283,7 @@ mod tests {
         check(
             r#"["base64:type15:AA==", "base64:type15:AA=="]"#,
             "a:Bs",
-            Some("JSON_ARRAY(_binary'\\0',_utf8mb4'base64:type15:AA==')"),
+            Some("JSON_ARRAY(_binary'\0',_utf8mb4'base64:type15:AA==')"),
         );
         check(r#"["q\"\\\n\u0001"]"#, "a:s", Some("_utf8mb4'[\"q\\\\\"\\\\\\\\\\\\u000a\\\\u0001\"]'"));
     }
