@@ -306,6 +306,15 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_text_and_letters_are_read_or_refused(text in r#"[\[\]{}",:a\\0-9.\-nul ]{0,40}"#, letters in "[oasidbnUCDTMSBI:]{0,20}") {
+            if let Ok(document) = parse(text.as_bytes(), letters.as_bytes()) {
+                proptest::prop_assert!(crate::json::write(&mut Vec::new(), &document).is_ok() || letters.contains(['B', 'I']));
+            }
+        }
+    }
+
     #[test]
     fn bytes_come_out_of_base64_as_they_went_in() {
         let of = |text: &str| bytes(text.as_bytes());
