@@ -8,6 +8,7 @@ pub(crate) mod apply;
 mod copy;
 mod ddl;
 pub mod fold;
+mod json;
 pub mod ledger;
 pub mod literal;
 pub mod order;
@@ -20,6 +21,7 @@ pub mod stream;
 pub mod window;
 mod window_reader;
 pub mod work;
+mod xa;
 
 // The proof.
 mod dirty;

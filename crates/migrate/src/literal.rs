@@ -5,9 +5,10 @@
 //! costs a needless eviction at worst, while the opposite error would lose a row.
 
 use model::{Column, ColumnKind, Table};
-use wire::binlog::{Cell, write_decimal, write_json};
+use wire::binlog::{Cell, parse_json, parse_patched_json, write_decimal};
 
 use crate::error::{MoveError, Result};
+use crate::json;
 
 /// A key's literals, separated by commas.
 pub type Key = Box<[u8]>;
@@ -33,12 +34,19 @@ pub struct Tuple {
     bytes: Box<[u8]>,
     /// Where each literal ends.
     ends: Box<[u32]>,
+    /// How many ENUM values are 0, the empty value of an error that a server without strict mode let pass.
+    empty_enums: u32,
 }
 
 impl Tuple {
     /// The literals, separated by commas.
     pub fn literals(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// How many ENUM values are 0, which a strict server refuses, though it is what the source holds.
+    pub fn empty_enums(&self) -> u32 {
+        self.empty_enums
     }
 
     fn literal(&self, i: usize) -> &[u8] {
@@ -86,23 +94,36 @@ impl RowShape {
     pub fn from_text(&self, row: &mysql::Row) -> Result<Tuple> {
         let mut cell = 0;
         self.build(|out, _, column| {
-            write_text(out, row.bytes(cell), column)?;
+            let text = row.bytes(cell);
             cell += 1;
-            Ok(())
+            if column.kind != ColumnKind::Json {
+                return write_text(out, text, column);
+            }
+            let types = row.bytes(cell);
+            cell += 1;
+            match (text, types) {
+                (Some(text), Some(types)) if !json::is_plain(types) => {
+                    json::write(out, &json::parse(text, types)?)
+                }
+                _ => write_text(out, text, column),
+            }
         })
     }
 
     fn build(&self, mut write: impl FnMut(&mut Vec<u8>, usize, &Column) -> Result<()>) -> Result<Tuple> {
         let mut bytes = Vec::with_capacity(self.written.len() * 12);
         let mut ends = Vec::with_capacity(self.written.len());
+        let mut empty_enums = 0;
         for (n, &i) in self.written.iter().enumerate() {
             if n > 0 {
                 bytes.push(b',');
             }
+            let begin = bytes.len();
             write(&mut bytes, i, &self.columns[i])?;
+            empty_enums += u32::from(self.columns[i].kind == ColumnKind::Enum && bytes[begin..] == *b"0");
             ends.push(bytes.len() as u32);
         }
-        Ok(Tuple { bytes: bytes.into(), ends: ends.into() })
+        Ok(Tuple { bytes: bytes.into(), ends: ends.into(), empty_enums })
     }
 
     /// A row's key.
@@ -162,10 +183,9 @@ fn write_cell(out: &mut Vec<u8>, cell: &Cell<'_>, column: &Column) -> Result<()>
             padded.resize(padded.len().max(len as usize), 0);
             write_string(out, "binary", &padded);
         }
-        (Cell::Json(binary), ColumnKind::Json) => {
-            let mut text = Vec::new();
-            write_json(&mut text, binary)?;
-            write_string(out, "utf8mb4", &text);
+        (Cell::Json(binary), ColumnKind::Json) => json::write(out, &parse_json(binary)?)?,
+        (Cell::JsonPatch { before, changes }, ColumnKind::Json) => {
+            json::write(out, &parse_patched_json(before, changes)?)?;
         }
         (cell, ColumnKind::Temporal) => write_temporal(out, &cell, column)?,
         _ => return Err(shape_changed(column)),
@@ -255,10 +275,21 @@ fn write_text(out: &mut Vec<u8>, cell: Option<&[u8]>, column: &Column) -> Result
             if !number {
                 return Err(shape_changed(column));
             }
-            out.extend_from_slice(text);
+            // ZEROFILL pads what a query shows, and not what is in the log.
+            let padded = matches!(column.kind, ColumnKind::Integer { .. } | ColumnKind::Decimal);
+            out.extend_from_slice(if padded { without_padding(text) } else { text });
         }
     }
     Ok(())
+}
+
+fn without_padding(mut digits: &[u8]) -> &[u8] {
+    while let [b'0', rest @ ..] = digits
+        && rest.first().is_some_and(u8::is_ascii_digit)
+    {
+        digits = rest;
+    }
+    digits
 }
 
 fn charset(column: &Column) -> &str {
@@ -268,14 +299,14 @@ fn charset(column: &Column) -> &str {
 /// Writes `_charset'bytes'`. The introducer makes the server take the bytes as they are, whatever the connection's
 /// character set; the quoting is right for our connections, whose character set is `binary`: the server's lexer
 /// looks at single bytes, also within multi-byte characters.
-fn write_string(out: &mut Vec<u8>, charset: &str, bytes: &[u8]) {
+pub(crate) fn write_string(out: &mut Vec<u8>, charset: &str, bytes: &[u8]) {
     out.push(b'_');
     out.extend_from_slice(charset.as_bytes());
     out.push(b'\'');
     for &b in bytes {
         match b {
+            // Zero bytes stay as they are: the server reads statements by length, and a BLOB of them must not double.
             b'\'' | b'\\' => out.extend_from_slice(&[b'\\', b]),
-            0 => out.extend_from_slice(b"\\0"),
             _ => out.push(b),
         }
     }
@@ -322,7 +353,11 @@ mod tests {
         let unsigned = ColumnKind::Integer { unsigned: true };
         check(unsigned, Cell::Integer { bits: 255, width: 1 }, b"255", "255");
         check(ColumnKind::Text, Cell::Bytes(b"O'N\\ \xE9"), b"O'N\\ \xE9", "_latin1'O\\'N\\\\ \u{FFFD}'");
-        check(ColumnKind::FixedBinary { len: 3 }, Cell::Bytes(b"a"), b"a\0\0", "_binary'a\\0\\0'");
+        check(ColumnKind::FixedBinary { len: 3 }, Cell::Bytes(b"a"), b"a\0\0", "_binary'a\0\0'");
+        check(unsigned, Cell::Integer { bits: 50, width: 4 }, b"0000000050", "50");
+        check(unsigned, Cell::Integer { bits: 0, width: 4 }, b"0000", "0");
+        let decimal = Cell::Decimal { packed: &[0x80, 0x01, 0x32], precision: 6, scale: 2 };
+        check(ColumnKind::Decimal, decimal, b"0001.50", "1.50");
         check(ColumnKind::Double, Cell::Double(-0.0), b"-0", "-0e0");
         check(ColumnKind::Float, Cell::Float(0.1), b"0.10000000149011612", "1.0000000149011612e-1");
         check(ColumnKind::Year, Cell::Year(0), b"0000", "0000");

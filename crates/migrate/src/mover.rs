@@ -20,6 +20,7 @@ use crate::schema;
 use crate::sequencer::Request;
 use crate::session;
 use crate::verify::{Verification, Verifier};
+use crate::xa;
 
 /// How long a comparison waits for the pipeline it needs.
 const PIPELINE_WAIT: Duration = Duration::from_secs(10);
@@ -76,6 +77,7 @@ impl Mover {
             (Start::Copy(_), None) => {
                 // The position first: a row changed from here on is in the stream, one from before in the copy.
                 let executed = gtid_executed(&mut source, Side::Source).await?;
+                xa::refuse_prepared(&mut source).await?;
                 refuse_existing_rows(&mut target, &tables).await?;
                 schema::create(&mut source, &mut target, &tables).await?;
                 ledger::begin(&mut target, &ledger, &executed).await?;

@@ -93,6 +93,9 @@ impl<P> Order<P> {
         }
         self.batch.transactions += 1;
         self.passed.add(transaction.gtid);
+        if let Some(prepare) = transaction.decides {
+            self.passed.add(prepare);
+        }
         self.position = transaction.end;
         Ok(())
     }

@@ -63,6 +63,9 @@ fn column(row: &Row, table: &TableName) -> Result<Column> {
         "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext" => ColumnKind::Text,
         "binary" => ColumnKind::FixedBinary { len: row.number(5).unwrap_or(0) },
         "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" => ColumnKind::Bytes,
+        // Stored and sent as bytes, SRID and all, and taken as such.
+        "geometry" | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring"
+        | "multipolygon" | "geomcollection" | "geometrycollection" | "vector" => ColumnKind::Bytes,
         "enum" => ColumnKind::Enum,
         "set" => ColumnKind::Set,
         "json" => ColumnKind::Json,

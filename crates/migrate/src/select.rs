@@ -2,6 +2,7 @@
 
 use model::{Column, ColumnKind, Table, quote_ident};
 
+use crate::json;
 use crate::literal::{Key, literals};
 
 /// A stretch of a table in key order, as the source orders keys: above `low`, up to and including `high`.
@@ -24,8 +25,15 @@ fn expression(column: &Column) -> String {
 }
 
 /// The select list of whole rows: every written column, by name. Never `SELECT *`, which leaves out invisible columns.
+/// A JSON column takes two: its text, and the types of its values.
 pub fn row_list(table: &Table) -> String {
-    let list: Vec<_> = table.written().map(|i| expression(&table.columns[i])).collect();
+    let mut list = Vec::new();
+    for column in table.written().map(|i| &table.columns[i]) {
+        list.push(expression(column));
+        if column.kind == ColumnKind::Json {
+            list.push(json::types_of(&quote_ident(&column.name)));
+        }
+    }
     list.join(", ")
 }
 
@@ -44,8 +52,11 @@ pub fn row_hash(table: &Table) -> String {
         .iter()
         .map(|c| {
             let value = match c.kind {
+                // The text does not tell a DECIMAL from a DOUBLE, or a date from a string: the types go in as well.
                 ColumnKind::Json => {
-                    format!("CAST(CAST({} AS CHAR CHARACTER SET utf8mb4) AS BINARY)", expression(c))
+                    let name = expression(c);
+                    let types = json::types_of(&name);
+                    format!("CONCAT(CAST(CAST({name} AS CHAR CHARACTER SET utf8mb4) AS BINARY),{types})")
                 }
                 _ => format!("CAST({} AS BINARY)", expression(c)),
             };

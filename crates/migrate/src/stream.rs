@@ -1,18 +1,20 @@
 //! The source's binary log as a sequence of transactions, decoded for the moved tables.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use model::gtid::Tag;
 use model::{BinlogPosition, Gtid, GtidSet, Table, TableName};
 use mysql::{BinlogStream, ConnectOptions, DumpOptions};
 use tokio::sync::OwnedSemaphorePermit;
-use wire::binlog::{Event, GtidEvent, RawEvent, RowsEvent, RowsKind, TableMap};
+use wire::binlog::{Event, GtidEvent, Payload, QueryEvent, RawEvent, RowsEvent, RowsKind, TableMap};
 
 use crate::ddl::{self, Meaning};
 use crate::error::{Doing, MoveError, Result, Side};
 use crate::fold::Change;
 use crate::literal::RowShape;
+use crate::xa::{Prepared, XaStatement};
 
 /// What the stream yields.
 #[derive(Debug)]
@@ -52,6 +54,8 @@ pub struct Streamed {
 pub struct Transaction {
     /// Its identifier.
     pub gtid: Gtid,
+    /// The XA PREPARE that this XA COMMIT or XA ROLLBACK decides: not applied before it.
+    pub decides: Option<Gtid>,
     /// When the source committed it, in microseconds since the epoch.
     pub commit_micros: Option<u64>,
     /// Where it ends in the log.
@@ -81,7 +85,18 @@ pub struct TransactionReader {
     held_bytes: usize,
     /// Whether that transaction said BEGIN, and so will say COMMIT.
     begun: bool,
+    /// Whether it is sure to commit, so that it may be handed on in parts: an XA transaction may yet be rolled back.
+    certain: bool,
+    /// Items of a compressed transaction that are still to be returned.
+    ready: VecDeque<StreamItem>,
+    /// Changes of XA transactions whose coordinators have not decided yet.
+    prepared: Prepared,
 }
+
+/// The type of heartbeats that give the whole offset.
+const HEARTBEAT_V2: u8 = 41;
+/// The type of the event that holds a compressed transaction.
+const PAYLOAD: u8 = 40;
 
 impl TransactionReader {
     /// Asks the source for everything not in `applied`.
@@ -111,6 +126,9 @@ impl TransactionReader {
             current: None,
             held_bytes: 0,
             begun: false,
+            certain: false,
+            ready: VecDeque::new(),
+            prepared: Prepared::default(),
         })
     }
 
@@ -120,6 +138,9 @@ impl TransactionReader {
     /// If the connection breaks, or the log holds what cannot be carried exactly.
     pub async fn next(&mut self) -> Result<StreamItem> {
         loop {
+            if let Some(item) = self.ready.pop_front() {
+                return Ok(item);
+            }
             let event = self.stream.next().await.doing(Side::Source, "read the binary log")?;
             self.advance(&event);
             if let Some(item) = self.take(&event)? {
@@ -131,7 +152,7 @@ impl TransactionReader {
     /// Follows the offset; the header holds only its low 32 bits, which a huge transaction can overflow.
     fn advance(&mut self, event: &RawEvent) {
         let low = u64::from(event.header.end_offset);
-        if low == 0 {
+        if low == 0 || event.header.event_type == HEARTBEAT_V2 {
             return;
         }
         let high = self.position.offset & !0xFFFF_FFFF;
@@ -145,9 +166,9 @@ impl TransactionReader {
                 self.position = BinlogPosition { file, offset };
                 Ok(None)
             }
-            Event::Heartbeat { file } => {
-                if file != self.position.file {
-                    self.position = BinlogPosition { file, offset: u64::from(event.header.end_offset) };
+            Event::Heartbeat { file, offset } => {
+                if file != self.position.file || event.header.event_type == HEARTBEAT_V2 {
+                    self.position = BinlogPosition { file, offset };
                 }
                 Ok(self.current.is_none().then(|| StreamItem::Idle(self.position.clone())))
             }
@@ -155,21 +176,21 @@ impl TransactionReader {
             Event::Gtid(gtid) => {
                 self.maps.clear();
                 self.begun = false;
+                self.certain = false;
                 self.held_bytes = 0;
                 self.current = Some((gtid, Vec::new()));
                 Ok(None)
             }
             Event::AnonymousGtid => Err(MoveError::Unsupported("a transaction without GTID".into())),
-            Event::Query(query) => match ddl::meaning(&query, &self.schemas)? {
-                Meaning::Begin => {
-                    self.begun = true;
-                    Ok(None)
-                }
-                Meaning::Commit => self.end(),
-                Meaning::Aside if self.begun => Ok(None),
-                Meaning::Aside => self.end(),
-            },
-            Event::Xid => self.end(),
+            Event::Query(query) => self.statement(&query),
+            Event::Xid => self.end(None),
+            Event::XaPrepare(xa) if xa.one_phase => self.end(None),
+            Event::XaPrepare(xa) => {
+                let (gtid, changes) = self.take_current()?;
+                self.prepared.hold(xa.xid, gtid_of(&gtid)?, changes);
+                Ok(Some(StreamItem::Idle(self.position.clone())))
+            }
+            Event::Payload(payload) => self.payload(&payload),
             Event::TableMap(map) => {
                 self.remember(map)?;
                 Ok(None)
@@ -178,25 +199,67 @@ impl TransactionReader {
                 self.rows(&rows)?;
                 Ok(self.part())
             }
-            Event::Unknown(number) => Err(MoveError::Unsupported(format!(
-                "an event of type {number}{}",
-                match number {
-                    38 => " (XA PREPARE)",
-                    39 => " (partial JSON update)",
-                    40 => " (compressed transaction)",
-                    42 => " (tagged GTID)",
-                    _ => "",
-                }
-            ))),
+            Event::Unknown(number) => Err(MoveError::Unsupported(format!("an event of type {number}"))),
         }
     }
 
-    fn end(&mut self) -> Result<Option<StreamItem>> {
-        let Some((gtid, changes)) = self.current.take() else {
-            return Err(MoveError::Unsupported("a transaction that never began".into()));
-        };
+    fn statement(&mut self, query: &QueryEvent) -> Result<Option<StreamItem>> {
+        if let Some(xa) = XaStatement::of(&query.sql) {
+            return match xa {
+                XaStatement::Start => {
+                    self.begun = true;
+                    Ok(None)
+                }
+                XaStatement::End => Ok(None),
+                XaStatement::Commit(xid) => {
+                    let (prepare, prepared) = self.prepared.commit(&xid)?;
+                    let (_, changes) = self.current.as_mut().ok_or_else(never_began)?;
+                    *changes = prepared;
+                    self.end(Some(prepare))
+                }
+                XaStatement::Rollback(xid) => {
+                    let prepare = self.prepared.roll_back(&xid);
+                    self.end(prepare)
+                }
+            };
+        }
+        match ddl::meaning(query, &self.schemas)? {
+            Meaning::Begin => {
+                self.begun = true;
+                self.certain = true;
+                Ok(None)
+            }
+            Meaning::Commit => self.end(None),
+            Meaning::Aside if self.begun => Ok(None),
+            Meaning::Aside => self.end(None),
+        }
+    }
+
+    /// What follows the GTID of a compressed transaction. Its events have no offsets of their own: the transaction ends
+    /// where the event that holds them does.
+    fn payload(&mut self, payload: &Payload) -> Result<Option<StreamItem>> {
+        payload.for_each_event(|event| {
+            if self.current.is_none() || event.header.event_type == PAYLOAD {
+                return Err(MoveError::Unsupported(
+                    "a compressed transaction that holds more than one".into(),
+                ));
+            }
+            let item = self.take(&event)?;
+            self.ready.extend(item);
+            Ok(())
+        })?;
+        Ok(self.ready.pop_front())
+    }
+
+    fn take_current(&mut self) -> Result<(GtidEvent, Vec<(usize, Change)>)> {
+        self.current.take().ok_or_else(never_began)
+    }
+
+    fn end(&mut self, decides: Option<Gtid>) -> Result<Option<StreamItem>> {
+        let (gtid, changes) = self.take_current()?;
         Ok(Some(StreamItem::Transaction(Transaction {
-            gtid: Gtid { uuid: gtid.uuid, number: gtid.number },
+            gtid: gtid_of(&gtid)?,
+            decides,
             commit_micros: gtid.commit_micros,
             end: self.position.clone(),
             changes,
@@ -205,7 +268,7 @@ impl TransactionReader {
 
     /// What has gathered of the transaction under way, if that is enough.
     fn part(&mut self) -> Option<StreamItem> {
-        if self.held_bytes < PART_BYTES {
+        if self.held_bytes < PART_BYTES || !self.certain {
             return None;
         }
         self.held_bytes = 0;
@@ -232,6 +295,13 @@ impl TransactionReader {
         let Some((_, changes)) = &mut self.current else {
             return Err(MoveError::Unsupported("rows outside a transaction".into()));
         };
+        if !rows.is_whole() {
+            // MINIMAL or NOBLOB, which a session may choose: rows that we do not know whole.
+            return Err(MoveError::Unsupported(format!(
+                "a row of {}.{} without all its columns (written by a session whose binlog_row_image is not FULL)",
+                map.schema, map.table
+            )));
+        }
         let shape = &self.shapes[*table];
         let held_bytes = &mut self.held_bytes;
         let mut before = None;
@@ -242,11 +312,13 @@ impl TransactionReader {
             let change = match (rows.kind, before.take()) {
                 (RowsKind::Insert, _) => Change::Insert { key, after: tuple },
                 (RowsKind::Delete, _) => Change::Delete { key },
-                (RowsKind::Update, None) => {
+                (RowsKind::Update | RowsKind::PartialUpdate, None) => {
                     before = Some(key);
                     return Ok(());
                 }
-                (RowsKind::Update, Some(before)) => Change::Update { before, key, after: tuple },
+                (RowsKind::Update | RowsKind::PartialUpdate, Some(before)) => {
+                    Change::Update { before, key, after: tuple }
+                }
             };
             changes.push((*table, change));
             Ok::<(), MoveError>(())
@@ -256,6 +328,15 @@ impl TransactionReader {
             Some(_) => Err(MoveError::Unsupported("an update without its after-image".into())),
         }
     }
+}
+
+fn never_began() -> MoveError {
+    MoveError::Unsupported("a transaction that never began".into())
+}
+
+fn gtid_of(event: &GtidEvent) -> Result<Gtid> {
+    let tag = Tag::new(&event.tag).map_err(|e| MoveError::Unsupported(e.to_string()))?;
+    Ok(Gtid { uuid: event.uuid, tag, number: event.number })
 }
 
 /// A version 4 UUID from random bytes.

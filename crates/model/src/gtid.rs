@@ -12,37 +12,93 @@ use serde::{Deserialize, Serialize};
 /// A server's UUID.
 pub type Uuid = [u8; 16];
 
+/// The name between UUID and number that MySQL 8.3 and later can give to transactions; most have none.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Tag {
+    /// Padded with zero bytes, so that tags sort as their texts do, and no tag comes first.
+    text: [u8; Tag::LEN_MAX],
+}
+
+impl Tag {
+    /// Source: `tag_max_length` in `libs/mysql/gtid/tag.h`.
+    const LEN_MAX: usize = 32;
+
+    /// Reads a tag: a letter or underscore, then letters, digits and underscores, 32 at most. The server keeps them
+    /// in lower case. No text is no tag.
+    ///
+    /// # Errors
+    /// If it is not one.
+    pub fn new(text: &[u8]) -> Result<Self, GtidError> {
+        let malformed = || GtidError::Malformed(String::from_utf8_lossy(text).into_owned());
+        let mut tag = Self::default();
+        let begins_well = text.first().is_none_or(|b| !b.is_ascii_digit());
+        if !begins_well || text.len() > Self::LEN_MAX {
+            return Err(malformed());
+        }
+        for (to, from) in tag.text.iter_mut().zip(text) {
+            if !from.is_ascii_alphanumeric() && *from != b'_' {
+                return Err(malformed());
+            }
+            *to = from.to_ascii_lowercase();
+        }
+        Ok(tag)
+    }
+
+    /// Its text; empty for none.
+    pub fn as_str(&self) -> &str {
+        let len = self.text.iter().position(|&b| b == 0).unwrap_or(Self::LEN_MAX);
+        // Nothing but ASCII is ever put in.
+        std::str::from_utf8(&self.text[..len]).unwrap_or_default()
+    }
+
+    fn is_none(&self) -> bool {
+        self.text[0] == 0
+    }
+}
+
+impl fmt::Debug for Tag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tag({:?})", self.as_str())
+    }
+}
+
+/// Whose numbers: a server's, and those of a tag apart from all others.
+type Origin = (Uuid, Tag);
+
 /// One transaction's identifier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Gtid {
     /// The server (or group) it began on.
     pub uuid: Uuid,
+    /// The tag it was given.
+    pub tag: Tag,
     /// Its number there, from 1.
     pub number: u64,
 }
 
 impl fmt::Display for Gtid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", Hyphenated(&self.uuid), self.number)
+        write!(f, "{}:", Hyphenated(&self.uuid))?;
+        if !self.tag.is_none() {
+            write!(f, "{}:", self.tag.as_str())?;
+        }
+        write!(f, "{}", self.number)
     }
 }
 
 /// A set of transactions.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct GtidSet {
-    /// For each UUID, half-open intervals: sorted, disjoint and not touching.
-    intervals: BTreeMap<Uuid, Vec<(u64, u64)>>,
+    /// For each origin, half-open intervals: sorted, disjoint and not touching.
+    intervals: BTreeMap<Origin, Vec<(u64, u64)>>,
 }
 
 /// Why a text is not a GTID set this program can hold.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GtidError {
-    /// Not of the form `uuid:1-5:7,...`.
+    /// Not of the form `uuid:1-5:7:tag:1-3,...`.
     #[error("not a GTID set: '{0}'")]
     Malformed(String),
-    /// A tag (MySQL 8.3 and later) stands between UUID and number.
-    #[error("tagged GTIDs are not supported: '{0}'")]
-    Tagged(String),
 }
 
 impl GtidSet {
@@ -58,21 +114,21 @@ impl GtidSet {
 
     /// Adds one transaction.
     pub fn add(&mut self, gtid: Gtid) {
-        self.add_interval(gtid.uuid, gtid.number, gtid.number.saturating_add(1));
+        self.add_interval((gtid.uuid, gtid.tag), gtid.number, gtid.number.saturating_add(1));
     }
 
     /// Adds every transaction of `other`.
     pub fn union(&mut self, other: &Self) {
-        for (uuid, intervals) in &other.intervals {
+        for (origin, intervals) in &other.intervals {
             for &(start, end) in intervals {
-                self.add_interval(*uuid, start, end);
+                self.add_interval(*origin, start, end);
             }
         }
     }
 
     /// Whether the set holds this transaction.
     pub fn has(&self, gtid: Gtid) -> bool {
-        self.covers(&gtid.uuid, gtid.number, gtid.number.saturating_add(1))
+        self.covers(&(gtid.uuid, gtid.tag), gtid.number, gtid.number.saturating_add(1))
     }
 
     /// Whether the set holds every transaction of `other`.
@@ -80,20 +136,20 @@ impl GtidSet {
         other
             .intervals
             .iter()
-            .all(|(uuid, list)| list.iter().all(|&(start, end)| self.covers(uuid, start, end)))
+            .all(|(origin, list)| list.iter().all(|&(start, end)| self.covers(origin, start, end)))
     }
 
-    fn covers(&self, uuid: &Uuid, start: u64, end: u64) -> bool {
-        let Some(list) = self.intervals.get(uuid) else { return false };
+    fn covers(&self, origin: &Origin, start: u64, end: u64) -> bool {
+        let Some(list) = self.intervals.get(origin) else { return false };
         let after = list.partition_point(|&(s, _)| s <= start);
         after > 0 && list[after - 1].1 >= end
     }
 
-    fn add_interval(&mut self, uuid: Uuid, start: u64, end: u64) {
+    fn add_interval(&mut self, origin: Origin, start: u64, end: u64) {
         if start >= end {
             return;
         }
-        let list = self.intervals.entry(uuid).or_default();
+        let list = self.intervals.entry(origin).or_default();
         // Nearly always the next number of the last interval.
         if let Some(last) = list.last_mut()
             && last.0 <= start
@@ -108,13 +164,24 @@ impl GtidSet {
         list.splice(from..to, [merged]);
     }
 
-    /// The form `COM_BINLOG_DUMP_GTID` takes.
+    /// The form `COM_BINLOG_DUMP_GTID` takes. A set with tags has another one, which servers before 8.3 do not know;
+    /// but then they have no tags.
     ///
-    /// Source: `Gtid_set::encode` in `sql/rpl_gtid_set.cc`.
+    /// Source: `Gtid_set::encode` in `sql/rpl_gtid_set.cc`, `Tag::encode_tag` in `libs/mysql/gtid/tag.cpp`.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = (self.intervals.len() as u64).to_le_bytes().to_vec();
-        for (uuid, list) in &self.intervals {
+        const TAGGED: u64 = 1;
+        let tagged = self.intervals.keys().any(|(_, tag)| !tag.is_none());
+        let count = self.intervals.len() as u64;
+        let head = if tagged { TAGGED << 56 | count << 8 | TAGGED } else { count };
+        let mut out = head.to_le_bytes().to_vec();
+        for ((uuid, tag), list) in &self.intervals {
             out.extend_from_slice(uuid);
+            if tagged {
+                let text = tag.as_str();
+                // A length of the serialization library: below 128 it is one byte, shifted by one.
+                out.push((text.len() as u8) << 1);
+                out.extend_from_slice(text.as_bytes());
+            }
             out.extend_from_slice(&(list.len() as u64).to_le_bytes());
             for (start, end) in list {
                 out.extend_from_slice(&start.to_le_bytes());
@@ -134,9 +201,11 @@ impl FromStr for GtidSet {
             let malformed = || GtidError::Malformed(part.to_owned());
             let (uuid, ranges) = part.split_once(':').ok_or_else(malformed)?;
             let uuid = parse_uuid(uuid.trim()).ok_or_else(malformed)?;
+            let mut tag = Tag::default();
             for range in ranges.split(':').map(str::trim) {
                 if range.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
-                    return Err(GtidError::Tagged(part.to_owned()));
+                    tag = Tag::new(range.as_bytes()).map_err(|_| malformed())?;
+                    continue;
                 }
                 let (first, last) = range.split_once('-').unwrap_or((range, range));
                 let first: u64 = first.trim().parse().map_err(|_| malformed())?;
@@ -144,7 +213,7 @@ impl FromStr for GtidSet {
                 if first == 0 || last < first || last == u64::MAX {
                     return Err(malformed());
                 }
-                set.add_interval(uuid, first, last + 1);
+                set.add_interval((uuid, tag), first, last + 1);
             }
         }
         Ok(set)
@@ -177,8 +246,16 @@ impl fmt::Display for Hyphenated<'_> {
 
 impl fmt::Display for GtidSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, (uuid, list)) in self.intervals.iter().enumerate() {
-            write!(f, "{}{}", if i > 0 { "," } else { "" }, Hyphenated(uuid))?;
+        let mut last = None;
+        for ((uuid, tag), list) in &self.intervals {
+            // As the server writes it: the tags of a UUID follow its untagged numbers.
+            if last != Some(uuid) {
+                write!(f, "{}{}", if last.is_some() { "," } else { "" }, Hyphenated(uuid))?;
+                last = Some(uuid);
+            }
+            if !tag.is_none() {
+                write!(f, ":{}", tag.as_str())?;
+            }
             for (start, end) in list {
                 match end - start {
                     1 => write!(f, ":{start}")?,
@@ -217,7 +294,7 @@ mod tests {
     fn intervals_merge_when_they_touch_and_keep_their_gaps() {
         let mut s = set(&format!("{A}:1-3:7"));
         for number in [9, 5, 4, 6, 8] {
-            s.add(Gtid { uuid: parse_uuid(A).unwrap(), number });
+            s.add(Gtid { uuid: parse_uuid(A).unwrap(), tag: Tag::default(), number });
         }
         assert_eq!(s.to_string(), format!("{A}:1-9"));
         assert_eq!(set(&format!("{A}:5:1-2,\n{B}:4")).to_string(), format!("{A}:1-2:5,{B}:4"));
@@ -238,6 +315,39 @@ mod tests {
         for text in ["x:1", "3e11:1", &format!("{A}:0"), &format!("{A}:5-4"), A] {
             assert!(matches!(text.parse::<GtidSet>(), Err(GtidError::Malformed(_))), "{text}");
         }
-        assert!(matches!(format!("{A}:tag:1").parse::<GtidSet>(), Err(GtidError::Tagged(_))));
+        for text in [&format!("{A}:0tag:1"), &format!("{A}:a-b:1"), &format!("{A}:{}:1", "x".repeat(33))] {
+            assert!(matches!(text.parse::<GtidSet>(), Err(GtidError::Malformed(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_numbers_of_a_tag_are_its_own() {
+        let text = format!("{A}:1-5:nightly:1-3:other_1:7,{B}:nightly:2");
+        let mut s = set(&text);
+        assert_eq!(s.to_string(), text);
+        assert_eq!(set(&format!("{B}:NIGHTLY:2,{A}:other_1:7:nightly:1-3,{A}:1-5")), s);
+        assert!(!s.contains(&set(&format!("{A}:nightly:4"))));
+        assert!(s.contains(&set(&format!("{A}:4:nightly:2-3"))));
+        let gtid = Gtid { uuid: parse_uuid(A).unwrap(), tag: Tag::new(b"nightly").unwrap(), number: 4 };
+        assert_eq!(gtid.to_string(), format!("{A}:nightly:4"));
+        s.add(gtid);
+        assert!(s.has(gtid) && s.contains(&set(&format!("{A}:nightly:1-4"))));
+    }
+
+    #[test]
+    fn sets_are_sent_in_the_form_the_server_itself_writes() {
+        // The set of a PREVIOUS_GTIDS event of MySQL 9.7.4.
+        let tagged = set("22a9cd56-e82a-11f1-9143-02fc00000001:1-7:nightly:1-2").encode();
+        let uuid = [0x22, 0xA9, 0xCD, 0x56, 0xE8, 0x2A, 0x11, 0xF1, 0x91, 0x43, 0x02, 0xFC, 0, 0, 0, 1];
+        let mut expected = vec![1, 2, 0, 0, 0, 0, 0, 1];
+        for (tag, end) in [(&[0x00][..], 8u64), (&b"\x0Enightly"[..], 3)] {
+            expected.extend_from_slice(&uuid);
+            expected.extend_from_slice(tag);
+            for number in [1, 1, end] {
+                expected.extend_from_slice(&number.to_le_bytes());
+            }
+        }
+        assert_eq!(tagged, expected);
+        assert_eq!(set(&format!("{A}:1-7")).encode()[..8], [1, 0, 0, 0, 0, 0, 0, 0]);
     }
 }

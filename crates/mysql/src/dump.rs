@@ -10,8 +10,10 @@ use wire::response::{EOF, ERR, ErrPacket, OK};
 
 use crate::{ConnectOptions, Connection, Error, Result};
 
-/// `BINLOG_THROUGH_GTID` of the dump command's flags.
-const THROUGH_GTID: u16 = 0x04;
+/// `USE_HEARTBEAT_EVENT_V2` of the dump command's flags: heartbeats that give the whole offset (MySQL 8.0.26 and later;
+/// others ignore it). Not 0x04, which once meant that a GTID set follows: MySQL 8.3 and later take it for a follower
+/// that knows no tags.
+const HEARTBEAT_V2: u16 = 0x02;
 
 /// How to follow.
 #[derive(Debug, Clone)]
@@ -52,7 +54,7 @@ impl BinlogStream {
         connection.execute(settings).await?;
 
         let set = options.applied.encode();
-        let mut body = THROUGH_GTID.to_le_bytes().to_vec();
+        let mut body = HEARTBEAT_V2.to_le_bytes().to_vec();
         body.extend_from_slice(&options.server_id.to_le_bytes());
         body.extend_from_slice(&0u32.to_le_bytes());
         body.extend_from_slice(&4u64.to_le_bytes());

@@ -14,6 +14,11 @@ use crate::select::{in_keys, keys_per_statement};
 const STATEMENT_BYTES: usize = 1 << 20;
 /// Bytes of statements that go in one packet.
 const PACKET_BYTES: usize = 2 << 20;
+/// ENUM values of 0 in one statement: well below what the server's count of warnings can tell.
+const EMPTY_ENUMS_MAX: u32 = 1_000;
+/// Makes an INSERT take an ENUM's value 0, as the source once did, with a warning where our sessions' mode, which is this
+/// one and STRICT_ALL_TABLES, makes it an error.
+const NOT_STRICT: &str = "/*+ SET_VAR(sql_mode='ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO') */ ";
 
 /// How many rows a statement must change.
 #[derive(Debug, Clone)]
@@ -26,16 +31,26 @@ pub(crate) enum Expect {
     Exactly(TableName, u64),
     /// No more than so many, of this table.
     AtMost(TableName, u64),
+    /// Exactly so many, of this table, with as many warnings: any other would be a value that does not fit, changed
+    /// to one that does.
+    Warned(TableName, u64, u32),
 }
 
 impl Expect {
-    fn hold(&self, found: u64) -> Result<()> {
+    fn hold(&self, found: u64, warnings: u16) -> Result<()> {
         let (table, rows, kept) = match self {
             Self::Any => return Ok(()),
             Self::Owned if found == 1 => return Ok(()),
             Self::Owned => return Err(MoveError::taken_over()),
             Self::Exactly(table, rows) => (table, rows, found == *rows),
             Self::AtMost(table, rows) => (table, rows, found <= *rows),
+            Self::Warned(table, _, expected) if u32::from(warnings) != *expected => {
+                let evidence = format!(
+                    "the target changed values as it took rows ({warnings} warnings, {expected} expected)"
+                );
+                return Err(MoveError::NotExact { table: table.clone(), evidence });
+            }
+            Self::Warned(table, rows, _) => (table, rows, found == *rows),
         };
         if kept {
             return Ok(());
@@ -99,7 +114,7 @@ impl<'a> Statements<'a> {
         }
         for (result, expect) in results.iter().zip(&self.expected) {
             let QueryResult::Done(ok) = result else { continue };
-            expect.hold(ok.affected_rows)?;
+            expect.hold(ok.affected_rows, ok.warnings)?;
         }
         self.packet.clear();
         self.expected.clear();
@@ -138,24 +153,61 @@ impl<'a> Statements<'a> {
     /// # Errors
     /// As [`Statements::push`].
     pub async fn insert(&mut self, table: &Table, rows: impl Iterator<Item = &Tuple>) -> Result<()> {
-        let columns: Vec<_> = table.written().map(|c| model::quote_ident(&table.columns[c].name)).collect();
-        let head = format!("INSERT INTO {} ({}) VALUES ", table.name.quoted(), columns.join(","));
-        let (mut sql, mut count) = (Vec::new(), 0);
+        let mut strict = Insert::new(table, "");
+        let mut lenient = Insert::new(table, NOT_STRICT);
         for row in rows {
-            sql.extend_from_slice(if count == 0 { head.as_bytes() } else { b"," });
-            sql.push(b'(');
-            sql.extend_from_slice(row.literals());
-            sql.push(b')');
-            count += 1;
-            if sql.len() >= STATEMENT_BYTES {
-                self.push(&sql, Expect::Exactly(table.name.clone(), count)).await?;
-                sql.clear();
-                count = 0;
+            let insert = if row.empty_enums() == 0 { &mut strict } else { &mut lenient };
+            insert.add(row);
+            if insert.is_full() {
+                insert.push_to(self).await?;
             }
         }
-        if count > 0 {
-            self.push(&sql, Expect::Exactly(table.name.clone(), count)).await?;
+        strict.push_to(self).await?;
+        lenient.push_to(self).await
+    }
+}
+
+/// An INSERT that grows row by row.
+struct Insert<'a> {
+    table: &'a Table,
+    head: String,
+    sql: Vec<u8>,
+    rows: u64,
+    empty_enums: u32,
+}
+
+impl<'a> Insert<'a> {
+    fn new(table: &'a Table, hint: &str) -> Self {
+        let columns: Vec<_> = table.written().map(|c| model::quote_ident(&table.columns[c].name)).collect();
+        let head = format!("INSERT {hint}INTO {} ({}) VALUES ", table.name.quoted(), columns.join(","));
+        Self { table, head, sql: Vec::new(), rows: 0, empty_enums: 0 }
+    }
+
+    fn add(&mut self, row: &Tuple) {
+        self.sql.extend_from_slice(if self.rows == 0 { self.head.as_bytes() } else { b"," });
+        self.sql.push(b'(');
+        self.sql.extend_from_slice(row.literals());
+        self.sql.push(b')');
+        self.rows += 1;
+        self.empty_enums += row.empty_enums();
+    }
+
+    fn is_full(&self) -> bool {
+        self.sql.len() >= STATEMENT_BYTES || self.empty_enums >= EMPTY_ENUMS_MAX
+    }
+
+    /// Pushes what it has, and begins anew.
+    async fn push_to(&mut self, statements: &mut Statements<'_>) -> Result<()> {
+        if self.rows == 0 {
+            return Ok(());
         }
+        let expect = match self.empty_enums {
+            0 => Expect::Exactly(self.table.name.clone(), self.rows),
+            expected => Expect::Warned(self.table.name.clone(), self.rows, expected),
+        };
+        statements.push(&self.sql, expect).await?;
+        self.sql.clear();
+        (self.rows, self.empty_enums) = (0, 0);
         Ok(())
     }
 }

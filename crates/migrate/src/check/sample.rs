@@ -21,8 +21,6 @@ const VARIABLES: &[(&str, &str)] = &[
     ("log_replica_updates", "ON"),
     ("binlog_format", "ROW"),
     ("binlog_row_image", "FULL"),
-    ("binlog_row_value_options", ""),
-    ("binlog_transaction_compression", "OFF"),
     ("binlog_checksum", "CRC32"),
     ("binlog_order_commits", "ON"),
     ("binlog_expire_logs_seconds", "2592000"),

@@ -18,6 +18,11 @@ use super::rule::{Fact, Unread};
 use super::server_reading::{ask, grant};
 use crate::plan::MoveSpec;
 
+/// No stored statistics, which reading would renew; and the columns of primary keys that the server generated itself,
+/// which versions before 8.0.30 do not.
+const SETTINGS: &str = "SET SESSION information_schema_stats_expiry = 0 \
+                        /*!80030 , show_gipk_in_create_table_and_information_schema = ON */";
+
 /// What to do about metadata that cannot be read; needs nothing but a grant.
 const GRANT_SELECT: &str = "grant our account SELECT on the moved schemas";
 
@@ -27,7 +32,7 @@ pub(super) async fn read(
     facts: &ServerFacts,
     spec: &MoveSpec,
 ) -> mysql::Result<SchemaFacts> {
-    conn.execute("SET SESSION information_schema_stats_expiry = 0").await?;
+    conn.execute(SETTINGS).await?;
     let schemas = texts(spec.schemas());
     let listed = ask(conn, &tables_sql(&schemas), GRANT_SELECT).await?;
     let (tables, unmatched) = match listed {
@@ -58,7 +63,7 @@ pub(super) async fn read_target(
     spec: &MoveSpec,
     state: TargetState,
 ) -> mysql::Result<TargetFacts> {
-    conn.execute("SET SESSION information_schema_stats_expiry = 0").await?;
+    conn.execute(SETTINGS).await?;
     let schemas = texts(spec.schemas());
     let names = format!(
         "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA IN ({schemas})"

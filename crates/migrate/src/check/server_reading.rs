@@ -23,8 +23,6 @@ const VARIABLES: &[&str] = &[
     "log_slave_updates",
     "binlog_format",
     "binlog_row_image",
-    "binlog_row_value_options",
-    "binlog_transaction_compression",
     "binlog_checksum",
     "binlog_order_commits",
     "binlog_expire_logs_seconds",
@@ -61,7 +59,6 @@ const VARIABLES: &[&str] = &[
     "init_connect",
     "wait_timeout",
     "interactive_timeout",
-    "show_gipk_in_create_table_and_information_schema",
     "sql_generate_invisible_primary_key",
 ];
 

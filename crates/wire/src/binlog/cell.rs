@@ -6,6 +6,8 @@ use crate::{Reader, Result, WireError};
 /// A value, as stored; nothing is converted that the target would have to convert back.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Cell<'a> {
+    /// The image leaves the column out: `binlog_row_image` was not FULL in the session that wrote it.
+    Absent,
     /// SQL NULL.
     Null,
     /// An integer's bits; whether they are signed only the schema knows.
@@ -84,8 +86,15 @@ pub enum Cell<'a> {
     },
     /// CHAR, VARCHAR, BINARY, VARBINARY, TEXT, BLOB, GEOMETRY, VECTOR: bytes as stored, without padding.
     Bytes(&'a [u8]),
-    /// JSON in binary form, see [`super::write_json`].
+    /// JSON in binary form, see [`super::parse_json`].
     Json(&'a [u8]),
+    /// JSON as the document before an update and its changes, see [`super::parse_patched_json`].
+    JsonPatch {
+        /// The document before, in binary form.
+        before: &'a [u8],
+        /// The changes.
+        changes: &'a [u8],
+    },
     /// ENUM: 1 is the first label, 0 the empty error value.
     Enum(u64),
     /// SET: bit 0 is the first label.
@@ -138,7 +147,8 @@ fn big_endian(r: &mut Reader<'_>, width: u8) -> Result<u64> {
     Ok(bytes.iter().fold(0, |n, &b| n << 8 | u64::from(b)))
 }
 
-fn prefixed<'a>(r: &mut Reader<'a>, prefix: u8) -> Result<&'a [u8]> {
+/// Bytes after their length, which takes `prefix` bytes.
+pub(super) fn prefixed<'a>(r: &mut Reader<'a>, prefix: u8) -> Result<&'a [u8]> {
     let n = little_endian(r, prefix)?;
     r.bytes(usize::try_from(n).map_err(|_| WireError::Truncated("string"))?, "string")
 }

@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 
-use super::{RowsEvent, RowsKind, TableMap};
+use super::{GtidEvent, Payload, RowsEvent, RowsKind, TableMap, XaPrepareEvent};
 use crate::{Reader, Result, WireError};
 
-const HEADER_LEN: usize = 19;
+/// Length of the header.
+pub(super) const HEADER_LEN: usize = 19;
 const CHECKSUM_LEN: usize = 4;
 /// `LOG_EVENT_IGNORABLE_F`: a follower that does not know the event may pass over it.
 const FLAG_IGNORABLE: u16 = 0x80;
@@ -23,6 +24,22 @@ pub struct EventHeader {
     pub end_offset: u32,
     /// Flags.
     pub flags: u16,
+}
+
+impl EventHeader {
+    fn parse(event: &[u8], len: usize) -> Result<Self> {
+        let mut r = Reader::new(event);
+        let timestamp = r.u32("timestamp")?;
+        let event_type = r.u8("event type")?;
+        let server_id = r.u32("server id")?;
+        let size = r.u32("event size")?;
+        let end_offset = r.u32("end offset")?;
+        let flags = r.u16("flags")?;
+        if size as usize != len {
+            return Err(WireError::Malformed("event size"));
+        }
+        Ok(Self { timestamp, event_type, server_id, end_offset, flags })
+    }
 }
 
 /// An event as it came: header read, checksum verified and cut off.
@@ -49,18 +66,21 @@ impl RawEvent {
         if crc32fast::hash(&covered) != u32::from_le_bytes(sent) {
             return Err(WireError::Checksum);
         }
-        let mut r = Reader::new(&covered);
-        let timestamp = r.u32("timestamp")?;
-        let event_type = r.u8("event type")?;
-        let server_id = r.u32("server id")?;
-        let size = r.u32("event size")?;
-        let end_offset = r.u32("end offset")?;
-        let flags = r.u16("flags")?;
-        if size as usize != event.len() {
-            return Err(WireError::Malformed("event size"));
-        }
-        let header = EventHeader { timestamp, event_type, server_id, end_offset, flags };
+        let header = EventHeader::parse(&covered, event.len())?;
         Ok(Self { header, body: covered.slice(HEADER_LEN..) })
+    }
+
+    /// Reads an event of a compressed transaction: what compresses takes the checksums off.
+    pub(super) fn parse_within_payload(event: &Bytes) -> Result<Self> {
+        let header = EventHeader::parse(event, event.len())?;
+        Ok(Self { header, body: event.slice(HEADER_LEN..) })
+    }
+
+    /// The size that an event's header gives it, header included.
+    pub(super) fn size(header: &[u8]) -> Result<usize> {
+        let mut r = Reader::new(header);
+        r.bytes(9, "event header")?;
+        Ok(r.u32("event size")? as usize)
     }
 
     /// Decodes the body as far as a follower needs it.
@@ -74,17 +94,25 @@ impl RawEvent {
                 let offset = r.u64("rotate offset")?;
                 Event::Rotate { file: String::from_utf8_lossy(r.rest()).into_owned(), offset }
             }
-            27 => Event::Heartbeat { file: String::from_utf8_lossy(&self.body).into_owned() },
+            27 => Event::Heartbeat {
+                file: String::from_utf8_lossy(&self.body).into_owned(),
+                offset: self.header.end_offset.into(),
+            },
+            41 => heartbeat(&mut r)?,
             // Format description, previous GTIDs, stop, rows query: nothing a follower by GTID acts on.
             15 | 35 | 3 | 29 => Event::Nothing,
             33 => Event::Gtid(GtidEvent::parse(&mut r)?),
+            42 => Event::Gtid(GtidEvent::parse_tagged(&mut r)?),
             34 => Event::AnonymousGtid,
+            40 => Event::Payload(Payload::parse(&self.body)?),
+            38 => Event::XaPrepare(XaPrepareEvent::parse(&mut r)?),
             2 => Event::Query(QueryEvent::parse(&mut r)?),
             16 => Event::Xid,
             19 => Event::TableMap(TableMap::parse(&self.body)?),
             30 => Event::Rows(RowsEvent::parse(RowsKind::Insert, &self.body)?),
             31 => Event::Rows(RowsEvent::parse(RowsKind::Update, &self.body)?),
             32 => Event::Rows(RowsEvent::parse(RowsKind::Delete, &self.body)?),
+            39 => Event::Rows(RowsEvent::parse(RowsKind::PartialUpdate, &self.body)?),
             _ if self.header.flags & FLAG_IGNORABLE != 0 => Event::Nothing,
             other => Event::Unknown(other),
         })
@@ -101,10 +129,12 @@ pub enum Event {
         /// Where in it.
         offset: u64,
     },
-    /// Nothing happened for a while, or was skipped; the header's offset says how far the server has read.
+    /// Nothing happened for a while, or was skipped.
     Heartbeat {
         /// The file being read.
         file: String,
+        /// How far the server has read it; only the low 32 bits if the server knows no newer heartbeats.
+        offset: u64,
     },
     /// A transaction begins.
     Gtid(GtidEvent),
@@ -114,6 +144,10 @@ pub enum Event {
     Query(QueryEvent),
     /// The transaction commits.
     Xid,
+    /// The transaction ends as an XA transaction does: prepared, or committed in one phase.
+    XaPrepare(XaPrepareEvent),
+    /// All of a transaction that follows its GTID, compressed.
+    Payload(Payload),
     /// Gives the table of the row events that follow its shape.
     TableMap(TableMap),
     /// Rows of one table.
@@ -124,34 +158,23 @@ pub enum Event {
     Unknown(u8),
 }
 
-/// The start of a transaction.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GtidEvent {
-    /// UUID of the server it began on.
-    pub uuid: [u8; 16],
-    /// Its number there.
-    pub number: u64,
-    /// When this server committed it, in microseconds since the epoch; `None` before MySQL 8.0.
-    pub commit_micros: Option<u64>,
-}
-
-impl GtidEvent {
-    fn parse(r: &mut Reader<'_>) -> Result<Self> {
-        r.u8("GTID flags")?;
-        let mut uuid = [0; 16];
-        uuid.copy_from_slice(r.bytes(16, "GTID uuid")?);
-        let number = r.u64("GTID number")?;
-        if number == 0 || number > i64::MAX as u64 {
-            return Err(WireError::Malformed("GTID number"));
+/// `HEARTBEAT_LOG_EVENT_V2`: type, length, value each, until type 0.
+///
+/// Source: `codecs::binary::Heartbeat` in `libs/mysql/binlog/event/codecs/binary.cpp`.
+fn heartbeat(r: &mut Reader<'_>) -> Result<Event> {
+    const WHAT: &str = "heartbeat";
+    let (mut file, mut offset) = (None, None);
+    loop {
+        match r.lenenc_int(WHAT)? {
+            0 => break,
+            1 => file = Some(String::from_utf8_lossy(r.lenenc_bytes(WHAT)?).into_owned()),
+            2 => offset = Some(Reader::new(r.lenenc_bytes(WHAT)?).lenenc_int(WHAT)?),
+            _ => drop(r.lenenc_bytes(WHAT)?),
         }
-        let mut commit_micros = None;
-        // Logical clock (type 2): last committed and sequence number, then the commit time in 55 bits.
-        if r.len() >= 17 + 7 && r.u8("logical clock")? == 2 {
-            r.bytes(16, "logical clock")?;
-            let micros = r.u48("commit time")? | u64::from(r.u8("commit time")? & 0x7F) << 48;
-            commit_micros = Some(micros);
-        }
-        Ok(Self { uuid, number, commit_micros })
+    }
+    match (file, offset) {
+        (Some(file), Some(offset)) => Ok(Event::Heartbeat { file, offset }),
+        _ => Err(WireError::Malformed("heartbeat without file or offset")),
     }
 }
 

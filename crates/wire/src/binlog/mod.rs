@@ -8,13 +8,21 @@
 mod cell;
 mod decimal;
 mod event;
+mod gtid;
 mod json;
+mod payload;
 mod rows;
 mod table_map;
+mod xa;
 
 pub use cell::Cell;
 pub use decimal::write_decimal;
-pub use event::{Event, EventHeader, GtidEvent, QueryEvent, RawEvent};
-pub use json::write_json;
+pub use event::{Event, EventHeader, QueryEvent, RawEvent};
+pub use gtid::GtidEvent;
+pub use json::{
+    DEPTH_MAX as JSON_DEPTH_MAX, Json, Opaque, parse as parse_json, parse_patched as parse_patched_json,
+};
+pub use payload::Payload;
 pub use rows::{RowImage, RowsEvent, RowsKind};
 pub use table_map::{ColumnType, TableMap};
+pub use xa::XaPrepareEvent;
