@@ -9,6 +9,7 @@ use crate::error::{MoveError, Result, Side};
 use crate::ledger::{self, PlannedRange};
 use crate::literal::RowShape;
 use crate::ranges::{self, RangeCutter};
+use crate::schema;
 use crate::select::{in_range, row_list};
 use crate::sequencer::{AtClose, Request};
 use crate::session;
@@ -17,6 +18,9 @@ use crate::window_reader::WindowReader;
 /// Ranges planned, and stored, in one go.
 const PLAN_AHEAD: usize = 64;
 
+/// Tables that wait for their indexes before readers wait as well: building them is work for the target, too.
+const FILLED_BOUND: usize = 64;
+
 /// How to copy.
 #[derive(Debug, Clone)]
 pub struct CopyOptions {
@@ -24,11 +28,13 @@ pub struct CopyOptions {
     pub readers: usize,
     /// The most rows a range may have.
     pub chunk_rows: u64,
+    /// Whether indexes that are not needed meanwhile are added to a table when its rows are there, which is faster.
+    pub defer_indexes: bool,
 }
 
 impl Default for CopyOptions {
     fn default() -> Self {
-        Self { readers: 3, chunk_rows: 5_000 }
+        Self { readers: 3, chunk_rows: 5_000, defer_indexes: true }
     }
 }
 
@@ -58,14 +64,31 @@ impl Copier {
         for _ in 0..copier.options.readers.max(1) {
             tasks.spawn(Arc::clone(&copier).read_ranges(Arc::clone(&jobs)));
         }
-        tasks.spawn(Arc::clone(&copier).plan(jobs_tx));
+        let (last_range_done, filled) = mpsc::channel(FILLED_BOUND);
+        tasks.spawn(Arc::clone(&copier).plan(jobs_tx, last_range_done));
+        tasks.spawn(Arc::clone(&copier).complete_tables(filled));
         while let Some(ended) = tasks.join_next().await {
             ended.map_err(|_| MoveError::Stopped)??;
         }
         Ok(())
     }
 
-    async fn plan(self: Arc<Self>, jobs: mpsc::Sender<Job>) -> Result<()> {
+    /// Gives each table that has its rows what it was created without; only then it counts as copied.
+    async fn complete_tables(self: Arc<Self>, mut filled: mpsc::Receiver<usize>) -> Result<()> {
+        while let Some(table) = filled.recv().await {
+            let target = &self.direction.options.target;
+            let name = &self.direction.tables[table].name;
+            schema::complete(target, &self.direction.ledger.move_name, name).await?;
+            self.direction.progress.table_copied(table);
+        }
+        Ok(())
+    }
+
+    async fn plan(
+        self: Arc<Self>,
+        jobs: mpsc::Sender<Job>,
+        last_range_done: mpsc::Sender<usize>,
+    ) -> Result<()> {
         let mut source = session::open(&self.direction.options.source, Side::Source).await?;
         let mut target = session::open(&self.direction.options.target, Side::Target).await?;
         for (i, table) in self.direction.tables.iter().enumerate() {
@@ -75,7 +98,7 @@ impl Copier {
             self.direction.progress.set_estimate(i, estimate.max(done_rows));
             self.direction.progress.resume_table(i, done_rows);
 
-            let countdown = Arc::new(Countdown::new(i, Arc::clone(&self.direction)));
+            let countdown = Arc::new(Countdown::new(i, last_range_done.clone()));
             let (mut number, mut low) = (0, None);
             let mut complete = false;
             if let Some(last) = known.last() {
@@ -102,7 +125,7 @@ impl Copier {
                     self.hand_out(&jobs, i, planned, &countdown).await?;
                 }
             }
-            countdown.all_handed_out();
+            countdown.all_handed_out().await?;
         }
         Ok(())
     }
@@ -141,37 +164,40 @@ impl Copier {
         let then = AtClose::Copy { table: job.table, number, range, rows, done };
         reader.close(read, then).await?;
         committed.await.map_err(|_| MoveError::Stopped)?;
-        job.countdown.one_done();
-        Ok(())
+        job.countdown.one_done().await
     }
 }
 
-/// Knows when the last range of a table is done.
+/// Knows when the last range of a table is done, and says so.
 struct Countdown {
     table: usize,
-    direction: Arc<Direction>,
+    last_range_done: mpsc::Sender<usize>,
     /// Ranges outstanding, plus one until all are handed out.
     outstanding: Mutex<u64>,
 }
 
 impl Countdown {
-    fn new(table: usize, direction: Arc<Direction>) -> Self {
-        Self { table, direction, outstanding: Mutex::new(1) }
+    fn new(table: usize, last_range_done: mpsc::Sender<usize>) -> Self {
+        Self { table, last_range_done, outstanding: Mutex::new(1) }
     }
 
     fn handed_out(&self) {
         *self.outstanding.lock().unwrap_or_else(PoisonError::into_inner) += 1;
     }
 
-    fn all_handed_out(&self) {
-        self.one_done();
+    async fn all_handed_out(&self) -> Result<()> {
+        self.one_done().await
     }
 
-    fn one_done(&self) {
-        let mut outstanding = self.outstanding.lock().unwrap_or_else(PoisonError::into_inner);
-        *outstanding -= 1;
-        if *outstanding == 0 {
-            self.direction.progress.table_copied(self.table);
+    async fn one_done(&self) -> Result<()> {
+        let left = {
+            let mut outstanding = self.outstanding.lock().unwrap_or_else(PoisonError::into_inner);
+            *outstanding -= 1;
+            *outstanding
+        };
+        match left {
+            0 => self.last_range_done.send(self.table).await.map_err(|_| MoveError::Stopped),
+            _ => Ok(()),
         }
     }
 }

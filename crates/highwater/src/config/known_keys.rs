@@ -13,7 +13,7 @@ const CLUSTER: &[&str] =
     &["host", "port", "user", "password_env", "password_file", "server_public_key", "get_server_public_key"];
 const MOVE: &[&str] = &["source", "target", "tables", "accept"];
 const FRONT_DOOR: &[&str] = &["listen", "threads", "hold_max", "clients_max", "cluster"];
-const COPY: &[&str] = &["chunk_rows", "readers"];
+const COPY: &[&str] = &["chunk_rows", "readers", "defer_indexes"];
 const CUTOVER: &[&str] =
     &["lag_max", "drain_deadline", "fence_deadline", "settle_deadline", "prove_deadline", "pinned"];
 

@@ -49,6 +49,7 @@ pub fn resolve(
     let copy = CopyOptions {
         chunk_rows: within(source, "copy.chunk_rows", &written.copy.chunk_rows, 1..=1_000_000)?,
         readers: within(source, "copy.readers", &written.copy.readers, 1..=256)?,
+        defer_indexes: written.copy.defer_indexes,
     };
     let cutover = CutoverOptions {
         lag_max: written.cutover.lag_max,

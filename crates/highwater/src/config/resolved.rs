@@ -86,6 +86,8 @@ pub struct CopyOptions {
     pub chunk_rows: u32,
     /// Chunks read at the same time.
     pub readers: usize,
+    /// Whether indexes are added to a table when its rows are there.
+    pub defer_indexes: bool,
 }
 
 /// The bounds of a cutover; passing one before the switch puts everything back.

@@ -78,6 +78,7 @@ pub struct WrittenFrontDoor {
 pub struct WrittenCopy {
     pub chunk_rows: Spanned<u32>,
     pub readers: Spanned<usize>,
+    pub defer_indexes: bool,
 }
 
 /// `[cutover]`
@@ -124,7 +125,7 @@ impl Default for WrittenFrontDoor {
 
 impl Default for WrittenCopy {
     fn default() -> Self {
-        Self { chunk_rows: defaulted(2_000), readers: defaulted(4) }
+        Self { chunk_rows: defaulted(2_000), readers: defaulted(4), defer_indexes: true }
     }
 }
 
