@@ -1,6 +1,6 @@
 //! The source's binary log as a sequence of transactions, decoded for the moved tables.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,8 @@ use crate::ddl::{self, Meaning};
 use crate::error::{Doing, MoveError, Result, Side};
 use crate::fold::Change;
 use crate::literal::RowShape;
+use crate::schema::foreign_keys;
+use crate::session;
 
 /// What the stream yields.
 #[derive(Debug)]
@@ -44,6 +46,8 @@ pub struct TransactionReader {
     tables: HashMap<TableName, usize>,
     schemas: Vec<String>,
     shapes: Vec<Arc<RowShape>>,
+    /// Tables whose changes change others through foreign keys.
+    cascading: HashSet<usize>,
     /// Table maps of the transaction under way; `None` for tables that do not move.
     maps: HashMap<u64, Option<(usize, TableMap)>>,
     position: BinlogPosition,
@@ -67,6 +71,8 @@ impl TransactionReader {
             applied: applied.clone(),
             heartbeat: HEARTBEAT,
         };
+        let mut server = session::open(source, Side::Source).await?;
+        let cascading = foreign_keys::cascading(&mut server, tables).await?;
         let stream =
             BinlogStream::open(source, &options).await.doing(Side::Source, "follow the binary log")?;
         let mut schemas: Vec<String> = tables.iter().map(|t| t.name.schema.clone()).collect();
@@ -76,6 +82,7 @@ impl TransactionReader {
             tables: tables.iter().enumerate().map(|(i, t)| (t.name.clone(), i)).collect(),
             schemas,
             shapes: tables.iter().map(|t| Arc::new(RowShape::of(t))).collect(),
+            cascading,
             maps: HashMap::new(),
             position: BinlogPosition::default(),
             current: None,
@@ -191,6 +198,12 @@ impl TransactionReader {
         let Some((_, changes)) = &mut self.current else {
             return Err(MoveError::Unsupported("rows outside a transaction".into()));
         };
+        if rows.kind != RowsKind::Insert && !rows.cascades_logged && self.cascading.contains(table) {
+            return Err(MoveError::Unsupported(format!(
+                "a change of {}.{} that changed rows of other tables through foreign keys, and not these rows",
+                map.schema, map.table
+            )));
+        }
         let shape = &self.shapes[*table];
         let mut before = None;
         rows.for_each_image(map, |image| {

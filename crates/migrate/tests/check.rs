@@ -178,7 +178,6 @@ async fn each_refusal_names_its_fix() {
         "hidden-keys",
         "row-key",
         "storage-engine",
-        "foreign-key-actions",
         "foreign-keys-inside",
         "column-types",
         "triggers",
@@ -215,7 +214,6 @@ async fn each_refusal_names_its_fix() {
         "hidden-keys",
         "storage-engine",
         "row-key",
-        "foreign-key-actions",
     ];
     for name in by_statement {
         for check in report.checks.iter().filter(|c| c.name == name && c.outcome != Outcome::Passed) {

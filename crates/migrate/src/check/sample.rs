@@ -43,6 +43,7 @@ const VARIABLES: &[(&str, &str)] = &[
     ("max_allowed_packet", "67108864"),
     ("local_infile", "OFF"),
     ("event_scheduler", "ON"),
+    ("innodb_native_foreign_keys", "OFF"),
 ];
 
 pub(super) fn server(side: Side) -> ServerFacts {
