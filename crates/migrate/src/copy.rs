@@ -8,6 +8,7 @@ use crate::direction::Direction;
 use crate::error::{MoveError, Result, Side};
 use crate::ledger::{self, PlannedRange};
 use crate::literal::RowShape;
+use crate::plan::Along;
 use crate::ranges::{self, RangeCutter};
 use crate::schema;
 use crate::select::{in_range, row_list};
@@ -30,11 +31,13 @@ pub struct CopyOptions {
     pub chunk_rows: u64,
     /// Whether indexes that are not needed meanwhile are added to a table when its rows are there, which is faster.
     pub defer_indexes: bool,
+    /// What moves along with the tables.
+    pub along: Along,
 }
 
 impl Default for CopyOptions {
     fn default() -> Self {
-        Self { readers: 3, chunk_rows: 5_000, defer_indexes: true }
+        Self { readers: 3, chunk_rows: 5_000, defer_indexes: true, along: Along::default() }
     }
 }
 
@@ -70,7 +73,20 @@ impl Copier {
         while let Some(ended) = tasks.join_next().await {
             ended.map_err(|_| MoveError::Stopped)??;
         }
-        Ok(())
+        copier.bring_along().await
+    }
+
+    /// What goes along with the tables and needs them. Rows do not need it, so a refusal does not stop the stream; a
+    /// cutover asks again, and is refused.
+    async fn bring_along(&self) -> Result<()> {
+        let options = &self.direction.options;
+        match schema::bring(&options.source, &options.target, &options.spec, self.options.along).await {
+            Err(error @ MoveError::Refused { .. }) => {
+                tracing::warn!(target: "highwater::copy", %error, "not everything that goes along is on the target");
+                Ok(())
+            }
+            done => done,
+        }
     }
 
     /// Gives each table that has its rows what it was created without; only then it counts as copied.

@@ -1,6 +1,6 @@
 //! Foreign keys: what they do to rows arrives as the source's own row events, and nothing happens twice.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod world;
 

@@ -130,7 +130,7 @@ async fn a_crash_between_rows_and_indexes_is_made_good() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn left_to_the_option_every_index_is_there_from_the_start() {
     let world = world().await;
-    let copy = CopyOptions { readers: 3, chunk_rows: 500, defer_indexes: false };
+    let copy = CopyOptions { readers: 3, chunk_rows: 500, defer_indexes: false, ..CopyOptions::default() };
     let options = MoverOptions { start: Start::Copy(copy), ..world.options() };
     let mover = migrate::Mover::start(options).await.unwrap();
     assert_eq!(indexes(&mut world.on_target().await).await, indexes(&mut world.on_source().await).await);

@@ -121,6 +121,7 @@ fn resolve_move(
         source: from.to_owned(),
         target: to.to_owned(),
         accept: written.accept.clone(),
+        along: migrate::Along { objects: written.objects },
     })
 }
 

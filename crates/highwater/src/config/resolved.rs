@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use migrate::MoveSpec;
+use migrate::{Along, MoveSpec};
 use model::Trouble;
 use mysql::{ConnectOptions, Password, ServerKey};
 use serde::Deserialize;
@@ -61,6 +61,8 @@ pub struct MoveConfig {
     pub target: String,
     /// Refusals of `check` that the operator accepts.
     pub accept: Vec<String>,
+    /// What moves along with the tables.
+    pub along: Along,
 }
 
 /// The front door's options.

@@ -54,6 +54,8 @@ pub struct WrittenMove {
     pub tables: Spanned<Vec<WrittenTables>>,
     #[serde(default)]
     pub accept: Vec<String>,
+    #[serde(default = "yes")]
+    pub objects: bool,
 }
 
 /// `schema.*` or `schema.table`
@@ -100,6 +102,10 @@ pub struct WrittenCutover {
 
 fn state_dir() -> PathBuf {
     "highwater-state".into()
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn mysql_port() -> Spanned<u16> {

@@ -3,7 +3,12 @@
 mod create;
 pub mod foreign_keys;
 mod indexes;
-mod statement;
+pub(crate) mod objects;
+pub(crate) mod statement;
+
+use mysql::ConnectOptions;
+
+use crate::plan::Along;
 
 pub use create::{Creation, create};
 pub use indexes::complete;
@@ -112,6 +117,24 @@ async fn read_key(source: &mut Connection, name: &TableName, columns: &[Column])
         hint: "add one, for example ALTER TABLE ... ADD COLUMN id BIGINT UNSIGNED AUTO_INCREMENT INVISIBLE PRIMARY KEY"
             .into(),
     })
+}
+
+/// Creates on the target what goes along with the tables and is not there: views and routines. Triggers and events are
+/// the cutover's.
+///
+/// # Errors
+/// If a server refuses, or something of the same name and another definition is there.
+pub async fn bring(
+    source: &ConnectOptions,
+    target: &ConnectOptions,
+    spec: &MoveSpec,
+    along: Along,
+) -> Result<()> {
+    if along.objects {
+        let created = objects::bring(source, target, spec).await?;
+        tracing::info!(target: "highwater::copy", created, "views and routines are on the target");
+    }
+    Ok(())
 }
 
 /// Quotes a text for our connections, whose character set is binary while the compared names are utf8mb3.

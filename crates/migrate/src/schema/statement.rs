@@ -148,6 +148,56 @@ impl Item<'_> {
     }
 }
 
+/// Whether an event runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventStatus {
+    /// It runs.
+    Enabled,
+    /// It does not.
+    Disabled,
+    /// It does not run here, because it runs on another server.
+    DisabledOnReplica,
+}
+
+impl EventStatus {
+    /// As CREATE EVENT takes it.
+    pub fn clause(self) -> &'static str {
+        match self {
+            Self::Enabled => "ENABLE",
+            Self::Disabled => "DISABLE",
+            Self::DisabledOnReplica => "DISABLE ON REPLICA",
+        }
+    }
+}
+
+/// Takes a CREATE EVENT statement, as SHOW CREATE EVENT prints it, apart at the clause that says whether it runs.
+pub fn split_event(statement: &[u8]) -> Option<(&[u8], EventStatus, &[u8])> {
+    let mut tokens = Tokens::of(statement);
+    loop {
+        // The clause always follows this one, which no schedule can hold: texts and names are tokens of their own.
+        if tokens.next()?.is_word("COMPLETION") {
+            break;
+        }
+    }
+    let mut status = tokens.next()?;
+    while status.is_word("NOT") || status.is_word("PRESERVE") {
+        status = tokens.next()?;
+    }
+    if status.is_word("ENABLE") {
+        return Some((statement.get(..status.start)?, EventStatus::Enabled, statement.get(status.end..)?));
+    }
+    if !status.is_word("DISABLE") {
+        return None;
+    }
+    let disabled =
+        Some((statement.get(..status.start)?, EventStatus::Disabled, statement.get(status.end..)?));
+    if !tokens.next()?.is_word("ON") {
+        return disabled;
+    }
+    let replica = tokens.next().filter(|t| t.is_word("REPLICA") || t.is_word("SLAVE"))?;
+    Some((statement.get(..status.start)?, EventStatus::DisabledOnReplica, statement.get(replica.end..)?))
+}
+
 /// What a piece of a statement is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -326,6 +376,26 @@ mod tests {
         assert_eq!(parsed().auto_increment(), Some(b"id".to_vec()));
         let none = b"CREATE TABLE `t` (`a` int COMMENT 'AUTO_INCREMENT', KEY `AUTO_INCREMENT` (`a`))";
         assert_eq!(CreateTable::parse(none).unwrap().auto_increment(), None);
+    }
+
+    #[test]
+    fn an_events_status_is_found_where_it_is_and_not_where_it_is_spoken_of() {
+        let check = |clause: &str, status: EventStatus| {
+            let sql = format!(
+                "CREATE DEFINER=`ON COMPLETION`@`%` EVENT `e` ON SCHEDULE EVERY '1:1' HOUR_MINUTE STARTS '2030-01-01 \
+                 00:00:00' ON COMPLETION NOT PRESERVE {clause} COMMENT 'ENABLE' DO SET @x = 'ON COMPLETION PRESERVE ENABLE'"
+            );
+            let (before, found, after) = split_event(sql.as_bytes()).unwrap();
+            assert_eq!(found, status);
+            assert!(before.ends_with(b"NOT PRESERVE ") && after.starts_with(b" COMMENT"), "{clause}");
+            let cut = (0..sql.len()).filter_map(|end| split_event(&sql.as_bytes()[..end])).count();
+            assert!(cut > 0);
+        };
+        check("ENABLE", EventStatus::Enabled);
+        check("DISABLE", EventStatus::Disabled);
+        check("DISABLE ON REPLICA", EventStatus::DisabledOnReplica);
+        check("DISABLE ON SLAVE", EventStatus::DisabledOnReplica);
+        assert_eq!(split_event(b"CREATE EVENT e ON SCHEDULE EVERY 1 DAY DO SELECT 1"), None);
     }
 
     #[test]
