@@ -73,19 +73,20 @@ pub async fn create(
             last_schema = Some(schema);
         }
         let shown = show_create(source, &format!("TABLE {}", table.name.quoted())).await?;
-        let mut body = shown.strip_prefix(b"CREATE TABLE ").unwrap_or(&shown).to_vec();
+        let body = shown.strip_prefix(b"CREATE TABLE ").unwrap_or(&shown);
+        let parsed = CreateTable::parse(body).ok_or_else(|| not_understood(table))?;
+        let mut later = Deferred::default();
         if how.defer_indexes {
-            let parsed = CreateTable::parse(&body).ok_or_else(|| not_understood(table))?;
-            let later = Deferred::from(&parsed, &foreign_keys::columns_in_use(&keys, &table.name));
+            later = Deferred::from(&parsed, &foreign_keys::columns_in_use(&keys, &table.name));
             // Before the table is there: one that is created without its indexes must be known to lack them.
             indexes::remember(target, how.move_name, &table.name, &later).await?;
-            body = parsed.with_items(|item| !later.holds(item));
         }
         target
             .query(format!("USE {}", quote_ident(schema)))
             .await
             .doing(Side::Target, "choose the schema")?;
-        let sql = [b"CREATE TABLE IF NOT EXISTS ".as_slice(), &body].concat();
+        let sql = [b"CREATE TABLE IF NOT EXISTS ".as_slice(), &parsed.as_created(|item| !later.holds(item))]
+            .concat();
         target.execute(sql).await.doing(Side::Target, format!("create table {}", table.name))?;
     }
     Ok(())
@@ -94,7 +95,7 @@ pub async fn create(
 fn not_understood(table: &Table) -> MoveError {
     MoveError::Refused {
         what: format!("the definition of {} cannot be taken apart", table.name),
-        hint: "set `copy.defer_indexes = false`, and please report the output of SHOW CREATE TABLE".into(),
+        hint: "leave it out of the move, and please report the output of SHOW CREATE TABLE".into(),
     }
 }
 

@@ -6,8 +6,7 @@
 //! ```
 //!
 //! Invariant: head, items and tail are slices of the statement; nothing is written anew, so what is put together again
-//! differs from the original by the items left out and by nothing else. What is not understood is an item like any
-//! other.
+//! differs from the original by what is left out and by nothing else. What is not understood is an item like any other.
 
 /// A statement in its parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,21 +80,21 @@ impl<'a> CreateTable<'a> {
         None
     }
 
-    /// The statement again, with the items that `kept` chooses.
-    pub fn with_items(&self, kept: impl Fn(usize) -> bool) -> Vec<u8> {
-        let mut statement = self.head.to_vec();
-        let mut chosen =
-            self.items.iter().enumerate().filter(|(i, _)| kept(*i)).map(|(_, item)| item).peekable();
-        while let Some(item) = chosen.next() {
-            statement.extend_from_slice(b"\n  ");
-            statement.extend_from_slice(item.text);
-            if chosen.peek().is_some() {
-                statement.push(b',');
-            }
-        }
-        statement.push(b'\n');
-        statement.extend_from_slice(self.tail);
-        statement
+    /// The table's collation, where the statement names it.
+    fn collation(&self) -> Option<&'a [u8]> {
+        let mut tokens = Tokens::of(self.tail);
+        tokens.find(|t| t.is_word("COLLATE"))?;
+        tokens.find(|t| t.kind == Kind::Word).map(|t| t.text)
+    }
+
+    /// The statement again, with the items that `kept` chooses, and without the collations that columns have from the
+    /// table. The server prints those without a character set; read back, they would count as the column's own, and be
+    /// printed with one (sql_show.cc, store_create_info: a column's collation is explicit or inherited).
+    pub fn as_created(&self, kept: impl Fn(usize) -> bool) -> Vec<u8> {
+        let collation = self.collation();
+        let items = self.items.iter().enumerate().filter(|(i, _)| kept(*i));
+        let texts: Vec<Vec<u8>> = items.map(|(_, item)| item.without_inherited(collation)).collect();
+        [self.head, b"\n  ", &texts.join(b",\n  ".as_slice()), b"\n", self.tail].concat()
     }
 
     /// The column that is AUTO_INCREMENT.
@@ -109,6 +108,31 @@ impl<'a> CreateTable<'a> {
 }
 
 impl Item<'_> {
+    /// The text without a collation that is the table's.
+    fn without_inherited(&self, table: Option<&[u8]>) -> Vec<u8> {
+        let all = || self.text.to_vec();
+        let mut tokens = Tokens::of(self.text);
+        if tokens.next().is_none_or(|t| t.kind != Kind::Name) {
+            return all();
+        }
+        let mut depth = 0_usize;
+        while let Some(token) = tokens.next() {
+            match token.kind {
+                Kind::Open => depth += 1,
+                Kind::Close => depth = depth.saturating_sub(1),
+                // It has a character set of its own.
+                _ if depth == 0 && token.is_word("CHARACTER") => return all(),
+                _ if depth == 0 && token.is_word("COLLATE") => {
+                    let Some(name) = tokens.next().filter(|t| Some(t.text) == table) else { return all() };
+                    let before = self.text.get(..token.start).unwrap_or_default().trim_ascii_end();
+                    return [before, self.text.get(name.end..).unwrap_or_default()].concat();
+                }
+                _ => {}
+            }
+        }
+        all()
+    }
+
     /// The index this is, if it is one that is neither unique nor the primary key.
     pub fn index(&self) -> Option<Index> {
         let mut tokens = Tokens::of(self.text).peekable();
@@ -345,12 +369,12 @@ mod tests {
         assert_eq!(table.items.len(), 12);
         // The server writes a blank before the comma that follows a parser's name.
         let same = HARD.replace("*/ ,", "*/,");
-        assert_eq!(String::from_utf8(table.with_items(|_| true)).unwrap(), same);
+        assert_eq!(String::from_utf8(table.as_created(|_| true)).unwrap(), same);
     }
 
     #[test]
     fn leaving_an_item_out_changes_nothing_else() {
-        let without = String::from_utf8(parsed().with_items(|i| i != 11 && i != 6)).unwrap();
+        let without = String::from_utf8(parsed().as_created(|i| i != 11 && i != 6)).unwrap();
         assert!(without.contains("`u` (`x)`),\n  KEY `f`"), "{without}");
         assert!(
             without.contains("ON DELETE CASCADE\n) ENGINE=InnoDB COMMENT='a), (b'\n/*!50100"),
@@ -396,6 +420,24 @@ mod tests {
         check("DISABLE ON REPLICA", EventStatus::DisabledOnReplica);
         check("DISABLE ON SLAVE", EventStatus::DisabledOnReplica);
         assert_eq!(split_event(b"CREATE EVENT e ON SCHEDULE EVERY 1 DAY DO SELECT 1"), None);
+    }
+
+    #[test]
+    fn a_collation_is_left_out_only_where_it_is_the_tables() {
+        let check = |column: &str, wanted: &str| {
+            let sql = format!(
+                "CREATE TABLE `t` (\n  {column}\n) ENGINE=InnoDB DEFAULT CHARSET=latin2 COLLATE=latin2_bin COMMENT='x'"
+            );
+            let made = CreateTable::parse(sql.as_bytes()).unwrap().as_created(|_| true);
+            assert_eq!(String::from_utf8(made).unwrap(), sql.replace(column, wanted));
+        };
+        check("`a` varchar(3) COLLATE latin2_bin DEFAULT 'x'", "`a` varchar(3) DEFAULT 'x'");
+        check("`COLLATE` text COLLATE latin2_bin", "`COLLATE` text");
+        let own = "`a` varchar(3) CHARACTER SET latin2 COLLATE latin2_bin NOT NULL";
+        check(own, own);
+        let computed = "`a` varchar(3) GENERATED ALWAYS AS ((`b` collate latin2_bin)) VIRTUAL COMMENT 'COLLATE latin2_bin'";
+        check(computed, computed);
+        check("`a` text COLLATE utf8mb4_bin", "`a` text COLLATE utf8mb4_bin");
     }
 
     #[test]
