@@ -27,6 +27,7 @@ pub async fn check(
     let options = CheckOptions {
         state: target_state(&mut target, name).await.map_err(failed)?,
         accept: one.accept.iter().chain(accept).cloned().collect(),
+        along: one.along,
     };
     migrate::check::check(&mut source, &mut target, &one.spec, options).await.map_err(failed)
 }

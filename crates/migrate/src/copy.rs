@@ -9,7 +9,9 @@ use crate::direction::Direction;
 use crate::error::{MoveError, Result, Side};
 use crate::ledger::{self, PlannedRange};
 use crate::literal::{RowShape, literals};
+use crate::plan::Along;
 use crate::ranges::{self, RangeCutter};
+use crate::schema;
 use crate::select::{KeyRange, in_range, row_list};
 use crate::sequencer::{AtClose, Request};
 use crate::session;
@@ -22,6 +24,9 @@ const PLAN_AHEAD: usize = 64;
 /// what the copy needs at the most, a single larger row apart.
 const PIECE_BYTES: usize = 8 << 20;
 
+/// Tables that wait for their indexes before readers wait as well: building them is work for the target, too.
+const FILLED_BOUND: usize = 64;
+
 /// How to copy.
 #[derive(Debug, Clone)]
 pub struct CopyOptions {
@@ -29,11 +34,15 @@ pub struct CopyOptions {
     pub readers: usize,
     /// The most rows a range may have.
     pub chunk_rows: u64,
+    /// Whether indexes that are not needed meanwhile are added to a table when its rows are there, which is faster.
+    pub defer_indexes: bool,
+    /// What moves along with the tables.
+    pub along: Along,
 }
 
 impl Default for CopyOptions {
     fn default() -> Self {
-        Self { readers: 3, chunk_rows: 5_000 }
+        Self { readers: 3, chunk_rows: 5_000, defer_indexes: true, along: Along::default() }
     }
 }
 
@@ -63,14 +72,44 @@ impl Copier {
         for _ in 0..copier.options.readers.max(1) {
             tasks.spawn(Arc::clone(&copier).read_ranges(Arc::clone(&jobs)));
         }
-        tasks.spawn(Arc::clone(&copier).plan(jobs_tx));
+        let (last_range_done, filled) = mpsc::channel(FILLED_BOUND);
+        tasks.spawn(Arc::clone(&copier).plan(jobs_tx, last_range_done));
+        tasks.spawn(Arc::clone(&copier).complete_tables(filled));
         while let Some(ended) = tasks.join_next().await {
             ended.map_err(|_| MoveError::Stopped)??;
+        }
+        copier.bring_along().await
+    }
+
+    /// What goes along with the tables and needs them. Rows do not need it, so a refusal does not stop the stream; a
+    /// cutover asks again, and is refused.
+    async fn bring_along(&self) -> Result<()> {
+        let options = &self.direction.options;
+        match schema::bring(&options.source, &options.target, &options.spec, self.options.along).await {
+            Err(error @ MoveError::Refused { .. }) => {
+                tracing::warn!(target: "highwater::copy", %error, "not everything that goes along is on the target");
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
+    /// Gives each table that has its rows what it was created without; only then it counts as copied.
+    async fn complete_tables(self: Arc<Self>, mut filled: mpsc::Receiver<usize>) -> Result<()> {
+        while let Some(table) = filled.recv().await {
+            let target = &self.direction.options.target;
+            let name = &self.direction.tables[table].name;
+            schema::complete(target, &self.direction.ledger.move_name, name).await?;
+            self.direction.progress.table_copied(table);
         }
         Ok(())
     }
 
-    async fn plan(self: Arc<Self>, jobs: mpsc::Sender<Job>) -> Result<()> {
+    async fn plan(
+        self: Arc<Self>,
+        jobs: mpsc::Sender<Job>,
+        last_range_done: mpsc::Sender<usize>,
+    ) -> Result<()> {
         let mut source = session::open(&self.direction.options.source, Side::Source).await?;
         let mut target = session::open(&self.direction.options.target, Side::Target).await?;
         for (i, table) in self.direction.tables.iter().enumerate() {
@@ -81,7 +120,7 @@ impl Copier {
             self.direction.progress.resume_table(i, done_rows);
 
             let first_split = known.first().map_or(-1, |first| first.number.min(0) - 1);
-            let countdown = Arc::new(Countdown::new(i, first_split, Arc::clone(&self.direction)));
+            let countdown = Arc::new(Countdown::new(i, first_split, last_range_done.clone()));
             let (mut number, mut low) = (0, None);
             let mut complete = false;
             if let Some(last) = known.last().filter(|last| last.number >= 0) {
@@ -108,7 +147,7 @@ impl Copier {
                     self.hand_out(&jobs, i, planned, &countdown).await?;
                 }
             }
-            countdown.all_handed_out();
+            countdown.all_handed_out().await?;
         }
         Ok(())
     }
@@ -140,8 +179,7 @@ impl Copier {
         while let Some(planned) = left {
             left = self.copy_piece(reader, job.table, planned, &job.countdown).await?;
         }
-        job.countdown.one_done();
-        Ok(())
+        job.countdown.one_done().await
     }
 
     /// Copies as much of a range as may be held in memory, and returns what is left of it.
@@ -176,10 +214,10 @@ impl Copier {
     }
 }
 
-/// Knows when the last range of a table is done.
+/// Knows when the last range of a table is done, and says so.
 struct Countdown {
     table: usize,
-    direction: Arc<Direction>,
+    last_range_done: mpsc::Sender<usize>,
     /// Ranges outstanding, plus one until all are handed out.
     outstanding: Mutex<u64>,
     /// The number of the next range that is split off another.
@@ -187,8 +225,8 @@ struct Countdown {
 }
 
 impl Countdown {
-    fn new(table: usize, first_split: i32, direction: Arc<Direction>) -> Self {
-        Self { table, direction, outstanding: Mutex::new(1), next_split: AtomicI32::new(first_split) }
+    fn new(table: usize, first_split: i32, last_range_done: mpsc::Sender<usize>) -> Self {
+        Self { table, last_range_done, outstanding: Mutex::new(1), next_split: AtomicI32::new(first_split) }
     }
 
     fn next_split(&self) -> i32 {
@@ -199,15 +237,19 @@ impl Countdown {
         *self.outstanding.lock().unwrap_or_else(PoisonError::into_inner) += 1;
     }
 
-    fn all_handed_out(&self) {
-        self.one_done();
+    async fn all_handed_out(&self) -> Result<()> {
+        self.one_done().await
     }
 
-    fn one_done(&self) {
-        let mut outstanding = self.outstanding.lock().unwrap_or_else(PoisonError::into_inner);
-        *outstanding -= 1;
-        if *outstanding == 0 {
-            self.direction.progress.table_copied(self.table);
+    async fn one_done(&self) -> Result<()> {
+        let left = {
+            let mut outstanding = self.outstanding.lock().unwrap_or_else(PoisonError::into_inner);
+            *outstanding -= 1;
+            *outstanding
+        };
+        match left {
+            0 => self.last_range_done.send(self.table).await.map_err(|_| MoveError::Stopped),
+            _ => Ok(()),
         }
     }
 }

@@ -44,7 +44,7 @@ pub use copy::CopyOptions;
 pub use direction::{MoverOptions, Start};
 pub use error::{MoveError, Result, Side};
 pub use mover::{Mover, MoverState, gtid_executed};
-pub use plan::{MoveSpec, TablePattern};
+pub use plan::{Along, MoveSpec, TablePattern};
 pub use progress::{Progress, TableSnapshot};
 pub use proof::{Proof, TableVerdict};
 pub use verify::Verification;

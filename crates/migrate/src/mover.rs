@@ -74,12 +74,14 @@ impl Mover {
                 ledger::begin(&mut target, &ledger, applied).await?;
                 Proof::carried_over(applied.clone())
             }
-            (Start::Copy(_), None) => {
+            (Start::Copy(copy), None) => {
                 // The position first: a row changed from here on is in the stream, one from before in the copy.
                 let executed = gtid_executed(&mut source, Side::Source).await?;
                 xa::refuse_prepared(&mut source).await?;
                 refuse_existing_rows(&mut target, &tables).await?;
-                schema::create(&mut source, &mut target, &tables).await?;
+                let how =
+                    schema::Creation { move_name: &ledger.move_name, defer_indexes: copy.defer_indexes };
+                schema::create(&mut source, &mut target, &tables, how).await?;
                 ledger::begin(&mut target, &ledger, &executed).await?;
                 Proof::default()
             }

@@ -11,6 +11,19 @@ pub struct MoveSpec {
     pub tables: Vec<TablePattern>,
 }
 
+/// What moves along with the tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Along {
+    /// Triggers of the moved tables; views, routines and events of schemas that move whole.
+    pub objects: bool,
+}
+
+impl Default for Along {
+    fn default() -> Self {
+        Self { objects: true }
+    }
+}
+
 /// A table, or all base tables of a schema.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TablePattern {
@@ -24,6 +37,13 @@ impl MoveSpec {
     /// Whether the move takes this table.
     pub fn takes(&self, schema: &str, table: &str) -> bool {
         self.tables.iter().any(|p| p.schema == schema && p.table.as_ref().is_none_or(|t| t == table))
+    }
+
+    /// The schemas of which the move takes every table, each once.
+    pub fn whole_schemas(&self) -> Vec<&str> {
+        let mut schemas = self.schemas();
+        schemas.retain(|s| self.tables.iter().any(|p| p.schema == *s && p.table.is_none()));
+        schemas
     }
 
     /// The schemas the move touches, each once.

@@ -1,6 +1,6 @@
 //! The source's binary log as a sequence of transactions, decoded for the moved tables.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +14,8 @@ use crate::ddl::{self, Meaning};
 use crate::error::{Doing, MoveError, Result, Side};
 use crate::fold::Change;
 use crate::literal::RowShape;
+use crate::schema::foreign_keys;
+use crate::session;
 use crate::xa::{Prepared, XaStatement};
 
 /// What the stream yields.
@@ -76,6 +78,8 @@ pub struct TransactionReader {
     tables: HashMap<TableName, usize>,
     schemas: Vec<String>,
     shapes: Vec<Arc<RowShape>>,
+    /// Tables whose changes change others through foreign keys.
+    cascading: HashSet<usize>,
     /// Table maps of the transaction under way; `None` for tables that do not move.
     maps: HashMap<u64, Option<(usize, TableMap)>>,
     position: BinlogPosition,
@@ -112,6 +116,8 @@ impl TransactionReader {
             applied: applied.clone(),
             heartbeat: HEARTBEAT,
         };
+        let mut server = session::open(source, Side::Source).await?;
+        let cascading = foreign_keys::cascading(&mut server, tables).await?;
         let stream =
             BinlogStream::open(source, &options).await.doing(Side::Source, "follow the binary log")?;
         let mut schemas: Vec<String> = tables.iter().map(|t| t.name.schema.clone()).collect();
@@ -121,6 +127,7 @@ impl TransactionReader {
             tables: tables.iter().enumerate().map(|(i, t)| (t.name.clone(), i)).collect(),
             schemas,
             shapes: tables.iter().map(|t| Arc::new(RowShape::of(t))).collect(),
+            cascading,
             maps: HashMap::new(),
             position: BinlogPosition::default(),
             current: None,
@@ -299,6 +306,12 @@ impl TransactionReader {
             // MINIMAL or NOBLOB, which a session may choose: rows that we do not know whole.
             return Err(MoveError::Unsupported(format!(
                 "a row of {}.{} without all its columns (written by a session whose binlog_row_image is not FULL)",
+                map.schema, map.table
+            )));
+        }
+        if rows.kind != RowsKind::Insert && !rows.cascades_logged && self.cascading.contains(table) {
+            return Err(MoveError::Unsupported(format!(
+                "a change of {}.{} that changed rows of other tables through foreign keys, and not these rows",
                 map.schema, map.table
             )));
         }

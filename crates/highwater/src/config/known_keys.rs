@@ -11,9 +11,9 @@ use super::source_text::SourceText;
 const TOP: &[&str] = &["state_dir", "clusters", "moves", "front_door", "copy", "cutover"];
 const CLUSTER: &[&str] =
     &["host", "port", "user", "password_env", "password_file", "server_public_key", "get_server_public_key"];
-const MOVE: &[&str] = &["source", "target", "tables", "accept"];
+const MOVE: &[&str] = &["source", "target", "tables", "accept", "objects"];
 const FRONT_DOOR: &[&str] = &["listen", "threads", "hold_max", "clients_max", "cluster"];
-const COPY: &[&str] = &["chunk_rows", "readers"];
+const COPY: &[&str] = &["chunk_rows", "readers", "defer_indexes"];
 const CUTOVER: &[&str] =
     &["lag_max", "drain_deadline", "fence_deadline", "settle_deadline", "prove_deadline", "pinned"];
 

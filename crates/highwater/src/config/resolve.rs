@@ -49,6 +49,7 @@ pub fn resolve(
     let copy = CopyOptions {
         chunk_rows: within(source, "copy.chunk_rows", &written.copy.chunk_rows, 1..=1_000_000)?,
         readers: within(source, "copy.readers", &written.copy.readers, 1..=256)?,
+        defer_indexes: written.copy.defer_indexes,
     };
     let cutover = CutoverOptions {
         lag_max: written.cutover.lag_max,
@@ -120,6 +121,7 @@ fn resolve_move(
         source: from.to_owned(),
         target: to.to_owned(),
         accept: written.accept.clone(),
+        along: migrate::Along { objects: written.objects },
     })
 }
 

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use migrate::MoveSpec;
+use migrate::{Along, MoveSpec};
 use model::Trouble;
 use mysql::{ConnectOptions, Password, ServerKey};
 use serde::Deserialize;
@@ -61,6 +61,8 @@ pub struct MoveConfig {
     pub target: String,
     /// Refusals of `check` that the operator accepts.
     pub accept: Vec<String>,
+    /// What moves along with the tables.
+    pub along: Along,
 }
 
 /// The front door's options.
@@ -86,6 +88,8 @@ pub struct CopyOptions {
     pub chunk_rows: u32,
     /// Chunks read at the same time.
     pub readers: usize,
+    /// Whether indexes are added to a table when its rows are there.
+    pub defer_indexes: bool,
 }
 
 /// The bounds of a cutover; passing one before the switch puts everything back.

@@ -106,7 +106,7 @@ fn key_like_no_other_is_answered_with_all_of_them() {
     check(
         "[copy]\nzzz = 1",
         "/etc/highwater.toml:2: unknown key `zzz` in [copy]",
-        "[copy] has the keys chunk_rows, readers",
+        "[copy] has the keys chunk_rows, readers, defer_indexes",
     );
 }
 

@@ -54,6 +54,8 @@ pub struct WrittenMove {
     pub tables: Spanned<Vec<WrittenTables>>,
     #[serde(default)]
     pub accept: Vec<String>,
+    #[serde(default = "yes")]
+    pub objects: bool,
 }
 
 /// `schema.*` or `schema.table`
@@ -78,6 +80,7 @@ pub struct WrittenFrontDoor {
 pub struct WrittenCopy {
     pub chunk_rows: Spanned<u32>,
     pub readers: Spanned<usize>,
+    pub defer_indexes: bool,
 }
 
 /// `[cutover]`
@@ -99,6 +102,10 @@ pub struct WrittenCutover {
 
 fn state_dir() -> PathBuf {
     "highwater-state".into()
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn mysql_port() -> Spanned<u16> {
@@ -124,7 +131,7 @@ impl Default for WrittenFrontDoor {
 
 impl Default for WrittenCopy {
     fn default() -> Self {
-        Self { chunk_rows: defaulted(2_000), readers: defaulted(4) }
+        Self { chunk_rows: defaulted(2_000), readers: defaulted(4), defer_indexes: true }
     }
 }
 

@@ -64,6 +64,8 @@ impl Service {
             migrate::CopyOptions {
                 readers: self.config.copy.readers,
                 chunk_rows: u64::from(self.config.copy.chunk_rows),
+                defer_indexes: self.config.copy.defer_indexes,
+                along: one.along,
             },
             migrate::cutover::CutoverOptions {
                 lag_max: options.lag_max,

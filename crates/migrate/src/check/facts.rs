@@ -8,13 +8,15 @@ use super::TargetState;
 use super::grants::Grants;
 use super::report::Side;
 use super::rule::{Fact, Unread};
-use crate::plan::MoveSpec;
+use crate::plan::{Along, MoveSpec};
 
 /// Everything the rules may look at.
 #[derive(Debug, Clone)]
 pub(super) struct Facts {
     pub spec: MoveSpec,
     pub state: TargetState,
+    /// What moves along with the tables.
+    pub along: Along,
     pub source: ServerFacts,
     pub target: ServerFacts,
     /// The moved tables and what hangs on them, on the source.
@@ -250,8 +252,20 @@ pub(super) struct Object {
     pub name: String,
     /// `user@host`; empty where the server tells none.
     pub definer: String,
+    /// For events: their status. For functions: `CARELESS` if a server that logs may refuse them.
+    pub status: String,
+}
+
+impl Object {
     /// For events: whether it would run here.
-    pub enabled: bool,
+    pub fn enabled(&self) -> bool {
+        self.status == "ENABLED"
+    }
+
+    /// Its schema.
+    pub fn schema(&self) -> &str {
+        self.name.split_once('.').map_or("", |(schema, _)| schema)
+    }
 }
 
 /// What the target has of the move.

@@ -2,7 +2,7 @@
 
 use model::{TableName, quote_ident};
 
-use super::facts::{Facts, ForeignKey};
+use super::facts::{Facts, ForeignKey, ServerFacts};
 use super::grants::Scope;
 use super::report::{Outcome, Side};
 use super::rule::{
@@ -22,10 +22,18 @@ const fn rule(name: &'static str, judge: fn(&Facts) -> Judged, why: &'static str
 pub(super) const RULES: &[Rule] = &[
     rule(
         "foreign-key-actions",
-        foreign_key_actions,
-        "what a foreign key deletes or changes by itself is not in the binary log before MySQL 9.6, and in a later one it \
-         depends on innodb_native_foreign_keys: the target would keep rows the source has lost",
+        |facts| foreign_key_actions(facts, &facts.source),
+        "what a foreign key deletes or changes by itself is in the binary log from MySQL 9.6 on, unless \
+         innodb_native_foreign_keys is ON; where it is not, the target would keep rows the source has lost",
     ),
+    Rule {
+        judge: Judge::On(Side::Target, |facts| foreign_key_actions(facts, &facts.target)),
+        ..rule(
+            "foreign-key-actions",
+            foreign_keys_inside,
+            "after the switch the target's binary log is what a rollback rests on: what foreign keys do must be in it",
+        )
+    },
     rule(
         "foreign-keys-inside",
         foreign_keys_inside,
@@ -41,20 +49,44 @@ fn drop_key(key: &ForeignKey) -> String {
     format!("ALTER TABLE {} DROP FOREIGN KEY {};", key.child.quoted(), quote_ident(&key.name))
 }
 
-fn foreign_key_actions(facts: &Facts) -> Judged {
+/// Whether the server writes what foreign keys do to its binary log. The variable came together with that ability, in
+/// MySQL 9.6 ("Replication and Foreign Keys" in the manual), and can only be changed by a restart.
+fn logs_cascades(server: &ServerFacts) -> bool {
+    server.variables.find("innodb_native_foreign_keys").is_some()
+        && !server.variables.is_on("innodb_native_foreign_keys")
+}
+
+fn foreign_key_actions(facts: &Facts, server: &ServerFacts) -> Judged {
     let acts = |rule: &str| !matches!(rule, "RESTRICT" | "NO ACTION");
     let all = foreign_keys(facts)?;
     let acting: Vec<_> = all.iter().filter(|k| acts(&k.on_delete) || acts(&k.on_update)).collect();
     if acting.is_empty() {
         return passed(format!("{}, none that changes rows by itself", counted(all.len(), "foreign key")));
     }
+    let native = server.variables.find("innodb_native_foreign_keys");
+    if logs_cascades(server) {
+        let evidence = format!(
+            "{} that change rows by themselves, in the binary log",
+            counted(acting.len(), "foreign key")
+        );
+        return passed(evidence);
+    }
+    let cause = match native {
+        Some(value) => format!("innodb_native_foreign_keys = {value}"),
+        None => format!("MySQL {}", server.version()),
+    };
     let shown = |k: &ForeignKey| {
         format!("{} of {} (ON DELETE {}, ON UPDATE {})", k.name, k.child, k.on_delete, k.on_update)
     };
     let again = |k: &ForeignKey| {
         format!("{}  -- then ADD it again with ON DELETE RESTRICT ON UPDATE RESTRICT", drop_key(k))
     };
-    refused(listed(acting.iter().map(|k| shown(k))), statements(acting.iter().map(|k| again(k))))
+    let restart = native
+        .map(|_| "-- restart the server with innodb_native_foreign_keys = OFF, or, for each key:".to_owned());
+    refused(
+        format!("{cause}; {}", listed(acting.iter().map(|k| shown(k)))),
+        statements(restart.into_iter().chain(acting.iter().map(|k| again(k)))),
+    )
 }
 
 fn foreign_keys_inside(facts: &Facts) -> Judged {
@@ -102,16 +134,29 @@ mod tests {
     }
 
     #[test]
-    fn foreign_keys_that_change_rows_by_themselves_are_refused() {
-        for (rule, wanted) in
-            [("RESTRICT", Outcome::Passed), ("CASCADE", Outcome::Refused), ("SET NULL", Outcome::Refused)]
-        {
-            assert_eq!(
-                outcome(foreign_key_actions(&with_key("shop.lines", "shop.orders", rule))),
-                wanted,
-                "{rule}"
+    fn foreign_keys_that_change_rows_unseen_are_refused() {
+        let judge = |rule: &str, native: Option<&str>| {
+            let mut facts = with_key("shop.lines", "shop.orders", rule);
+            match native {
+                Some(value) => facts.source = facts.source.with("innodb_native_foreign_keys", value),
+                None => drop(facts.source.variables.0.remove("innodb_native_foreign_keys")),
+            }
+            foreign_key_actions(&facts, &facts.source).unwrap()
+        };
+        for acting in ["CASCADE", "SET NULL"] {
+            assert_eq!(judge(acting, Some("OFF")).outcome, Outcome::Passed);
+            let native = judge(acting, Some("ON"));
+            assert_eq!(native.outcome, Outcome::Refused);
+            assert!(
+                native.evidence.starts_with("innodb_native_foreign_keys = ON; fk of shop.lines"),
+                "{native:?}"
             );
+            assert!(native.fix.unwrap().starts_with("-- restart"));
+            let old = judge(acting, None);
+            assert_eq!(old.outcome, Outcome::Refused);
+            assert!(old.fix.unwrap().starts_with("ALTER TABLE `shop`.`lines` DROP FOREIGN KEY `fk`;"));
         }
+        assert_eq!(judge("RESTRICT", None).outcome, Outcome::Passed);
     }
 
     #[test]

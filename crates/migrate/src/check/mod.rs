@@ -35,7 +35,7 @@ pub use report::{Check, CheckReport, Outcome, Side};
 
 use mysql::Connection;
 
-use crate::plan::MoveSpec;
+use crate::plan::{Along, MoveSpec};
 use facts::Facts;
 use rule::Rule;
 
@@ -56,11 +56,13 @@ pub struct CheckOptions {
     /// Names of checks whose refusal becomes a warning, recorded as accepted. A check without which rows could be lost
     /// or invented cannot be accepted; the report says so.
     pub accept: Vec<String>,
+    /// What moves along with the tables.
+    pub along: Along,
 }
 
 impl From<TargetState> for CheckOptions {
     fn from(state: TargetState) -> Self {
-        Self { state, accept: Vec::new() }
+        Self { state, accept: Vec::new(), along: Along::default() }
     }
 }
 
@@ -97,7 +99,7 @@ pub async fn check(
     options: impl Into<CheckOptions>,
 ) -> mysql::Result<CheckReport> {
     let options = options.into();
-    let facts = read(source, target, spec, options.state).await?;
+    let facts = read(source, target, spec, &options).await?;
     Ok(rule::judge(rules(), &facts, &options.accept))
 }
 
@@ -105,11 +107,12 @@ async fn read(
     source: &mut Connection,
     target: &mut Connection,
     spec: &MoveSpec,
-    state: TargetState,
+    options: &CheckOptions,
 ) -> mysql::Result<Facts> {
+    let (state, along) = (options.state, options.along);
     let source_facts = server_reading::read(source, Side::Source).await?;
     let target_facts = server_reading::read(target, Side::Target).await?;
     let schema = schema_reading::read(source, &source_facts, spec).await?;
     let there = schema_reading::read_target(target, &source_facts, &target_facts, spec, state).await?;
-    Ok(Facts { spec: spec.clone(), state, source: source_facts, target: target_facts, schema, there })
+    Ok(Facts { spec: spec.clone(), state, along, source: source_facts, target: target_facts, schema, there })
 }

@@ -15,21 +15,28 @@ pub(super) const RULES: &[Rule] = &[
         judge: Judge::On(Side::Source, triggers),
         acceptance: Acceptance::Operator,
         unread: Outcome::Refused,
-        why: "triggers are not moved yet: after the switch they would no longer fire",
+        why: "a trigger that does not move along would no longer fire after the switch",
     },
     Rule {
         name: "events",
         judge: Judge::On(Side::Source, events),
         acceptance: Acceptance::Operator,
         unread: Outcome::Warned,
-        why: "events are not moved yet: after the switch they would no longer run",
+        why: "an event that does not move along would no longer run after the switch",
     },
     Rule {
         name: "views-and-routines",
         judge: Judge::On(Side::Source, views_and_routines),
         acceptance: Acceptance::Operator,
         unread: Outcome::Warned,
-        why: "views, procedures and functions are not moved yet: statements that use them would fail on the target",
+        why: "statements that use a view or routine that does not move along would fail on the target",
+    },
+    Rule {
+        name: "function-creators",
+        judge: Judge::On(Side::Target, function_creators),
+        acceptance: Acceptance::Operator,
+        unread: Outcome::Warned,
+        why: "a server that writes a binary log takes a function that says nothing of what it does only if told to",
     },
     Rule {
         name: "definers",
@@ -73,9 +80,21 @@ fn triggers(facts: &Facts) -> Judged {
     if all.is_empty() {
         return passed("none on the moved tables");
     }
+    if facts.along.objects {
+        return passed(format!(
+            "{}, created on the target at the fence: {}",
+            counted(all.len(), "trigger"),
+            names(all)
+        ));
+    }
     let by_hand =
         "-- accept 'triggers' to go on, and create them on the target after the switch: SHOW CREATE TRIGGER";
     refused(names(all), statements(all.iter().map(|t| format!("{by_hand} {};", quoted(t)))))
+}
+
+/// Whether a view, routine or event goes along: those of a schema do if the whole schema goes.
+fn goes(facts: &Facts, object: &Object) -> bool {
+    facts.along.objects && facts.spec.whole_schemas().contains(&object.schema())
 }
 
 fn events(facts: &Facts) -> Judged {
@@ -83,10 +102,29 @@ fn events(facts: &Facts) -> Judged {
     if all.is_empty() {
         return passed("none in the moved schemas");
     }
-    let fixes = all
+    // As the information schema calls DISABLE ON REPLICA; older servers say SLAVESIDE_DISABLED.
+    let marked: Vec<Object> =
+        all.iter().filter(|e| goes(facts, e) && e.status.ends_with("SIDE_DISABLED")).cloned().collect();
+    if !marked.is_empty() {
+        let fixes = marked.iter().map(|e| format!("ALTER EVENT {} DISABLE;  -- or ENABLE", quoted(e)));
+        let evidence = format!(
+            "DISABLE ON REPLICA, which is what marks an event to be enabled at the switch: {}",
+            names(&marked)
+        );
+        return refused(evidence, statements(fixes));
+    }
+    let staying: Vec<Object> = all.iter().filter(|e| !goes(facts, e)).cloned().collect();
+    if staying.is_empty() {
+        return passed(format!(
+            "{}, created on the target at the fence: {}",
+            counted(all.len(), "event"),
+            names(all)
+        ));
+    }
+    let fixes = staying
         .iter()
         .map(|e| format!("-- create it on the target after the switch: SHOW CREATE EVENT {};", quoted(e)));
-    warned(names(all), statements(fixes))
+    warned(names(&staying), statements(fixes))
 }
 
 fn views_and_routines(facts: &Facts) -> Judged {
@@ -94,15 +132,35 @@ fn views_and_routines(facts: &Facts) -> Judged {
     if views.is_empty() && routines.is_empty() {
         return passed("none in the moved schemas");
     }
+    let both = || views.iter().chain(routines);
     let evidence = format!(
         "{} and {}: {}",
         counted(views.len(), "view"),
         counted(routines.len(), "routine"),
-        listed(views.iter().chain(routines).map(|o| &o.name))
+        listed(both().map(|o| &o.name))
     );
+    if both().all(|o| goes(facts, o)) {
+        return passed(format!("{evidence}; they are created on the target after the copy"));
+    }
     warned(
         evidence,
         "create them on the target before the switch, for example with mysqldump --no-data --routines",
+    )
+}
+
+fn function_creators(facts: &Facts) -> Judged {
+    let careless: Vec<Object> = read(&facts.schema.routines)?
+        .iter()
+        .filter(|r| goes(facts, r) && r.status == "CARELESS")
+        .cloned()
+        .collect();
+    let trusted = facts.target.variables.is_on("log_bin_trust_function_creators");
+    if careless.is_empty() || trusted || !facts.target.variables.is_on("log_bin") {
+        return passed(format!("{} that the target may refuse", counted(careless.len(), "function")));
+    }
+    refused(
+        format!("neither DETERMINISTIC nor NO SQL nor READS SQL DATA: {}", names(&careless)),
+        "SET PERSIST log_bin_trust_function_creators = ON;",
     )
 }
 
@@ -153,7 +211,7 @@ fn target_triggers(facts: &Facts) -> Judged {
 
 fn target_events(facts: &Facts) -> Judged {
     let scheduler = facts.target.variables.get("event_scheduler")?;
-    let enabled: Vec<Object> = read(&facts.there.events)?.iter().filter(|e| e.enabled).cloned().collect();
+    let enabled: Vec<Object> = read(&facts.there.events)?.iter().filter(|e| e.enabled()).cloned().collect();
     if enabled.is_empty() || scheduler != "ON" {
         return passed(format!("event_scheduler = {scheduler}, {} enabled", counted(enabled.len(), "event")));
     }
@@ -181,18 +239,46 @@ mod tests {
     use super::*;
 
     #[test]
-    fn triggers_are_refused_and_other_objects_warned_about() {
+    fn what_stays_behind_is_refused_or_warned_about_and_what_goes_along_is_not() {
         let mut facts = sample::facts();
-        for judge in [triggers, events, views_and_routines] {
+        for judge in [triggers, events, views_and_routines, function_creators] {
             assert_eq!(outcome(judge(&facts)), Outcome::Passed);
         }
         let one = || Ok(vec![object("shop.audit", "app@%")]);
         facts.schema.triggers = one();
         facts.schema.events = one();
         facts.schema.routines = one();
+        for judge in [triggers, events, views_and_routines] {
+            assert_eq!(outcome(judge(&facts)), Outcome::Passed);
+        }
+        // Of a schema of which only some tables go, nothing but their triggers does.
+        facts.spec.tables[0].table = Some("orders".into());
+        assert_eq!(outcome(triggers(&facts)), Outcome::Passed);
+        assert_eq!(outcome(events(&facts)), Outcome::Warned);
+        facts.along.objects = false;
         assert_eq!(outcome(triggers(&facts)), Outcome::Refused);
         assert_eq!(outcome(events(&facts)), Outcome::Warned);
         assert_eq!(views_and_routines(&facts).unwrap().evidence, "0 views and 1 routine: shop.audit");
+    }
+
+    #[test]
+    fn events_marked_as_ours_are_refused() {
+        let mut facts = sample::facts();
+        for (status, wanted) in [("REPLICA_SIDE_DISABLED", Outcome::Refused), ("DISABLED", Outcome::Passed)] {
+            facts.schema.events = Ok(vec![Object { status: status.into(), ..object("shop.e", "app@%") }]);
+            assert_eq!(outcome(events(&facts)), wanted, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_function_that_says_nothing_of_itself_needs_a_target_that_trusts_it() {
+        let mut facts = sample::facts();
+        facts.schema.routines = Ok(vec![Object { status: "CARELESS".into(), ..object("shop.f", "app@%") }]);
+        let finding = function_creators(&facts).unwrap();
+        assert_eq!(finding.outcome, Outcome::Refused);
+        assert!(finding.evidence.ends_with(": shop.f"), "{}", finding.evidence);
+        facts.target = facts.target.with("log_bin_trust_function_creators", "ON");
+        assert_eq!(outcome(function_creators(&facts)), Outcome::Passed);
     }
 
     #[test]
@@ -223,7 +309,10 @@ mod tests {
         let judge = |name: &str, enabled: bool, scheduler: &str| {
             let mut facts = sample::facts();
             facts.target = facts.target.with("event_scheduler", scheduler);
-            facts.there.events = Ok(vec![Object { enabled, ..object(name, "app@%") }]);
+            facts.there.events = Ok(vec![Object {
+                status: if enabled { "ENABLED" } else { "DISABLED" }.into(),
+                ..object(name, "app@%")
+            }]);
             outcome(target_events(&facts))
         };
         assert_eq!(judge("shop.sweep", true, "ON"), Outcome::Refused);

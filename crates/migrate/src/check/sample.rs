@@ -12,7 +12,7 @@ use super::facts::{
 use super::grants::Grants;
 use super::report::{Outcome, Side};
 use super::rule::Judged;
-use crate::plan::{MoveSpec, TablePattern};
+use crate::plan::{Along, MoveSpec, TablePattern};
 
 const VARIABLES: &[(&str, &str)] = &[
     ("version", "9.7.4"),
@@ -41,6 +41,8 @@ const VARIABLES: &[(&str, &str)] = &[
     ("max_allowed_packet", "67108864"),
     ("local_infile", "OFF"),
     ("event_scheduler", "ON"),
+    ("innodb_native_foreign_keys", "OFF"),
+    ("log_bin_trust_function_creators", "OFF"),
 ];
 
 pub(super) fn server(side: Side) -> ServerFacts {
@@ -99,7 +101,7 @@ pub(super) fn table(name: &str) -> TableFacts {
 }
 
 pub(super) fn object(name: &str, definer: &str) -> Object {
-    Object { name: name.into(), definer: definer.into(), enabled: true }
+    Object { name: name.into(), definer: definer.into(), status: "ENABLED".into() }
 }
 
 pub(super) fn facts() -> Facts {
@@ -109,6 +111,7 @@ pub(super) fn facts() -> Facts {
             tables: vec![TablePattern { schema: "shop".into(), table: None }],
         },
         state: TargetState::Fresh,
+        along: Along::default(),
         source: server(Side::Source),
         target: server(Side::Target),
         schema: SchemaFacts {

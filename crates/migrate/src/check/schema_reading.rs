@@ -149,7 +149,8 @@ fn views_sql(schemas: &str) -> String {
 
 fn routines_sql(schemas: &str) -> String {
     format!(
-        "SELECT ROUTINE_SCHEMA, ROUTINE_NAME, DEFINER, '' FROM information_schema.ROUTINES \
+        "SELECT ROUTINE_SCHEMA, ROUTINE_NAME, DEFINER, IF(ROUTINE_TYPE = 'FUNCTION' AND IS_DETERMINISTIC = 'NO' \
+         AND SQL_DATA_ACCESS NOT IN ('NO SQL', 'READS SQL DATA'), 'CARELESS', '') FROM information_schema.ROUTINES \
          WHERE ROUTINE_SCHEMA IN ({schemas}) ORDER BY 1, 2"
     )
 }
@@ -166,7 +167,7 @@ async fn objects(
     let object = |row: &Row| Object {
         name: format!("{}.{}", row.text(0), row.text(1)),
         definer: row.text(2),
-        enabled: row.text(3) == "ENABLED",
+        status: row.text(3),
     };
     let rows = ask(conn, sql, GRANT_SELECT).await?;
     Ok(rows.map(|rows| rows.iter().filter(|row| wanted(row)).map(object).collect()))

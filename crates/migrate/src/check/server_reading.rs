@@ -33,6 +33,7 @@ const VARIABLES: &[&str] = &[
     "innodb_flush_log_at_trx_commit",
     "innodb_page_size",
     "innodb_native_foreign_keys",
+    "log_bin_trust_function_creators",
     "innodb_default_row_format",
     "innodb_lock_wait_timeout",
     "innodb_strict_mode",

@@ -11,6 +11,7 @@ use super::state::{Event, Home, Phase, State, Step};
 use super::{Journal, MoveDriver, TrafficGate, fence, guard, objects};
 use crate::error::{MoveError, Side};
 use crate::mover::{Mover, gtid_executed};
+use crate::schema;
 use crate::session;
 use crate::verify::Verifier;
 
@@ -43,6 +44,13 @@ impl<G: TrafficGate> MoveDriver<G> {
         self.gate.warm(to).await?;
 
         let failed = |e: MoveError| e.trouble();
+        let (from, onto) = (self.at(state.home), self.at(to));
+        schema::bring(from, onto, self.spec(), self.copy.along).await.map_err(failed)?;
+        let mut hands = match self.copy.along.objects {
+            true => Some(objects::Hands::open(from, onto).await.map_err(failed)?),
+            false => None,
+        };
+        let creating = hands.as_ref().map(objects::Hands::target_id);
         let mut source = session::open(self.at(state.home), Side::Source).await.map_err(failed)?;
         let mut target = session::open(self.at(to), Side::Target).await.map_err(failed)?;
         let mut verifier = mover.verifier().await.map_err(failed)?;
@@ -53,16 +61,23 @@ impl<G: TrafficGate> MoveDriver<G> {
             .up_to_the_point_of_no_return(
                 &mut journal,
                 &mover,
-                &mut Ends { source: &mut source, target: &mut target, verifier: &mut verifier },
+                &mut Ends {
+                    source: &mut source,
+                    target: &mut target,
+                    verifier: &mut verifier,
+                    hands: hands.as_mut(),
+                },
                 &state,
                 &mut clock,
             )
             .await;
         let point = match before {
             Ok(point) => point,
-            Err(trouble) => return Err(self.undo(&mut journal, &mover, state.home, trouble).await),
+            Err(trouble) => {
+                return Err(self.undo(&mut journal, &mover, (state.home, creating), trouble).await);
+            }
         };
-        self.beyond(&mut journal, (mover, target, verifier), &state, point, clock).await
+        self.beyond(&mut journal, (mover, target, verifier), (&state, creating), point, clock).await
     }
 
     /// Switch, release, and the stream back: from here there is no way but forward.
@@ -70,7 +85,7 @@ impl<G: TrafficGate> MoveDriver<G> {
         &self,
         journal: &mut Journal,
         (mover, mut target, verifier): (Arc<Mover>, Connection, Verifier),
-        state: &State,
+        (state, creating): (&State, Option<u32>),
         point: PointOfNoReturn,
         mut clock: PhaseClock<'_>,
     ) -> Result<CrossingReport, Trouble> {
@@ -79,7 +94,7 @@ impl<G: TrafficGate> MoveDriver<G> {
         let switched = Event::Switched { to, position: point.position, epoch };
         if let Err(trouble) = self.record(journal, switched) {
             // Not on disk: it has not happened.
-            return Err(self.undo(journal, &mover, state.home, trouble).await);
+            return Err(self.undo(journal, &mover, (state.home, creating), trouble).await);
         }
         let opened = match fence::open_for_writes(&mut target, Side::Target).await {
             Ok(()) => Ok(()),
@@ -98,6 +113,7 @@ impl<G: TrafficGate> MoveDriver<G> {
         mover.stop().await;
         let now = journal.state().clone();
         self.start_mover(&now).await.map_err(|e| no_way_back(&e))?;
+        self.enable_events(to).await.map_err(|e| events_do_not_run(&e))?;
         self.record(journal, Event::Completed)?;
         Ok(CrossingReport {
             home: to,
@@ -165,6 +181,9 @@ impl<G: TrafficGate> MoveDriver<G> {
         let proving = async {
             let keys = ends.verifier.dirty_keys_at_rest().await?;
             objects::advance_counters(ends.source, ends.target, mover.tables()).await?;
+            if let Some(hands) = ends.hands.as_deref_mut() {
+                hands.raise(self.spec()).await?;
+            }
             Ok(keys)
         };
         let keys_proven = within(self.options.prove_deadline, "prove", proving).await?;
@@ -186,25 +205,65 @@ impl<G: TrafficGate> MoveDriver<G> {
     }
 
     /// The one error exit: lowers the fence, releases the clients where they were, and says what came of it.
-    async fn undo(&self, journal: &mut Journal, mover: &Mover, home: Home, cause: Trouble) -> Trouble {
+    async fn undo(
+        &self,
+        journal: &mut Journal,
+        mover: &Mover,
+        (home, creating): (Home, Option<u32>),
+        cause: Trouble,
+    ) -> Trouble {
+        // Before the first write that the stream would carry to triggers on the target.
+        let cleared = match creating {
+            Some(connection) => self.withdraw_objects(home, connection).await,
+            None => Ok(()),
+        };
+        if cleared.is_err() {
+            mover.stop().await;
+            self.set_mover(None);
+        }
         let lowered = self.lower_fence(home).await;
         self.gate.release();
-        mover.start_proving();
+        if cleared.is_ok() {
+            mover.start_proving();
+        }
         let recorded = match matches!(journal.state().step, Step::Crossing(_)) {
             true => self.record(journal, Event::Aborted { reason: cause.what.clone() }),
             false => Ok(()),
         };
         let state = match (&lowered, &recorded) {
+            (Ok(()), Ok(())) if let Err(e) = &cleared => {
+                format!(
+                    "traffic is where it was; the stream is stopped, for the target still has triggers or events: {e}"
+                )
+            }
             (Err(e), _) => format!("the source may still be read-only: {e}"),
             (_, Err(e)) => format!("everything was put back, but the journal could not be written: {e}"),
             _ => "everything was put back; traffic is where it was".to_owned(),
         };
         let hint = match lowered {
             Err(_) => "SET GLOBAL super_read_only = OFF; SET GLOBAL read_only = OFF on the source".to_owned(),
+            Ok(()) if cleared.is_err() => "start this process again: it removes them and goes on".to_owned(),
             Ok(()) => cause.hint,
         };
         Trouble::new(format!("cutover was given up: {}", cause.what), state, hint)
     }
+}
+
+impl<G: TrafficGate> MoveDriver<G> {
+    /// Takes back what was created on the side that goes on following.
+    async fn withdraw_objects(&self, home: Home, connection: u32) -> Result<(), MoveError> {
+        let (from, onto) = (self.at(home), self.at(home.other()));
+        objects::end_connection(onto, connection).await?;
+        objects::clear(from, onto, self.spec()).await
+    }
+}
+
+fn events_do_not_run(error: &MoveError) -> Trouble {
+    Trouble::new(
+        format!("traffic has moved, but not every event was enabled: {error}"),
+        "the new side serves, the stream back runs; events stay DISABLE ON REPLICA",
+        "mend what it says and start this process again: it enables them",
+    )
 }
 
 fn stuck_after_switch(error: &MoveError) -> Trouble {
@@ -228,6 +287,8 @@ struct Ends<'a> {
     source: &'a mut Connection,
     target: &'a mut Connection,
     verifier: &'a mut Verifier,
+    /// Where objects go along.
+    hands: Option<&'a mut objects::Hands>,
 }
 
 async fn within<T>(

@@ -10,7 +10,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use super::guard::{self, Guardrail};
 use super::state::{Event, Home, State, Step};
-use super::{Journal, TrafficGate, fence};
+use super::{Journal, TrafficGate, fence, objects};
 use crate::copy::CopyOptions;
 use crate::direction::{MoverOptions, Start};
 use crate::error::{MoveError, Side};
@@ -52,7 +52,7 @@ pub struct MoveDriver<G> {
     spec: MoveSpec,
     old: ConnectOptions,
     new: ConnectOptions,
-    copy: CopyOptions,
+    pub(super) copy: CopyOptions,
     pub(super) options: CutoverOptions,
     pub(super) gate: Arc<G>,
     /// Held for as long as a command runs: one at a time.
@@ -115,6 +115,7 @@ impl<G: TrafficGate> MoveDriver<G> {
         self.gate.switch(state.home, state.epoch);
         self.start_mover(&state).await.map_err(|e| e.trouble())?;
         if state.step == Step::Switched {
+            self.enable_events(state.home).await.map_err(|e| e.trouble())?;
             self.record(&mut journal, Event::Completed)?;
         }
         Ok(())
@@ -176,7 +177,7 @@ impl<G: TrafficGate> MoveDriver<G> {
     pub(super) async fn start_mover(&self, state: &State) -> Result<(), MoveError> {
         let (source, target) = (self.at(state.home), self.at(state.home.other()));
         let mut following = session::open(target, Side::Target).await?;
-        fence::follow_only(&mut following, Side::Target).await?;
+        self.only_follow(&mut following, source, target).await?;
         let start = match &state.since {
             None => Start::Copy(self.copy.clone()),
             Some(position) => Start::At(position.clone()),
@@ -188,6 +189,33 @@ impl<G: TrafficGate> MoveDriver<G> {
         }
         self.set_mover(Some(Arc::new(Mover::start(options).await?)));
         Ok(())
+    }
+
+    /// Makes a side follow: read-only to all but us, and without triggers and events that would write to it.
+    async fn only_follow(
+        &self,
+        following: &mut Connection,
+        source: &ConnectOptions,
+        target: &ConnectOptions,
+    ) -> Result<(), MoveError> {
+        if !self.copy.along.objects {
+            return fence::follow_only(following, Side::Target).await;
+        }
+        let stopped = objects::stop_scheduler(following, &self.spec).await?;
+        fence::follow_only(following, Side::Target).await?;
+        objects::clear(source, target, &self.spec).await?;
+        if stopped {
+            objects::start_scheduler(following).await?;
+        }
+        Ok(())
+    }
+
+    /// After a switch, on the side that serves now.
+    pub(super) async fn enable_events(&self, home: Home) -> Result<(), MoveError> {
+        match self.copy.along.objects {
+            true => objects::enable_events(self.at(home), &self.spec).await,
+            false => Ok(()),
+        }
     }
 
     /// A ledger of this direction from before the last switch says less than the switch itself: everything up to it

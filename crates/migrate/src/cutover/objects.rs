@@ -1,10 +1,157 @@
-//! What besides rows must be in place before the other side serves.
+//! What besides rows must be in place before the other side serves: counters, triggers, events.
+//!
+//! Triggers and events are on the side that takes the application's writes, and nowhere else: a trigger on the side that
+//! follows would fire on rows that arrive with what the source's own trigger did to others. They are created behind the
+//! fence, and events do not run there before the switch: until then they are `DISABLE ON REPLICA`, which is also how a
+//! restart knows which of them to enable. `check` refuses events that are in that state on the source.
 
 use model::Table;
-use mysql::Connection;
+use mysql::{ConnectOptions, Connection};
 
-use crate::error::{Doing, Result, Side};
+use crate::error::{Doing, MoveError, Result, Side};
+use crate::plan::MoveSpec;
+use crate::schema::objects::{self, Definition, Kind};
 use crate::schema::quote_text;
+use crate::schema::statement::EventStatus;
+use crate::session;
+
+const ACTIVE: &[Kind] = &[Kind::Trigger, Kind::Event];
+
+/// Two connections for objects, opened before anyone is held; what is created with them leaves its session behind.
+pub(super) struct Hands {
+    source: Connection,
+    target: Connection,
+}
+
+impl Hands {
+    pub async fn open(source: &ConnectOptions, target: &ConnectOptions) -> Result<Self> {
+        let source = session::open(source, Side::Source).await?;
+        let target = session::open(target, Side::Target).await?;
+        Ok(Self { source, target })
+    }
+
+    /// Creates the source's triggers and events on the target, and sees that they came out the same, in the same order.
+    /// The source must be fenced.
+    pub async fn raise(&mut self, spec: &MoveSpec) -> Result<()> {
+        let mut wanted = objects::read(&mut self.source, Side::Source, spec, ACTIVE).await?;
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        for event in wanted.iter_mut().filter(|o| o.status == Some(EventStatus::Enabled)) {
+            event.status = Some(EventStatus::DisabledOnReplica);
+        }
+        for object in &wanted {
+            objects::create(&mut self.target, Side::Target, object).await?;
+        }
+        let there = objects::read(&mut self.target, Side::Target, spec, ACTIVE).await?;
+        let alike = self.source.server_version() == self.target.server_version();
+        let different = wanted.iter().zip(&there).find(|(w, t)| w != t).map(|(w, _)| w);
+        match different.filter(|_| alike).or(wanted.get(there.len())) {
+            None => Ok(()),
+            Some(object) => Err(MoveError::Refused {
+                what: format!("{object} did not come out on the target as the source has it"),
+                hint: "compare SHOW CREATE on both sides; this is a bug, please report it".into(),
+            }),
+        }
+    }
+
+    /// The connection that creates, as KILL takes it.
+    pub fn target_id(&self) -> u32 {
+        self.target.id()
+    }
+}
+
+/// Ends a connection that may still be creating something, and waits until it is gone.
+pub(super) async fn end_connection(options: &ConnectOptions, id: u32) -> Result<()> {
+    let mut server = session::open(options, Side::Target).await?;
+    // 1094: it is gone already.
+    if let Err(error) = server.execute(format!("KILL {id}")).await
+        && error.server_code() != Some(1094)
+    {
+        return Err(error).doing(Side::Target, "end a connection of ours");
+    }
+    let alive = format!("SELECT 1 FROM performance_schema.threads WHERE PROCESSLIST_ID = {id}");
+    while server.row(&alive).await.doing(Side::Target, "look for a connection of ours")?.is_some() {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    Ok(())
+}
+
+/// Removes the triggers and events of the side that follows. Each must be on the serving side as well: what is
+/// nowhere else is not ours to remove.
+pub(super) async fn clear(
+    serving: &ConnectOptions,
+    following: &ConnectOptions,
+    spec: &MoveSpec,
+) -> Result<()> {
+    let mut following = session::open(following, Side::Target).await?;
+    let there = objects::read(&mut following, Side::Target, spec, ACTIVE).await?;
+    if there.is_empty() {
+        return Ok(());
+    }
+    let mut serving = session::open(serving, Side::Source).await?;
+    let alike = serving.server_version() == following.server_version();
+    let kept = objects::read(&mut serving, Side::Source, spec, ACTIVE).await?;
+    let on_both = |o: &Definition| {
+        kept.iter().any(|k| {
+            let named = k.kind == o.kind && k.schema == o.schema && k.name == o.name;
+            named && (!alike || k.same_but_for_status(o))
+        })
+    };
+    if let Some(alone) = there.iter().find(|o| !on_both(o)) {
+        return Err(MoveError::Refused {
+            what: format!("{alone} is on the side that follows and not, or not so, on the side that serves"),
+            hint: "drop it there, or create it on the serving side; then start again".into(),
+        });
+    }
+    for object in &there {
+        objects::remove(&mut following, Side::Target, object).await?;
+    }
+    Ok(())
+}
+
+/// After the switch: lets the events run that were created to run.
+pub(super) async fn enable_events(serving: &ConnectOptions, spec: &MoveSpec) -> Result<()> {
+    let mut server = session::open(serving, Side::Target).await?;
+    let events = objects::read(&mut server, Side::Target, spec, &[Kind::Event]).await?;
+    for event in events.iter().filter(|e| e.status == Some(EventStatus::DisabledOnReplica)) {
+        objects::enable(&mut server, Side::Target, event).await?;
+    }
+    Ok(())
+}
+
+/// Whether a fenced server's event scheduler was stopped for [`start_scheduler`] to start again. An event whose definer
+/// may write through `read_only` would otherwise run between the moment the full fence goes down and its removal. If we
+/// die in between, the scheduler stays off on the side that follows.
+pub(super) async fn stop_scheduler(server: &mut Connection, spec: &MoveSpec) -> Result<bool> {
+    let schemas: Vec<String> = spec.whole_schemas().into_iter().map(quote_text).collect();
+    if schemas.is_empty() {
+        return Ok(false);
+    }
+    let sql = format!(
+        "SELECT @@GLOBAL.event_scheduler FROM information_schema.EVENTS WHERE EVENT_SCHEMA IN ({}) AND STATUS = 'ENABLED' \
+         LIMIT 1",
+        schemas.join(",")
+    );
+    let row = server.row(sql).await.doing(Side::Target, "look for events")?;
+    let runs = row.is_some_and(|r| r.text(0) == "ON");
+    if runs {
+        server
+            .execute("SET GLOBAL event_scheduler = OFF")
+            .await
+            .doing(Side::Target, "stop the event scheduler")?;
+    }
+    Ok(runs)
+}
+
+/// See [`stop_scheduler`].
+pub(super) async fn start_scheduler(server: &mut Connection) -> Result<()> {
+    server
+        .execute("SET GLOBAL event_scheduler = ON")
+        .await
+        .doing(Side::Target, "start the event scheduler")?;
+    Ok(())
+}
 
 /// Puts every AUTO_INCREMENT counter of the target at or past the source's. Rows alone do not bring it there: numbers
 /// given to rows that were deleted or rolled back must not be given again.

@@ -1,7 +1,8 @@
 //! What is applied, kept in the target and written in the same transaction as the rows.
 //!
 //! `highwater.ledger` holds, per move and source, the GTID set applied, one row for each lane that applies: what is
-//! applied is their union. `highwater.ranges` holds the key ranges to be copied, and which of them are done.
+//! applied is their union. `highwater.ranges` holds the key ranges to be copied, and which of them are done;
+//! `highwater.indexes` what tables are still without.
 
 mod claim;
 mod ranges;
@@ -36,6 +37,14 @@ CREATE TABLE IF NOT EXISTS highwater.ranges (
   row_count BIGINT NULL,
   done_at TIMESTAMP(3) NULL,
   PRIMARY KEY (move_name, table_name, number)
+) ENGINE=InnoDB;
+CREATE TABLE IF NOT EXISTS highwater.indexes (
+  move_name VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  table_name VARBINARY(512) NOT NULL,
+  place INT NOT NULL,
+  name VARBINARY(256) NOT NULL,
+  definition LONGBLOB NOT NULL,
+  PRIMARY KEY (move_name, table_name, place)
 ) ENGINE=InnoDB";
 
 /// Names one direction of one move: rows of a given source.
@@ -118,7 +127,7 @@ pub async fn forget(target: &mut Connection, move_name: &str) -> Result<()> {
     }
     let sql = format!(
         "DELETE FROM highwater.ledger WHERE move_name='{move_name}'; DELETE FROM highwater.ranges \
-         WHERE move_name='{move_name}'"
+         WHERE move_name='{move_name}'; DELETE FROM highwater.indexes WHERE move_name='{move_name}'"
     );
     target.query_all(sql).await.doing(Side::Target, "clear the ledger")?;
     let left =

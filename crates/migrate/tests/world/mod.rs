@@ -89,7 +89,7 @@ impl World {
             spec: spec(),
             source: admin(&self.source),
             target: admin(&self.target),
-            start: Start::Copy(CopyOptions { readers: 3, chunk_rows: 500 }),
+            start: Start::Copy(CopyOptions { readers: 3, chunk_rows: 500, ..CopyOptions::default() }),
         }
     }
 
@@ -130,10 +130,11 @@ impl World {
         let list = format!(
             "SELECT TABLE_NAME, (SELECT GROUP_CONCAT(CONCAT('`', REPLACE(COLUMN_NAME, '`', '``'), '`') ORDER BY ORDINAL_POSITION) \
              FROM information_schema.COLUMNS c WHERE c.TABLE_SCHEMA = t.TABLE_SCHEMA AND c.TABLE_NAME = t.TABLE_NAME) \
-             FROM information_schema.TABLES t WHERE TABLE_SCHEMA = '{schema}'"
+             FROM information_schema.TABLES t WHERE TABLE_SCHEMA = '{}' AND TABLE_TYPE = 'BASE TABLE'",
+            schema.replace('\'', "''")
         );
         for row in source.rows(list).await.unwrap() {
-            let name = format!("`{schema}`.`{}`", row.text(0).replace('`', "``"));
+            let name = format!("`{}`.`{}`", schema.replace('`', "``"), row.text(0).replace('`', "``"));
             let create = format!("SHOW CREATE TABLE {name}");
             let (here, there) =
                 (source.row(&create).await.unwrap().unwrap(), target.row(&create).await.unwrap().unwrap());

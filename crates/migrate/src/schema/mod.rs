@@ -1,6 +1,19 @@
-//! The shape of the moved tables: read from the source, created on the target.
+//! The shape of the moved tables: read from the source, created on the target, and completed when the rows are there.
 
-use model::{Column, ColumnKind, Table, TableName, quote_ident};
+mod create;
+pub mod foreign_keys;
+mod indexes;
+pub(crate) mod objects;
+pub(crate) mod statement;
+
+use mysql::ConnectOptions;
+
+use crate::plan::Along;
+
+pub use create::{Creation, create};
+pub use indexes::complete;
+
+use model::{Column, ColumnKind, Table, TableName};
 use mysql::{Connection, Row};
 
 use crate::error::{Doing, MoveError, Result, Side};
@@ -109,42 +122,22 @@ async fn read_key(source: &mut Connection, name: &TableName, columns: &[Column])
     })
 }
 
-/// Creates the schemas and the tables on the target, as the source shows them. Tables that are there are left alone.
-/// Both connections are left with another character set than our others have; they should be closed.
+/// Creates on the target what goes along with the tables and is not there: views and routines. Triggers and events are
+/// the cutover's.
 ///
 /// # Errors
-/// If a server refuses.
-pub async fn create(source: &mut Connection, target: &mut Connection, tables: &[Table]) -> Result<()> {
-    // Comments, defaults and labels are text: here, and only here, the connection's character set matters.
-    source.execute("SET NAMES utf8mb4").await.doing(Side::Source, "set the character set")?;
-    target.execute("SET NAMES utf8mb4").await.doing(Side::Target, "set the character set")?;
-    let mut last_schema = None;
-    for table in tables {
-        let schema = &table.name.schema;
-        if last_schema != Some(schema) {
-            let shown =
-                show_create(source, &format!("DATABASE IF NOT EXISTS {}", quote_ident(schema))).await?;
-            target.execute(shown).await.doing(Side::Target, format!("create schema {schema}"))?;
-            last_schema = Some(schema);
-        }
-        let shown = show_create(source, &format!("TABLE {}", table.name.quoted())).await?;
-        let body = shown.strip_prefix(b"CREATE TABLE ").unwrap_or(&shown);
-        let sql = [b"CREATE TABLE IF NOT EXISTS ", body].concat();
-        target
-            .query(format!("USE {}", quote_ident(schema)))
-            .await
-            .doing(Side::Target, "choose the schema")?;
-        target.execute(sql).await.doing(Side::Target, format!("create table {}", table.name))?;
+/// If a server refuses, or something of the same name and another definition is there.
+pub async fn bring(
+    source: &ConnectOptions,
+    target: &ConnectOptions,
+    spec: &MoveSpec,
+    along: Along,
+) -> Result<()> {
+    if along.objects {
+        let created = objects::bring(source, target, spec).await?;
+        tracing::info!(target: "highwater::copy", created, "views and routines are on the target");
     }
     Ok(())
-}
-
-async fn show_create(source: &mut Connection, what: &str) -> Result<Vec<u8>> {
-    let doing = format!("show {what}");
-    let row = source.row(format!("SHOW CREATE {what}")).await.doing(Side::Source, doing.clone())?;
-    row.and_then(|r| r.bytes(1).map(<[u8]>::to_vec))
-        .ok_or(mysql::Error::Unexpected("no CREATE statement"))
-        .doing(Side::Source, doing)
 }
 
 /// Quotes a text for our connections, whose character set is binary while the compared names are utf8mb3.

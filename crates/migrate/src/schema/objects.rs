@@ -1,0 +1,399 @@
+//! Views, routines, triggers and events: read as one server shows them, created on another under the session each was
+//! created under.
+//!
+//! A definition is bytes in the character set of the session that wrote it, so it is read without conversion and sent
+//! under that same character set; its sql_mode, collations and time zone are part of it (SHOW CREATE gives them).
+//!
+//! Views and routines are on both sides ([`bring`]). Triggers and events are on the side that takes the application's
+//! writes only, and belong to the cutover.
+
+use model::quote_ident;
+use mysql::{ConnectOptions, Connection, Row};
+
+use super::quote_text;
+use super::statement::{EventStatus, split_event};
+use crate::error::{Doing, MoveError, Result, Side};
+use crate::plan::MoveSpec;
+use crate::session;
+
+/// What an object is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Function,
+    Procedure,
+    View,
+    Trigger,
+    Event,
+}
+
+impl Kind {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Function => "FUNCTION",
+            Self::Procedure => "PROCEDURE",
+            Self::View => "VIEW",
+            Self::Trigger => "TRIGGER",
+            Self::Event => "EVENT",
+        }
+    }
+}
+
+/// An object and everything that makes it what it is. Two of them are equal if no client can tell them apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Definition {
+    pub kind: Kind,
+    pub schema: String,
+    pub name: String,
+    sql_mode: String,
+    client: String,
+    connection: String,
+    /// The schema's collation when it was created; not for views.
+    database: String,
+    /// For events.
+    time_zone: String,
+    /// For events, up to the clause that says whether it runs; then `status` and `rest` follow.
+    statement: Vec<u8>,
+    pub status: Option<EventStatus>,
+    rest: Vec<u8>,
+}
+
+impl std::fmt::Display for Definition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}.{}", self.kind.word().to_ascii_lowercase(), self.schema, self.name)
+    }
+}
+
+impl Definition {
+    /// Whether the other is the same but for whether it runs.
+    pub fn same_but_for_status(&self, other: &Self) -> bool {
+        Self { status: None, ..self.clone() } == Self { status: None, ..other.clone() }
+    }
+
+    /// What is not the same, in a word.
+    fn difference(&self, other: &Self) -> String {
+        let texts = [
+            ("sql_mode", &self.sql_mode, &other.sql_mode),
+            ("character_set_client", &self.client, &other.client),
+            ("collation_connection", &self.connection, &other.connection),
+            ("database collation", &self.database, &other.database),
+            ("time zone", &self.time_zone, &other.time_zone),
+        ];
+        match texts.iter().find(|(_, here, there)| here != there) {
+            Some((what, here, there)) => format!("its {what} is '{there}' there, '{here}' on the source"),
+            None => "its text differs".into(),
+        }
+    }
+
+    fn quoted(&self) -> String {
+        format!("{}.{}", quote_ident(&self.schema), quote_ident(&self.name))
+    }
+
+    /// The statement that creates it. A semicolon at its end is part of the definition where it was one of several sent
+    /// together; alone, the server would drop it.
+    fn sent(&self) -> Vec<u8> {
+        let status = self.status.map_or("", EventStatus::clause);
+        let mut statement = [&self.statement, status.as_bytes(), &self.rest].concat();
+        if statement.ends_with(b";") {
+            statement.extend_from_slice(b"DO 0");
+        }
+        statement
+    }
+}
+
+/// A list of objects: which kind, and the query for schema, name and kind of each.
+fn listing(kind: Kind, schemas: &str) -> String {
+    match kind {
+        Kind::View => format!(
+            "SELECT TABLE_SCHEMA, TABLE_NAME, '' FROM information_schema.VIEWS WHERE TABLE_SCHEMA IN ({schemas}) \
+             ORDER BY 1, 2"
+        ),
+        Kind::Function | Kind::Procedure => format!(
+            "SELECT ROUTINE_SCHEMA, ROUTINE_NAME, '' FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA IN ({schemas}) \
+             AND ROUTINE_TYPE = '{}' ORDER BY 1, 2",
+            kind.word()
+        ),
+        // In the order in which those of one table and event fire, which is the order of their creation.
+        Kind::Trigger => format!(
+            "SELECT TRIGGER_SCHEMA, TRIGGER_NAME, EVENT_OBJECT_TABLE FROM information_schema.TRIGGERS \
+             WHERE TRIGGER_SCHEMA IN ({schemas}) \
+             ORDER BY 1, 3, EVENT_MANIPULATION, ACTION_TIMING, ACTION_ORDER"
+        ),
+        Kind::Event => format!(
+            "SELECT EVENT_SCHEMA, EVENT_NAME, '' FROM information_schema.EVENTS WHERE EVENT_SCHEMA IN ({schemas}) \
+             ORDER BY 1, 2"
+        ),
+    }
+}
+
+/// Reads the objects of these kinds that go along with a move.
+///
+/// # Errors
+/// If the server refuses, or does not show a definition to our account.
+pub(crate) async fn read(
+    server: &mut Connection,
+    side: Side,
+    spec: &MoveSpec,
+    kinds: &[Kind],
+) -> Result<Vec<Definition>> {
+    server
+        .execute(
+            "SET SESSION character_set_client=binary, character_set_results=NULL, sql_quote_show_create=1, sql_mode=''",
+        )
+        .await
+        .doing(side, "set up the session")?;
+    let mut found = Vec::new();
+    for &kind in kinds {
+        let schemas = if kind == Kind::Trigger { spec.schemas() } else { spec.whole_schemas() };
+        if schemas.is_empty() {
+            continue;
+        }
+        let list: Vec<String> = schemas.into_iter().map(quote_text).collect();
+        let rows =
+            server.rows(listing(kind, &list.join(","))).await.doing(side, "list the schema's objects")?;
+        for row in rows.iter().filter(|r| kind != Kind::Trigger || spec.takes(&r.text(0), &r.text(2))) {
+            // Gone meanwhile is gone.
+            found.extend(show(server, side, kind, &row.text(0), &row.text(1)).await?);
+        }
+    }
+    Ok(found)
+}
+
+/// 1305, 1360, 1539 and 1146: there is no such routine, trigger, event or view.
+const NONE_SUCH: [u16; 4] = [1305, 1360, 1539, 1146];
+
+async fn show(
+    server: &mut Connection,
+    side: Side,
+    kind: Kind,
+    schema: &str,
+    name: &str,
+) -> Result<Option<Definition>> {
+    let word = kind.word();
+    let doing = format!("show {} {schema}.{name}", word.to_ascii_lowercase());
+    // Within its schema a view's tables are shown without it.
+    server.query(format!("USE {}", quote_ident(schema))).await.doing(side, doing.as_str())?;
+    let row = match server.row(format!("SHOW CREATE {word} {}", quote_ident(name))).await {
+        Err(error) if error.server_code().is_some_and(|code| NONE_SUCH.contains(&code)) => return Ok(None),
+        shown => shown.doing(side, doing.as_str())?,
+    };
+    match row.as_ref().and_then(|row| definition(row, kind, schema, name)) {
+        Some(definition) => Ok(Some(definition)),
+        None => Err(MoveError::Refused {
+            what: format!(
+                "the {side} does not show the definition of {} {schema}.{name}",
+                word.to_ascii_lowercase()
+            ),
+            hint: format!(
+                "GRANT SHOW_ROUTINE, SHOW VIEW, TRIGGER, EVENT ON *.* to our account on the {side}"
+            ),
+        }),
+    }
+}
+
+fn definition(row: &Row, kind: Kind, schema: &str, name: &str) -> Option<Definition> {
+    // The columns of SHOW CREATE FUNCTION, PROCEDURE and TRIGGER; of VIEW; of EVENT.
+    let (mode, zone, text, sets) = match kind {
+        Kind::Function | Kind::Procedure | Kind::Trigger => (Some(1), None, 2, 3),
+        Kind::View => (None, None, 1, 2),
+        Kind::Event => (Some(1), Some(2), 3, 4),
+    };
+    let text = row.bytes(text)?;
+    let (statement, status, rest) = match kind {
+        Kind::Event => {
+            let (before, status, after) = split_event(text)?;
+            (before, Some(status), after)
+        }
+        _ => (text, None, [].as_slice()),
+    };
+    Some(Definition {
+        kind,
+        schema: schema.into(),
+        name: name.into(),
+        sql_mode: mode.map(|i| row.text(i)).unwrap_or_default(),
+        client: row.text(sets),
+        connection: row.text(sets + 1),
+        database: row.text(sets + 2),
+        time_zone: zone.map(|i| row.text(i)).unwrap_or_default(),
+        statement: statement.to_vec(),
+        status,
+        rest: rest.to_vec(),
+    })
+}
+
+/// Creates an object as it was defined elsewhere. The session is left with the object's settings.
+///
+/// # Errors
+/// If the server refuses.
+pub(crate) async fn create(server: &mut Connection, side: Side, object: &Definition) -> Result<()> {
+    let doing = format!("create {object}");
+    enter_session_of(server, side, object).await?;
+    let current = server.row("SELECT @@collation_database").await.doing(side, doing.as_str())?;
+    let current = current.map(|r| r.text(0)).unwrap_or_default();
+    // What it takes from the schema it took from the schema as it was then. A crash in between leaves the schema with
+    // that collation; `agree_on_collations` puts it right when it goes on.
+    let other = !object.database.is_empty() && object.database != current;
+    if other {
+        collate(server, side, &object.schema, &object.database).await?;
+    }
+    let created = server.query_all(object.sent()).await.doing(side, doing);
+    if other {
+        collate(server, side, &object.schema, &current).await?;
+    }
+    created.map(drop)
+}
+
+/// The session an object was created under.
+async fn enter_session_of(server: &mut Connection, side: Side, object: &Definition) -> Result<()> {
+    let zone = match object.time_zone.as_str() {
+        "" => String::new(),
+        zone => format!(", time_zone='{}'", zone.replace('\'', "''")),
+    };
+    let sql = format!(
+        "SET SESSION character_set_client=binary; USE {}; SET SESSION sql_mode='{}', collation_connection={}, \
+         character_set_client={}{zone}",
+        quote_ident(&object.schema),
+        object.sql_mode,
+        object.connection,
+        object.client
+    );
+    server.query_all(sql).await.doing(side, format!("set up the session for {object}"))?;
+    Ok(())
+}
+
+async fn collate(server: &mut Connection, side: Side, schema: &str, collation: &str) -> Result<()> {
+    let sql = format!("ALTER DATABASE {} COLLATE {collation}", quote_ident(schema));
+    server.execute(sql).await.doing(side, format!("set the collation of schema {schema}"))?;
+    Ok(())
+}
+
+/// Removes a trigger or event.
+///
+/// # Errors
+/// If the server refuses.
+pub(crate) async fn remove(server: &mut Connection, side: Side, object: &Definition) -> Result<()> {
+    let sql = format!("DROP {} IF EXISTS {}", object.kind.word(), object.quoted());
+    server.execute(sql).await.doing(side, format!("remove {object}"))?;
+    Ok(())
+}
+
+/// Lets an event run, without a word in the binary log: a replica must not take over whether events run.
+///
+/// # Errors
+/// If the server refuses.
+pub(crate) async fn enable(server: &mut Connection, side: Side, event: &Definition) -> Result<()> {
+    // ALTER EVENT makes whoever runs it the definer, and takes the session's character sets.
+    let definer = event.statement.strip_prefix(b"CREATE ".as_slice()).and_then(|rest| {
+        let end = rest.windows(7).position(|w| w == b" EVENT ")?;
+        rest.get(..end)
+    });
+    let definer = definer.unwrap_or_default();
+    enter_session_of(server, side, event).await?;
+    server.execute("SET SESSION sql_log_bin=0").await.doing(side, "leave the binary log alone")?;
+    let sql = [b"ALTER ".as_slice(), definer, b" EVENT ", event.quoted().as_bytes(), b" ENABLE"].concat();
+    server.execute(sql).await.doing(side, format!("enable {event}"))?;
+    server.execute("SET SESSION sql_log_bin=1").await.doing(side, "write to the binary log again")?;
+    Ok(())
+}
+
+/// Creates the views and routines that the target does not have, in whatever order they can be.
+///
+/// # Errors
+/// If one cannot be created, or is there with another definition.
+pub(crate) async fn bring(
+    source: &ConnectOptions,
+    target: &ConnectOptions,
+    spec: &MoveSpec,
+) -> Result<usize> {
+    const KINDS: &[Kind] = &[Kind::Function, Kind::Procedure, Kind::View];
+    let mut source = session::open(source, Side::Source).await?;
+    let mut target = session::open(target, Side::Target).await?;
+    // The end of a copy and a cutover may both be at it. The lock ends with the connection.
+    target
+        .rows("SELECT GET_LOCK('highwater.bring', 60)")
+        .await
+        .doing(Side::Target, "wait for another at the same")?;
+    agree_on_collations(&mut source, &mut target, spec).await?;
+    let alike = source.server_version() == target.server_version();
+    let there = read(&mut target, Side::Target, spec, KINDS).await?;
+    let mut missing = Vec::new();
+    for object in read(&mut source, Side::Source, spec, KINDS).await? {
+        let same =
+            |o: &&Definition| o.kind == object.kind && o.schema == object.schema && o.name == object.name;
+        match there.iter().find(same) {
+            None => missing.push(object),
+            // Another version may print the same definition in other words.
+            Some(found) if *found == object || !alike => {}
+            Some(found) => return Err(differs(&object, found)),
+        }
+    }
+    let count = missing.len();
+    // A view may need another, or a function: whatever can be created now is, until nothing more can.
+    while !missing.is_empty() {
+        let before = missing.len();
+        let mut left = Vec::new();
+        let mut why = None;
+        for object in missing {
+            match create(&mut target, Side::Target, &object).await {
+                Ok(()) => {}
+                Err(error @ MoveError::Server { error: mysql::Error::Server(_), .. }) => {
+                    why.get_or_insert(error);
+                    left.push(object);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if let Some(error) = why.filter(|_| left.len() == before) {
+            return Err(cannot_be_created(&left, &error));
+        }
+        missing = left;
+    }
+    Ok(count)
+}
+
+fn differs(object: &Definition, found: &Definition) -> MoveError {
+    MoveError::Refused {
+        what: format!("{object} is on the target with another definition: {}", object.difference(found)),
+        hint: format!(
+            "it is never overwritten: DROP {} {}; on the target, and it is created as the source has it",
+            object.kind.word(),
+            object.quoted()
+        ),
+    }
+}
+
+fn cannot_be_created(left: &[Definition], error: &MoveError) -> MoveError {
+    let others = match left.len() {
+        0 | 1 => String::new(),
+        n => format!(" and {} more need what is missing", n - 1),
+    };
+    MoveError::Refused {
+        what: format!("{error}{others}"),
+        hint: "create what it needs on the target, or drop it on the source if it does not work there either"
+            .into(),
+    }
+}
+
+/// Gives the target's schemas the source's default collation again, which creating an object may have changed.
+async fn agree_on_collations(
+    source: &mut Connection,
+    target: &mut Connection,
+    spec: &MoveSpec,
+) -> Result<()> {
+    let list: Vec<String> = spec.whole_schemas().into_iter().map(quote_text).collect();
+    if list.is_empty() {
+        return Ok(());
+    }
+    let sql = format!(
+        "SELECT SCHEMA_NAME, DEFAULT_COLLATION_NAME FROM information_schema.SCHEMATA WHERE SCHEMA_NAME IN ({})",
+        list.join(",")
+    );
+    let here = source.rows(&sql).await.doing(Side::Source, "read the schemas' collations")?;
+    let there = target.rows(&sql).await.doing(Side::Target, "read the schemas' collations")?;
+    for row in &here {
+        let other = there.iter().any(|t| t.text(0) == row.text(0) && t.text(1) != row.text(1));
+        if other {
+            collate(target, Side::Target, &row.text(0), &row.text(1)).await?;
+        }
+    }
+    Ok(())
+}
