@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::behind::Behind;
 use crate::direction::Direction;
 use crate::error::{MoveError, Result, Side};
 use crate::ledger::{self, PlannedRange};
@@ -89,7 +90,14 @@ impl Copier {
             while !complete {
                 let mut new = Vec::new();
                 while new.len() < PLAN_AHEAD && !complete {
-                    match cutter.next(&mut source).await? {
+                    let mut behind = Behind::default();
+                    let range = loop {
+                        match cutter.next(&mut source).await {
+                            Ok(range) => break range,
+                            Err(error) => behind.catch_up(&self.direction, &mut source, error).await?,
+                        }
+                    };
+                    match range {
                         Some(range) => new.push(PlannedRange { number, range, done: false, rows: 0 }),
                         None => complete = true,
                     }
@@ -133,10 +141,20 @@ impl Copier {
         let PlannedRange { number, range, .. } = job.planned;
         let mut sql = format!("SELECT {} FROM {}", row_list(table), table.name.quoted()).into_bytes();
         sql.extend_from_slice(&in_range(table, &range));
-        let read = reader.read(job.table, &sql, &format!("read a range of {}", table.name)).await?;
-
+        let doing = format!("read a range of {}", table.name);
         let shape = RowShape::of(table);
-        let rows = read.rows.iter().map(|row| shape.from_text(row)).collect::<Result<_>>()?;
+        let mut behind = Behind::default();
+        let (read, rows) = loop {
+            let attempt = async {
+                let read = reader.read(job.table, &sql, &doing).await?;
+                let rows = read.rows.iter().map(|row| shape.from_text(row)).collect::<Result<_>>()?;
+                Ok((read, rows))
+            };
+            match attempt.await {
+                Ok(done) => break done,
+                Err(error) => behind.catch_up(&self.direction, reader.source(), error).await?,
+            }
+        };
         let (done, committed) = oneshot::channel();
         let then = AtClose::Copy { table: job.table, number, range, rows, done };
         reader.close(read, then).await?;

@@ -13,9 +13,9 @@ use crate::error::{MoveError, Result};
 use crate::literal::{Key, Tuple};
 use crate::order::{Contradiction, Order};
 use crate::select::KeyRange;
-use crate::stream::StreamItem;
+use crate::stream::{LoggedStatement, StreamItem};
 use crate::window::{Closed, WindowId};
-use crate::work::{CopiedRange, Pause, Work};
+use crate::work::{CopiedRange, Pause, Replay, Work};
 
 /// Row changes after which a batch is not made larger: bounds memory, and the work lost in a crash.
 const BATCH_CHANGES_MAX: u64 = 5_000;
@@ -113,6 +113,9 @@ impl Sequencer {
                 }
                 item = stream.recv(), if room => {
                     let Some(item) = item else { return Err(MoveError::Stopped) };
+                    if let StreamItem::Statement(logged) = item {
+                        return self.replay(logged).await;
+                    }
                     self.pass(item)?;
                     self.close_windows().await?;
                 }
@@ -177,17 +180,34 @@ impl Sequencer {
         if due.is_empty() {
             return Ok(());
         }
-        if self.order.batch().transactions > 0 {
-            let mut batch = self.order.take_batch();
-            let marks = std::mem::take(&mut batch.marks);
-            self.lanes.give_in_order(Work::Batch(batch), marks).await?;
-        }
+        self.give_batch().await?;
         for closed in due {
             if let Some((work, marks)) = self.work_for(closed) {
                 self.lanes.give_in_order(work, marks).await?;
             }
         }
         Ok(())
+    }
+
+    async fn give_batch(&mut self) -> Result<()> {
+        if self.order.batch().transactions > 0 {
+            let mut batch = self.order.take_batch();
+            let marks = std::mem::take(&mut batch.marks);
+            self.lanes.give_in_order(Work::Batch(batch), marks).await?;
+        }
+        Ok(())
+    }
+
+    /// Gives out what lies before a statement, and the statement itself. Nothing comes after it: every window was opened
+    /// over tables as they were before, and may hold rows of both shapes. The lane that executes it ends the pipeline.
+    async fn replay(&mut self, logged: LoggedStatement) -> Result<()> {
+        self.give_batch().await?;
+        self.direction.progress.received(1);
+        let mut applied = self.order.passed().clone();
+        applied.add(logged.gtid);
+        let replay = Replay { gtid: logged.gtid, applied, statement: logged.statement };
+        self.lanes.give_in_order(Work::Replay(replay), Vec::new()).await?;
+        std::future::pending().await
     }
 
     fn work_for(&self, closed: Closed<AtClose>) -> Option<(Work, Vec<Mark>)> {

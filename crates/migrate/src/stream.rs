@@ -8,7 +8,7 @@ use model::{BinlogPosition, Gtid, GtidSet, Table, TableName};
 use mysql::{BinlogStream, ConnectOptions, DumpOptions};
 use wire::binlog::{Event, GtidEvent, RawEvent, RowsEvent, RowsKind, TableMap};
 
-use crate::ddl::{self, Meaning};
+use crate::ddl::{Meaning, Scope, Statement};
 use crate::error::{Doing, MoveError, Result, Side};
 use crate::fold::Change;
 use crate::literal::RowShape;
@@ -20,6 +20,18 @@ pub enum StreamItem {
     Transaction(Transaction),
     /// No transaction, but the server has read its log up to here.
     Idle(BinlogPosition),
+    /// A statement that changes moved tables. Nothing comes after it: what follows can only be read with the tables as
+    /// they are then.
+    Statement(LoggedStatement),
+}
+
+/// A statement, a transaction of its own.
+#[derive(Debug)]
+pub struct LoggedStatement {
+    /// The transaction's identifier.
+    pub gtid: Gtid,
+    /// What it says.
+    pub statement: Box<Statement>,
 }
 
 /// A transaction as far as it concerns the move.
@@ -42,7 +54,11 @@ const HEARTBEAT: Duration = Duration::from_millis(50);
 pub struct TransactionReader {
     stream: BinlogStream,
     tables: HashMap<TableName, usize>,
-    schemas: Vec<String>,
+    scope: Scope,
+    /// The transaction whose CREATE TABLE has been executed, and whose rows have not.
+    created: Option<String>,
+    /// Whether a statement has been yielded.
+    ended: bool,
     shapes: Vec<Arc<RowShape>>,
     /// Table maps of the transaction under way; `None` for tables that do not move.
     maps: HashMap<u64, Option<(usize, TableMap)>>,
@@ -54,11 +70,17 @@ pub struct TransactionReader {
 }
 
 impl TransactionReader {
-    /// Asks the source for everything not in `applied`.
+    /// Asks the source for everything not in `applied`. Of transaction `created`, only the rows are to come.
     ///
     /// # Errors
     /// If the source cannot be reached.
-    pub async fn open(source: &ConnectOptions, tables: &[Table], applied: &GtidSet) -> Result<Self> {
+    pub(crate) async fn open(
+        source: &ConnectOptions,
+        tables: &[Table],
+        scope: Scope,
+        created: Option<String>,
+        applied: &GtidSet,
+    ) -> Result<Self> {
         let random = wire::auth::nonce()?;
         let options = DumpOptions {
             // High numbers: clear of those that administrators give their replicas.
@@ -69,12 +91,12 @@ impl TransactionReader {
         };
         let stream =
             BinlogStream::open(source, &options).await.doing(Side::Source, "follow the binary log")?;
-        let mut schemas: Vec<String> = tables.iter().map(|t| t.name.schema.clone()).collect();
-        schemas.dedup();
         Ok(Self {
             stream,
             tables: tables.iter().enumerate().map(|(i, t)| (t.name.clone(), i)).collect(),
-            schemas,
+            scope,
+            created,
+            ended: false,
             shapes: tables.iter().map(|t| Arc::new(RowShape::of(t))).collect(),
             maps: HashMap::new(),
             position: BinlogPosition::default(),
@@ -88,6 +110,9 @@ impl TransactionReader {
     /// # Errors
     /// If the connection breaks, or the log holds what cannot be carried exactly.
     pub async fn next(&mut self) -> Result<StreamItem> {
+        if self.ended {
+            return std::future::pending().await;
+        }
         loop {
             let event = self.stream.next().await.doing(Side::Source, "read the binary log")?;
             self.advance(&event);
@@ -128,7 +153,7 @@ impl TransactionReader {
                 Ok(None)
             }
             Event::AnonymousGtid => Err(MoveError::Unsupported("a transaction without GTID".into())),
-            Event::Query(query) => match ddl::meaning(&query, &self.schemas)? {
+            Event::Query(query) => match self.scope.meaning(&query, event.header.timestamp)? {
                 Meaning::Begin => {
                     self.begun = true;
                     Ok(None)
@@ -136,6 +161,7 @@ impl TransactionReader {
                 Meaning::Commit => self.end(),
                 Meaning::Aside if self.begun => Ok(None),
                 Meaning::Aside => self.end(),
+                Meaning::Replay(statement) => self.statement(statement),
             },
             Event::Xid => self.end(),
             Event::TableMap(map) => {
@@ -171,9 +197,27 @@ impl TransactionReader {
         })))
     }
 
+    fn statement(&mut self, statement: Box<Statement>) -> Result<Option<StreamItem>> {
+        let Some((event, changes)) = &self.current else {
+            return Err(MoveError::Unsupported("a transaction that never began".into()));
+        };
+        let gtid = Gtid { uuid: event.uuid, number: event.number };
+        if statement.rows_follow && self.created.as_deref() == Some(gtid.to_string().as_str()) {
+            return Ok(None);
+        }
+        if !changes.is_empty() || self.begun != statement.rows_follow {
+            return Err(MoveError::Unsupported(format!("{} among other changes", statement.shown)));
+        }
+        self.ended = true;
+        Ok(Some(StreamItem::Statement(LoggedStatement { gtid, statement })))
+    }
+
     fn remember(&mut self, map: TableMap) -> Result<()> {
         let name = TableName::new(map.schema.as_str(), map.table.as_str());
         let table = self.tables.get(&name).copied();
+        if table.is_none() && self.scope.takes(&name) {
+            return Err(MoveError::Unsupported(format!("rows of {name}, a table that the move does not have")));
+        }
         if let Some(i) = table
             && map.columns.len() != self.shapes[i].table_columns()
         {

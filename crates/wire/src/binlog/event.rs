@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{RowsEvent, RowsKind, TableMap};
+use super::{RowsEvent, RowsKind, StatusVars, TableMap};
 use crate::{Reader, Result, WireError};
 
 const HEADER_LEN: usize = 19;
@@ -160,6 +160,8 @@ impl GtidEvent {
 pub struct QueryEvent {
     /// The session's default schema.
     pub schema: String,
+    /// The rest of its session.
+    pub status: StatusVars,
     /// The statement.
     pub sql: Vec<u8>,
 }
@@ -171,9 +173,9 @@ impl QueryEvent {
         let schema_len = usize::from(r.u8("schema length")?);
         r.u16("error code")?;
         let status_len = usize::from(r.u16("status length")?);
-        r.bytes(status_len, "status variables")?;
+        let status = StatusVars::parse(r.bytes(status_len, "status variables")?)?;
         let schema = String::from_utf8_lossy(r.bytes(schema_len, "schema")?).into_owned();
         r.bytes(1, "schema")?;
-        Ok(Self { schema, sql: r.rest().to_vec() })
+        Ok(Self { schema, status, sql: r.rest().to_vec() })
     }
 }

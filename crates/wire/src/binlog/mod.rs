@@ -10,6 +10,7 @@ mod decimal;
 mod event;
 mod json;
 mod rows;
+mod status_vars;
 mod table_map;
 
 pub use cell::Cell;
@@ -17,4 +18,5 @@ pub use decimal::write_decimal;
 pub use event::{Event, EventHeader, GtidEvent, QueryEvent, RawEvent};
 pub use json::write_json;
 pub use rows::{RowImage, RowsEvent, RowsKind};
+pub use status_vars::StatusVars;
 pub use table_map::{ColumnType, TableMap};
