@@ -17,7 +17,11 @@ pub(crate) enum Subject {
 ///
 /// # Errors
 /// If the server fails.
-pub(crate) async fn definitions(server: &mut Connection, side: Side, subjects: &[Subject]) -> Result<Vec<u8>> {
+pub(crate) async fn definitions(
+    server: &mut Connection,
+    side: Side,
+    subjects: &[Subject],
+) -> Result<Vec<u8>> {
     let mut all = Vec::new();
     for subject in subjects {
         let sql = match subject {
@@ -31,9 +35,9 @@ pub(crate) async fn definitions(server: &mut Connection, side: Side, subjects: &
         };
         all.extend_from_slice(sql.as_bytes());
         all.push(b'\n');
-        all.extend_from_slice(&shown.map_or(b"nothing".to_vec(), |row| {
-            row.bytes(1).map(without_counter).unwrap_or_default()
-        }));
+        all.extend_from_slice(
+            &shown.map_or(b"nothing".to_vec(), |row| row.bytes(1).map(without_counter).unwrap_or_default()),
+        );
         all.extend_from_slice(b"\n\n");
     }
     Ok(all)

@@ -60,17 +60,17 @@ impl Drop for InHand {
 impl DirtyKeys {
     /// For a plan of so many tables.
     pub fn new(tables: usize) -> Self {
-        Self {
-            tables: Mutex::new(State { keys: vec![HashSet::new(); tables], ..State::default() }),
-        }
+        Self { tables: Mutex::new(State { keys: vec![HashSet::new(); tables], ..State::default() }) }
     }
 
     /// The keys of `old`, for tables that had those places in its plan. Keys in someone's hand are dirty again: what
     /// becomes of that hand is told to `old` alone.
     pub fn replanned(old: &Self, places: &[Option<usize>]) -> Self {
         let old = old.lock();
-        let mut keys: Vec<_> =
-            places.iter().map(|place| place.and_then(|i| old.keys.get(i).cloned()).unwrap_or_default()).collect();
+        let mut keys: Vec<_> = places
+            .iter()
+            .map(|place| place.and_then(|i| old.keys.get(i).cloned()).unwrap_or_default())
+            .collect();
         for (table, in_hand) in old.in_hand.values() {
             if let Some(now) = places.iter().position(|place| *place == Some(*table)) {
                 keys[now].extend(in_hand.iter().cloned());

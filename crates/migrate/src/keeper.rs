@@ -88,10 +88,7 @@ impl Keeper {
             return Ok(lower_case != "0");
         }
         Err(MoveError::Refused {
-            what: format!(
-                "the source is another server now: {uuid}, not {}",
-                direction.ledger.source_uuid
-            ),
+            what: format!("the source is another server now: {uuid}, not {}", direction.ledger.source_uuid),
             hint: "point the cluster's address at the old server, or finish this move and begin a new one"
                 .into(),
         })

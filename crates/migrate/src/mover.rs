@@ -114,12 +114,8 @@ impl Mover {
         let (access_tx, access) = watch::channel(None);
         let (state_tx, state) = watch::channel(MoverState::Starting);
         let stop = watch::Sender::new(false);
-        let keeper = Keeper {
-            direction: direction_tx,
-            access: access_tx,
-            state: state_tx,
-            stop: stop.subscribe(),
-        };
+        let keeper =
+            Keeper { direction: direction_tx, access: access_tx, state: state_tx, stop: stop.subscribe() };
         let task = tokio::spawn(keeper.keep_going());
         let prover = Mutex::new(None);
         let mover = Self { direction, progress, proof, ledger, access, state, task, prover, stop };

@@ -1,6 +1,6 @@
 //! The opening of a move: the tables on the target, exactly as they are at the position where the stream begins.
 
-use model::{GtidSet, Table};
+use model::{GtidSet, Table, TableName};
 use mysql::Connection;
 
 use crate::definition::{Subject, definitions};
@@ -26,7 +26,7 @@ pub(crate) async fn prepare(
         let before = definitions(source, Side::Source, &subjects(&tables)).await?;
         // The position first: a row changed from here on is in the stream, one from before in the copy.
         let executed = gtid_executed(source, Side::Source).await?;
-        refuse_existing_rows(target, &tables).await?;
+        let new = absent_or_empty(target, &tables).await?;
         let created = schema::create(source, target, &tables).await;
         // A definition that is the same before and after held at the position as well. One that changed is in the
         // stream too, and would be changed twice.
@@ -36,9 +36,9 @@ pub(crate) async fn prepare(
             return Ok((tables, executed));
         }
         tracing::info!(target: "highwater::move", "the source's tables change; looking again");
-        for table in &tables {
-            let sql = format!("DROP TABLE IF EXISTS {}", table.name.quoted());
-            target.execute(sql).await.doing(Side::Target, format!("drop {}, still empty", table.name))?;
+        for name in new {
+            let sql = format!("DROP TABLE IF EXISTS {}", name.quoted());
+            target.execute(sql).await.doing(Side::Target, format!("drop {name}, still empty"))?;
         }
     }
     Err(MoveError::Refused {
@@ -51,13 +51,16 @@ fn subjects(tables: &[Table]) -> Vec<Subject> {
     tables.iter().map(|t| Subject::Table(t.name.clone())).collect()
 }
 
-/// A table with rows that no ledger knows is not ours to write to.
-async fn refuse_existing_rows(target: &mut mysql::Connection, tables: &[Table]) -> Result<()> {
+/// A table with rows that no ledger knows is not ours to write to. Returns those that are not there.
+async fn absent_or_empty(target: &mut Connection, tables: &[Table]) -> Result<Vec<TableName>> {
+    let mut absent = Vec::new();
     for table in tables {
         let sql = format!("SELECT 1 FROM {} LIMIT 1", table.name.quoted());
         match target.row(sql).await {
             // 1049: unknown schema, 1146: unknown table.
-            Err(error) if matches!(error.server_code(), Some(1049 | 1146)) => {}
+            Err(error) if matches!(error.server_code(), Some(1049 | 1146)) => {
+                absent.push(table.name.clone());
+            }
             Err(error) => return Err(error).doing(Side::Target, format!("look into {}", table.name)),
             Ok(None) => {}
             Ok(Some(_)) => {
@@ -71,5 +74,5 @@ async fn refuse_existing_rows(target: &mut mysql::Connection, tables: &[Table]) 
             }
         }
     }
-    Ok(())
+    Ok(absent)
 }

@@ -55,7 +55,8 @@ impl Pipeline {
         let applied = self.claim.applied.clone();
         direction.progress.set_applied(applied.clone());
         let source = &direction.options.source;
-        let mut reader = TransactionReader::open(source, &direction.tables, self.scope, self.created, &applied).await?;
+        let mut reader =
+            TransactionReader::open(source, &direction.tables, self.scope, self.created, &applied).await?;
 
         let mut stages = JoinSet::new();
         let lanes = Lanes::open(&direction, &self.claim, &mut stages).await?;

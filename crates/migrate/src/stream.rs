@@ -216,7 +216,9 @@ impl TransactionReader {
         let name = TableName::new(map.schema.as_str(), map.table.as_str());
         let table = self.tables.get(&name).copied();
         if table.is_none() && self.scope.takes(&name) {
-            return Err(MoveError::Unsupported(format!("rows of {name}, a table that the move does not have")));
+            return Err(MoveError::Unsupported(format!(
+                "rows of {name}, a table that the move does not have"
+            )));
         }
         if let Some(i) = table
             && map.columns.len() != self.shapes[i].table_columns()

@@ -20,7 +20,7 @@ use super::statements::{Expect, Statements};
 use crate::ddl::{Effect, Statement, destiny};
 use crate::definition::{Subject, definitions};
 use crate::direction::{Direction, Start};
-use crate::error::{Doing, MoveError, Result, Side};
+use crate::error::{Doing, Result, Side};
 use crate::ledger::due::{self, Due};
 use crate::ledger::{self, LedgerRow, plan, ranges};
 use crate::reshape::Reshaping;
@@ -192,12 +192,7 @@ async fn key_signature(book: &mut Connection, table: &TableName) -> Result<Vec<S
     Ok(relevant.map(|r| (0..r.len()).map(|i| r.text(i)).collect::<Vec<_>>().join("\n")).collect())
 }
 
-async fn run(
-    hand: &mut Connection,
-    direction: &Direction,
-    statement: &Statement,
-    sql: &[u8],
-) -> Result<()> {
+async fn run(hand: &mut Connection, direction: &Direction, statement: &Statement, sql: &[u8]) -> Result<()> {
     session_of::assume(hand, direction, statement).await?;
     let shown = &statement.shown;
     tracing::info!(target: "highwater::move", statement = %shown, "executing a statement of the stream");

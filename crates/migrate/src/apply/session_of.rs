@@ -66,8 +66,9 @@ pub(super) async fn assume(
         ("sql_require_primary_key", on_off(false)),
         ("sql_generate_invisible_primary_key", on_off(false)),
     ];
-    where_different
-        .extend(vars.explicit_defaults_for_timestamp.map(|on| ("explicit_defaults_for_timestamp", on_off(on))));
+    where_different.extend(
+        vars.explicit_defaults_for_timestamp.map(|on| ("explicit_defaults_for_timestamp", on_off(on))),
+    );
     where_different.extend(vars.default_table_encryption.map(|on| ("default_table_encryption", on_off(on))));
     for (name, value) in where_different {
         let sql = format!(

@@ -64,7 +64,10 @@ pub(super) fn look(mover: &Mover, lag_max: Duration) -> Vec<Guardrail> {
             match proof.complete_as_of() {
                 Some(_) => format!("complete, {} keys in flight", mover.keys_in_flight()),
                 None if !proof.doubted().is_empty() => {
-                    format!("{} tables are compared again, since statements have changed them", proof.doubted().len())
+                    format!(
+                        "{} tables are compared again, since statements have changed them",
+                        proof.doubted().len()
+                    )
                 }
                 None => "no pass over every row is complete".into(),
             },

@@ -58,11 +58,7 @@ impl Dialect {
             1 | 84 | 13 | 88 | 28 | 87 | 95 | 96 | 248..=250 => Charset::Ambiguous,
             _ => Charset::Other,
         };
-        Self {
-            ansi_quotes: vars.ansi_quotes(),
-            backslash_escapes: !vars.no_backslash_escapes(),
-            charset,
-        }
+        Self { ansi_quotes: vars.ansi_quotes(), backslash_escapes: !vars.no_backslash_escapes(), charset }
     }
 
     fn decode(self, bytes: &[u8]) -> Result<String, Unreadable> {

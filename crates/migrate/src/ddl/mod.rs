@@ -19,8 +19,8 @@ use crate::plan::MoveSpec;
 
 use lexer::{Dialect, Unreadable};
 use parse::{Change, Kind, Parsed};
-pub(crate) use statement::{destiny, origin};
 pub use statement::{Effect, Statement};
+pub(crate) use statement::{destiny, origin};
 
 /// What to do at a statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -255,8 +255,7 @@ impl Scope {
     }
 
     fn drop_schema(&self, schema: &str) -> Result<Option<Vec<Effect>>> {
-        let mut tables: Vec<TableName> =
-            self.tables.iter().filter(|t| t.schema == schema).cloned().collect();
+        let mut tables: Vec<TableName> = self.tables.iter().filter(|t| t.schema == schema).cloned().collect();
         tables.sort();
         if self.spec.tables.iter().any(|p| p.schema == schema && p.table.is_some()) {
             return Err(stop(format!("DROP DATABASE {schema}, of which only some tables move")));

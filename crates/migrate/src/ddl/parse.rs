@@ -32,17 +32,38 @@ pub(super) struct Change {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Kind {
-    CreateTable { table: TableName, like: Option<TableName>, if_not_exists: bool, rows_follow: bool },
-    AlterTable { table: TableName, renamed: Option<TableName>, rows: bool, numbers_rows: bool },
-    AlterIndex { table: TableName },
-    DropTables { tables: Vec<TableName> },
-    RenameTables { pairs: Vec<(TableName, TableName)> },
-    Truncate { table: TableName },
+    CreateTable {
+        table: TableName,
+        like: Option<TableName>,
+        if_not_exists: bool,
+        rows_follow: bool,
+    },
+    AlterTable {
+        table: TableName,
+        renamed: Option<TableName>,
+        rows: bool,
+        numbers_rows: bool,
+    },
+    AlterIndex {
+        table: TableName,
+    },
+    DropTables {
+        tables: Vec<TableName>,
+    },
+    RenameTables {
+        pairs: Vec<(TableName, TableName)>,
+    },
+    Truncate {
+        table: TableName,
+    },
     CreateSchema(String),
     AlterSchema(String),
     DropSchema(String),
     /// Understood, and known not to be repeatable; says why.
-    Inexact { table: TableName, why: &'static str },
+    Inexact {
+        table: TableName,
+        why: &'static str,
+    },
 }
 
 /// Verbs of statements that never change a table's shape or rows.
@@ -189,8 +210,7 @@ impl Cursor<'_> {
         }
         // A selection in the log is one the server did not turn into rows: it was written by another kind of log.
         if outside.iter().any(|(_, word)| matches!(word.as_str(), "SELECT" | "WITH" | "VALUES")) {
-            return self
-                .change(Kind::Inexact { table, why: "it selects rows that the log does not hold" });
+            return self.change(Kind::Inexact { table, why: "it selects rows that the log does not hold" });
         }
         self.change(Kind::CreateTable { table, like, if_not_exists, rows_follow })
     }
@@ -301,7 +321,8 @@ impl Cursor<'_> {
     /// Whether AUTO_INCREMENT is given to a column, rather than set to a number.
     fn gives_numbers(&self) -> bool {
         (self.at..self.tokens.len()).any(|i| {
-            let is_it = matches!(&self.tokens[i].token, Token::Word(w) if w.eq_ignore_ascii_case("AUTO_INCREMENT"));
+            let is_it =
+                matches!(&self.tokens[i].token, Token::Word(w) if w.eq_ignore_ascii_case("AUTO_INCREMENT"));
             let next = self.tokens.get(i + 1).map(|t| &t.token);
             let is_option = match next {
                 Some(Token::Symbol(b'=')) => true,
@@ -451,16 +472,16 @@ mod tests {
     #[test]
     fn alter_table_is_read_part_by_part() {
         assert_eq!(altered("ALTER TABLE t ADD c INT DEFAULT '(,'"), (None, true, false));
-        assert_eq!(altered("alter table `t` add index (a, b), comment='x, RENAME TO y'"), (None, false, false));
+        assert_eq!(
+            altered("alter table `t` add index (a, b), comment='x, RENAME TO y'"),
+            (None, false, false)
+        );
         assert_eq!(altered("ALTER TABLE app.t RENAME TO u, DROP x"), (Some(app("u")), true, false));
         assert_eq!(
             altered("ALTER TABLE t RENAME other.u"),
             (Some(TableName::new("other", "u")), false, false)
         );
-        assert_eq!(
-            altered("ALTER TABLE t RENAME INDEX a TO b, DROP FOREIGN KEY f"),
-            (None, false, false)
-        );
+        assert_eq!(altered("ALTER TABLE t RENAME INDEX a TO b, DROP FOREIGN KEY f"), (None, false, false));
         assert_eq!(altered("ALTER TABLE t RENAME COLUMN a TO b"), (None, true, false));
         assert_eq!(altered("ALTER TABLE t AUTO_INCREMENT = 7, ENGINE=InnoDB"), (None, true, false));
         assert_eq!(
@@ -510,15 +531,10 @@ mod tests {
         );
         assert_eq!(
             kind("RENAME TABLE t TO _t_old, _t_new TO t"),
-            Kind::RenameTables {
-                pairs: vec![(app("t"), app("_t_old")), (app("_t_new"), app("t"))]
-            }
+            Kind::RenameTables { pairs: vec![(app("t"), app("_t_old")), (app("_t_new"), app("t"))] }
         );
         assert_eq!(kind("truncate t"), Kind::Truncate { table: app("t") });
-        assert_eq!(
-            kind("CREATE UNIQUE INDEX i USING BTREE ON t (a)"),
-            Kind::AlterIndex { table: app("t") }
-        );
+        assert_eq!(kind("CREATE UNIQUE INDEX i USING BTREE ON t (a)"), Kind::AlterIndex { table: app("t") });
         assert_eq!(kind("DROP INDEX `on` ON t"), Kind::AlterIndex { table: app("t") });
         assert_eq!(kind("ALTER DATABASE CHARACTER SET utf8mb4"), Kind::AlterSchema("app".into()));
         assert_eq!(kind("ALTER SCHEMA x COLLATE utf8mb4_bin"), Kind::AlterSchema("x".into()));

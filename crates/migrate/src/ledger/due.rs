@@ -25,8 +25,7 @@ pub(crate) struct Due {
 /// # Errors
 /// If it cannot be read.
 pub(crate) async fn due(target: &mut Connection, name: &LedgerName) -> Result<Option<Due>> {
-    let sql =
-        format!("SELECT gtid, before_it, created FROM highwater.statements WHERE {}", name.matches());
+    let sql = format!("SELECT gtid, before_it, created FROM highwater.statements WHERE {}", name.matches());
     let row = target.row(sql).await.doing(Side::Target, "read the statement under way")?;
     Ok(row.map(|r| Due {
         gtid: r.text(0),
