@@ -46,7 +46,7 @@ const STATEMENTS: &[&str] = &[
      ALTER TABLE notes ADD COLUMN made TIMESTAMP(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3), \
      ADD COLUMN fixed TIMESTAMP NOT NULL DEFAULT '2020-02-03 04:05:06'; SET timestamp=DEFAULT",
     "INSERT INTO notes (body) VALUES ('five')",
-    "ALTER TABLE notes MODIFY COLUMN n BIGINT UNSIGNED NULL AFTER body, CHANGE COLUMN body text_of VARCHAR(200) NOT NULL",
+    "ALTER TABLE notes MODIFY COLUMN n BIGINT UNSIGNED NULL AFTER id, CHANGE COLUMN body text_of VARCHAR(200) NOT NULL",
     "UPDATE notes SET n = NULL WHERE id = 2",
     "SET SESSION sql_mode=''; ALTER TABLE notes MODIFY n TINYINT NOT NULL; SET SESSION sql_mode=DEFAULT",
     "ALTER TABLE notes RENAME COLUMN text_of TO body, DROP COLUMN at, ALGORITHM=INSTANT",
@@ -76,12 +76,12 @@ const STATEMENTS: &[&str] = &[
     "CREATE TABLE IF NOT EXISTS picked (other INT PRIMARY KEY)",
     "CREATE TEMPORARY TABLE passing (a INT); INSERT INTO passing VALUES (1); DROP TEMPORARY TABLE passing",
     "TRUNCATE TABLE notes_copy",
-    "INSERT INTO notes_copy (body) VALUES ('first again')",
+    "INSERT INTO notes_copy (body, n) VALUES ('first again', 1)",
     "CREATE TABLE short_lived (id INT PRIMARY KEY); INSERT INTO short_lived VALUES (1)",
     "DROP TABLE IF EXISTS short_lived, never_there",
     // Names.
     "RENAME TABLE picked TO tmp, notes_copy TO picked, tmp TO notes_copy",
-    "INSERT INTO picked (body) VALUES ('in what was notes_copy')",
+    "INSERT INTO picked (body, n) VALUES ('in what was notes_copy', 2)",
     "ALTER TABLE notes_copy RENAME TO `odd ``name``, ü`, ADD COLUMN z INT",
     "INSERT INTO `odd ``name``, ü` VALUES (99, 'z', 1)",
     "CREATE TABLE twin_a (id INT PRIMARY KEY, v INT); CREATE TABLE twin_b LIKE twin_a",
