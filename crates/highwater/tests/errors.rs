@@ -84,7 +84,9 @@ async fn a_statement_that_takes_a_table_out_of_the_move_stops_it_and_others_are_
     site.wait_for(&["following"]);
     old.execute("CREATE DATABASE elsewhere").await.unwrap();
     old.rows("ANALYZE TABLE shop.orders").await.unwrap();
-    old.query_all("ALTER TABLE shop.orders ADD note TEXT; INSERT INTO shop.orders VALUES (1, 'x')").await.unwrap();
+    old.query_all("ALTER TABLE shop.orders ADD note TEXT; INSERT INTO shop.orders VALUES (1, 'x')")
+        .await
+        .unwrap();
     site.caught_up().await;
     let row = site.on(&site.new).await.row("SELECT note FROM shop.orders").await.unwrap();
     assert_eq!(row.map(|r| r.text(0)).as_deref(), Some("x"));

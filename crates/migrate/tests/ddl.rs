@@ -132,14 +132,26 @@ async fn statements_during_the_copy_under_write_load_leave_both_sides_equal() {
     let writers = Writers::start(&world.source, 3, 20_000, fastrand::u64(..1 << 40));
     let mover = slow_mover(&world).await;
     let mut source = world.on_source().await;
+    run(&mut source, &["USE app", "ALTER TABLE account ADD COLUMN early INT NOT NULL DEFAULT 4"]).await;
+    let ranges =
+        "SELECT COUNT(*) FROM highwater.ranges WHERE table_name='app.account' AND done_at IS NOT NULL";
+    let mut target = world.on_target().await;
+    while target.row(ranges).await.unwrap().unwrap().text(0).parse::<u32>().unwrap() < 20 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // The key changes: what is copied of this table was cut by another one.
+    let key = "ALTER TABLE account DROP PRIMARY KEY, MODIFY id BIGINT UNSIGNED NOT NULL, ADD PRIMARY KEY (slot, id)";
+    run(&mut source, &[key]).await;
+    let account =
+        |mover: &Mover| mover.progress().tables().into_iter().find(|t| t.name.table == "account").unwrap();
+    assert!(!account(&mover).copied, "the copy was too fast to be met by a statement");
+    run(&mut source, &["ALTER TABLE account DROP PRIMARY KEY, MODIFY id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY"]).await;
     for sql in [
-        "USE app",
         "ALTER TABLE account ADD COLUMN extra INT NOT NULL DEFAULT 5",
         "ALTER TABLE pair DROP COLUMN y, ADD COLUMN late VARCHAR(10) DEFAULT 'x'",
         "ALTER TABLE account MODIFY note VARCHAR(60) CHARACTER SET utf8mb4, MODIFY extra BIGINT",
         "CREATE TABLE side (id INT PRIMARY KEY); INSERT INTO side VALUES (1), (2)",
         "TRUNCATE TABLE empty_one; INSERT INTO empty_one VALUES (1)",
-        // The key changes: what is copied of this table was cut by another one.
         "ALTER TABLE pair DROP PRIMARY KEY, ADD PRIMARY KEY (b, a)",
         "RENAME TABLE side TO beside",
         "ALTER TABLE account DROP COLUMN extra",
@@ -148,8 +160,6 @@ async fn statements_during_the_copy_under_write_load_leave_both_sides_equal() {
         run(&mut source, &[sql]).await;
         tokio::time::sleep(Duration::from_millis(150)).await;
     }
-    let begun = mover.progress().tables();
-    println!("{begun:?}");
     copied(&mover).await;
     writers.stop().await;
     check_equal(&world, &mover).await;

@@ -290,7 +290,12 @@ fn named(tables: &[TableName]) -> String {
 }
 
 fn stop(what: String) -> MoveError {
-    MoveError::Unsupported(what)
+    MoveError::Refused {
+        what: format!("the binary log of the source holds {what}"),
+        hint: "the target cannot follow past it: run `highwater finish`, leave such statements out while the move runs, and \
+               copy again"
+            .into(),
+    }
 }
 
 #[cfg(test)]
