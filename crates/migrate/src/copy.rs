@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::behind::Behind;
 use crate::direction::Direction;
 use crate::error::{MoveError, Result, Side};
 use crate::ledger::{self, PlannedRange};
@@ -134,7 +135,14 @@ impl Copier {
             while !complete {
                 let mut new = Vec::new();
                 while new.len() < PLAN_AHEAD && !complete {
-                    match cutter.next(&mut source).await? {
+                    let mut behind = Behind::default();
+                    let range = loop {
+                        match cutter.next(&mut source).await {
+                            Ok(range) => break range,
+                            Err(error) => behind.catch_up(&self.direction, &mut source, error).await?,
+                        }
+                    };
+                    match range {
                         Some(range) => new.push(PlannedRange { number, range, done: false, rows: 0 }),
                         None => complete = true,
                     }
@@ -195,11 +203,22 @@ impl Copier {
         let mut sql = format!("SELECT {} FROM {}", row_list(table), table.name.quoted()).into_bytes();
         sql.extend_from_slice(&in_range(table, &range));
         sql.extend_from_slice(format!(" ORDER BY {}", table.key_list()).as_bytes());
-        let mut read = reader.read(i, &sql, PIECE_BYTES, &format!("read a range of {}", table.name)).await?;
-
+        let doing = format!("read a range of {}", table.name);
         let shape = RowShape::of(table);
-        // As literals a row is about as large again: let go of each as it is turned into them.
-        let rows = read.rows.drain(..).map(|row| shape.from_text(&row)).collect::<Result<Vec<_>>>()?;
+        let mut behind = Behind::default();
+        let (read, rows) = loop {
+            let attempt = async {
+                let mut read = reader.read(i, &sql, PIECE_BYTES, &doing).await?;
+                // As literals a row is about as large again: let go of each as it is turned into them.
+                let rows =
+                    read.rows.drain(..).map(|row| shape.from_text(&row)).collect::<Result<Vec<_>>>()?;
+                Ok((read, rows))
+            };
+            match attempt.await {
+                Ok(done) => break done,
+                Err(error) => behind.catch_up(&self.direction, reader.source(), error).await?,
+            }
+        };
         let mut rest = None;
         if let (true, Some(last)) = (read.cut_short, rows.last()) {
             let last: Vec<Vec<u8>> = literals(&shape.key(last)).map(<[u8]>::to_vec).collect();

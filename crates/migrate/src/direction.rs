@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use model::{GtidSet, Table};
 use mysql::ConnectOptions;
+use tokio::sync::mpsc;
 
 use crate::copy::CopyOptions;
 use crate::dirty::DirtyKeys;
@@ -11,6 +12,8 @@ use crate::ledger::LedgerName;
 use crate::plan::MoveSpec;
 use crate::progress::Progress;
 use crate::proof::Proof;
+use crate::reshape::Pending;
+use crate::sequencer::Request;
 
 /// Where a direction starts when the target has no ledger of it.
 #[derive(Debug, Clone)]
@@ -34,13 +37,23 @@ pub struct MoverOptions {
     pub start: Start,
 }
 
-/// One direction of a move: fixed facts, and what its parts write and read together.
+/// One direction of a move: fixed facts, and what its parts write and read together. When a statement of the stream changes
+/// the tables, a new one takes its place (see [`crate::reshape`]).
 #[derive(Debug)]
 pub(crate) struct Direction {
     pub options: MoverOptions,
     pub tables: Arc<Vec<Table>>,
     pub ledger: LedgerName,
-    pub progress: Progress,
+    pub progress: Arc<Progress>,
     pub dirty: Arc<DirtyKeys>,
-    pub proof: Proof,
+    pub proof: Arc<Proof>,
+    pub reshaping: Arc<Pending>,
+}
+
+/// How to reach a running pipeline, and what its tables are: the places in the plan that requests name are those of this
+/// direction and no other.
+#[derive(Debug, Clone)]
+pub(crate) struct Access {
+    pub direction: Arc<Direction>,
+    pub requests: mpsc::Sender<Request>,
 }

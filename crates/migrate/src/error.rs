@@ -53,6 +53,9 @@ pub enum MoveError {
         /// What to do.
         hint: String,
     },
+    /// A statement in the stream has changed the moved tables: the pipeline has to begin anew with what they are now.
+    #[error("a statement in the stream changed the tables")]
+    Reshaped,
     /// A part of the pipeline ended because another one failed or the move was stopped.
     #[error("the move was stopped")]
     Stopped,
@@ -87,6 +90,19 @@ impl MoveError {
         matches!(self, Self::NotExact { .. }) || self.is_lock_conflict()
     }
 
+    /// Whether a read can have failed because the source's tables are already what a statement makes of them that the
+    /// stream has yet to bring: unknown database, column or table, a definition that changed under a read, or values of
+    /// another type.
+    pub(crate) fn may_come_from_being_behind(&self) -> bool {
+        match self {
+            Self::Server { side: Side::Source, error, .. } => {
+                matches!(error.server_code(), Some(1049 | 1054 | 1146 | 1412))
+            }
+            Self::Unsupported(_) => true,
+            _ => false,
+        }
+    }
+
     /// Whether the server gave up waiting for a lock, or chose us as the victim of a deadlock.
     pub(crate) fn is_lock_conflict(&self) -> bool {
         matches!(self, Self::Server { error, .. } if matches!(error.server_code(), Some(1205 | 1213)))
@@ -118,6 +134,7 @@ impl MoveError {
                 "run `highwater check`; what it refuses must be changed before the move".into()
             }
             Self::Refused { hint, .. } => hint.clone(),
+            Self::Reshaped => "it goes on by itself".into(),
             Self::Stopped => "start it again: it goes on from the ledger".into(),
         };
         Trouble::new(self.to_string(), stopped, hint)

@@ -1,16 +1,18 @@
-//! Keeps a direction of a move going: runs the pipeline, and runs it again from the ledger when a connection broke.
+//! Keeps a direction of a move going: runs the pipeline, and runs it again from the ledger when a connection broke or a
+//! statement of the stream has changed the tables.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
-use crate::direction::{Direction, Start};
+use crate::ddl::Scope;
+use crate::direction::{Access, Direction, Start};
 use crate::error::{MoveError, Result, Side};
-use crate::ledger::Claim;
+use crate::ledger::{Claim, due};
 use crate::mover::{MoverState, variable};
 use crate::pipeline::Pipeline;
-use crate::sequencer::Request;
+use crate::reshape;
 use crate::session;
 
 /// Pause before the pipeline is started again: long enough not to spin, short against what a server needs to restart.
@@ -22,9 +24,10 @@ const LANES: usize = 4;
 
 /// The task behind a [`crate::Mover`].
 pub(crate) struct Keeper {
-    pub direction: Arc<Direction>,
+    /// The direction as it is now; another one each time a statement of the stream changes the tables.
+    pub direction: watch::Sender<Arc<Direction>>,
     /// Where the sequencer's request channel is published while the pipeline runs.
-    pub access: watch::Sender<Option<mpsc::Sender<Request>>>,
+    pub access: watch::Sender<Option<Access>>,
     pub state: watch::Sender<MoverState>,
     /// Becomes true when the move is to stop.
     pub stop: watch::Receiver<bool>,
@@ -40,6 +43,10 @@ impl Keeper {
             if *self.stop.borrow() {
                 return;
             }
+            if matches!(error, MoveError::Reshaped) {
+                // At once, and without alarm: the connections are sound.
+                continue;
+            }
             if !error.can_resume() {
                 tracing::error!(target: "highwater::move", %error, "the move stopped");
                 self.state.send_replace(MoverState::Failed(error.trouble()));
@@ -52,31 +59,36 @@ impl Keeper {
     }
 
     async fn run_once(&self) -> Result<()> {
-        let direction = &self.direction;
-        let mut target = session::open(&direction.options.target, Side::Target).await?;
-        let claim = Claim::take(&mut target, &direction.ledger, LANES).await?;
-        self.check_same_source().await?;
+        let before = Arc::clone(&self.direction.borrow());
+        let mut target = session::open(&before.options.target, Side::Target).await?;
+        let claim = Claim::take(&mut target, &before.ledger, LANES).await?;
+        let lower_case = self.check_same_source(&before).await?;
+        let tables = reshape::tables_as_of(&mut target, &before.ledger).await?;
+        let direction = reshape::renewed(&before, tables, &claim.applied);
+        self.direction.send_replace(Arc::clone(&direction));
+        let created = due::due(&mut target, &direction.ledger).await?.filter(|d| d.created).map(|d| d.gtid);
+        let names = direction.tables.iter().map(|t| t.name.clone());
+        let scope = Scope::new(&direction.options.spec, names, lower_case);
         let copy = match &direction.options.start {
             Start::Copy(options) => Some(options.clone()),
             Start::At(_) => None,
         };
         self.state.send_replace(MoverState::Running);
         let (access, stop) = (self.access.clone(), self.stop.clone());
-        Pipeline { direction: Arc::clone(direction), claim, copy, access, stop }.run().await
+        Pipeline { direction, claim, copy, access, scope, created, stop }.run().await
     }
 
-    /// After a reconnection: the address may now lead to another server, whose positions mean nothing to ours.
-    async fn check_same_source(&self) -> Result<()> {
-        let mut source = session::open(&self.direction.options.source, Side::Source).await?;
+    /// After a reconnection: the address may now lead to another server, whose positions mean nothing to ours. Returns
+    /// whether the source writes names in lower case.
+    async fn check_same_source(&self, direction: &Direction) -> Result<bool> {
+        let mut source = session::open(&direction.options.source, Side::Source).await?;
         let uuid = variable(&mut source, Side::Source, "@@GLOBAL.server_uuid").await?;
-        if uuid == self.direction.ledger.source_uuid {
-            return Ok(());
+        if uuid == direction.ledger.source_uuid {
+            let lower_case = variable(&mut source, Side::Source, "@@GLOBAL.lower_case_table_names").await?;
+            return Ok(lower_case != "0");
         }
         Err(MoveError::Refused {
-            what: format!(
-                "the source is another server now: {uuid}, not {}",
-                self.direction.ledger.source_uuid
-            ),
+            what: format!("the source is another server now: {uuid}, not {}", direction.ledger.source_uuid),
             hint: "point the cluster's address at the old server, or finish this move and begin a new one"
                 .into(),
         })

@@ -6,7 +6,8 @@ pub mod plan;
 // The data path, in the order rows take.
 pub(crate) mod apply;
 mod copy;
-mod ddl;
+pub mod ddl;
+mod definition;
 pub mod fold;
 mod json;
 pub mod ledger;
@@ -32,13 +33,16 @@ mod verify;
 pub mod cutover;
 
 // What runs and watches it.
+mod behind;
 mod direction;
 mod error;
 mod keeper;
 mod mover;
+mod opening;
 mod pipeline;
 mod progress;
 mod prover;
+mod reshape;
 
 pub use copy::CopyOptions;
 pub use direction::{MoverOptions, Start};

@@ -5,22 +5,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use model::{GtidSet, Table, TableName, Trouble};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::direction::{Direction, MoverOptions, Start};
+use crate::direction::{Access, Direction, MoverOptions, Start};
 use crate::dirty::DirtyKeys;
 use crate::error::{Doing, MoveError, Result, Side};
 use crate::keeper::Keeper;
-use crate::ledger::{self, LedgerName};
+use crate::ledger::{self, LedgerName, plan};
+use crate::opening;
 use crate::progress::Progress;
 use crate::proof::{Proof, TableVerdict};
 use crate::prover::Prover;
+use crate::reshape;
 use crate::schema;
-use crate::sequencer::Request;
 use crate::session;
 use crate::verify::{Verification, Verifier};
-use crate::xa;
 
 /// How long a comparison waits for the pipeline it needs.
 const PIPELINE_WAIT: Duration = Duration::from_secs(10);
@@ -40,8 +40,12 @@ pub enum MoverState {
 
 /// A running direction of a move. Dropping it stops the pipeline; what is in the ledger stays.
 pub struct Mover {
-    direction: Arc<Direction>,
-    access: watch::Receiver<Option<mpsc::Sender<Request>>>,
+    /// The direction as it is now.
+    direction: watch::Receiver<Arc<Direction>>,
+    progress: Arc<Progress>,
+    proof: Arc<Proof>,
+    ledger: LedgerName,
+    access: watch::Receiver<Option<Access>>,
     state: watch::Receiver<MoverState>,
     task: JoinHandle<()>,
     prover: Mutex<Option<Prover>>,
@@ -62,30 +66,31 @@ impl Mover {
     pub async fn start(options: MoverOptions) -> Result<Self> {
         let mut source = session::open(&options.source, Side::Source).await?;
         let mut target = session::open(&options.target, Side::Target).await?;
-        let tables = Arc::new(schema::read(&mut source, &options.spec).await?);
         let ledger = LedgerName {
             move_name: options.spec.name.clone(),
             source_uuid: variable(&mut source, Side::Source, "@@GLOBAL.server_uuid").await?,
         };
         ledger::create(&mut target).await?;
         let begun = ledger::read(&mut target, &ledger).await?;
-        let proof = match (&options.start, begun) {
+        let spec = &options.spec;
+        let (proof, tables) = match (&options.start, begun) {
             (Start::At(applied), None) => {
+                // The side that follows from here on has the tables as they were there; the other one may have gone on.
+                let tables = schema::read(&mut target, Side::Target, spec).await?;
+                plan::set_tables(&mut target, &ledger, tables.iter().map(|t| &t.name)).await?;
                 ledger::begin(&mut target, &ledger, applied).await?;
-                Proof::carried_over(applied.clone())
+                (Proof::carried_over(applied.clone()), tables)
             }
             (Start::Copy(copy), None) => {
-                // The position first: a row changed from here on is in the stream, one from before in the copy.
-                let executed = gtid_executed(&mut source, Side::Source).await?;
-                xa::refuse_prepared(&mut source).await?;
-                refuse_existing_rows(&mut target, &tables).await?;
                 let how =
                     schema::Creation { move_name: &ledger.move_name, defer_indexes: copy.defer_indexes };
-                schema::create(&mut source, &mut target, &tables, how).await?;
+                let (tables, executed) = opening::prepare(&mut source, &mut target, spec, how).await?;
+                plan::set_tables(&mut target, &ledger, tables.iter().map(|t| &t.name)).await?;
                 ledger::begin(&mut target, &ledger, &executed).await?;
-                Proof::default()
+                (Proof::default(), tables)
             }
-            (_, Some(_)) => Proof::default(),
+            // What moves as of the ledger is in the ledger; the keeper reads the shapes when it has claimed it.
+            (_, Some(_)) => (Proof::default(), reshape::tables_as_of(&mut target, &ledger).await?),
         };
 
         let names: Vec<TableName> = tables.iter().map(|t| t.name.clone()).collect();
@@ -94,22 +99,28 @@ impl Mover {
         if proven {
             dirty.start();
         }
-        let progress = Progress::new(names);
+        let (progress, proof) = (Arc::new(Progress::new(names)), Arc::new(proof));
         if let Start::At(_) = options.start {
             (0..tables.len()).for_each(|i| progress.table_copied(i));
         }
-        let direction = Arc::new(Direction { options, tables, ledger, progress, dirty, proof });
+        let direction = Direction {
+            options,
+            tables: Arc::new(tables),
+            ledger: ledger.clone(),
+            progress: Arc::clone(&progress),
+            dirty,
+            proof: Arc::clone(&proof),
+            reshaping: Arc::default(),
+        };
+        let (direction_tx, direction) = watch::channel(Arc::new(direction));
         let (access_tx, access) = watch::channel(None);
         let (state_tx, state) = watch::channel(MoverState::Starting);
         let stop = watch::Sender::new(false);
-        let keeper = Keeper {
-            direction: Arc::clone(&direction),
-            access: access_tx,
-            state: state_tx,
-            stop: stop.subscribe(),
-        };
+        let keeper =
+            Keeper { direction: direction_tx, access: access_tx, state: state_tx, stop: stop.subscribe() };
         let task = tokio::spawn(keeper.keep_going());
-        let mover = Self { direction, access, state, task, prover: Mutex::new(None), stop };
+        let prover = Mutex::new(None);
+        let mover = Self { direction, progress, proof, ledger, access, state, task, prover, stop };
         if proven {
             mover.start_proving();
         }
@@ -128,22 +139,27 @@ impl Mover {
 
     /// Progress so far.
     pub fn progress(&self) -> &Progress {
-        &self.direction.progress
+        &self.progress
     }
 
     /// The proof so far.
     pub fn proof(&self) -> &Proof {
-        &self.direction.proof
+        &self.proof
     }
 
-    /// The tables.
-    pub fn tables(&self) -> &[Table] {
-        &self.direction.tables
+    /// The tables, as they are now.
+    pub fn tables(&self) -> Arc<Vec<Table>> {
+        Arc::clone(&self.now().tables)
+    }
+
+    /// The direction as it is now.
+    fn now(&self) -> Arc<Direction> {
+        Arc::clone(&self.direction.borrow())
     }
 
     /// Keys touched and not yet proven again.
     pub fn keys_in_flight(&self) -> u64 {
-        self.direction.dirty.unproven() as u64
+        self.now().dirty.unproven() as u64
     }
 
     /// What it is doing.
@@ -153,7 +169,7 @@ impl Mover {
 
     /// The name of its ledger.
     pub fn ledger(&self) -> &LedgerName {
-        &self.direction.ledger
+        &self.ledger
     }
 
     /// Waits until everything in `wanted` is applied.
@@ -161,7 +177,7 @@ impl Mover {
     /// # Errors
     /// If the move fails meanwhile.
     pub async fn applied(&self, wanted: &GtidSet) -> Result<()> {
-        let mut applied = self.direction.progress.applied_set();
+        let mut applied = self.progress.applied_set();
         let mut state = self.state.clone();
         loop {
             if applied.borrow_and_update().contains(wanted) {
@@ -196,11 +212,11 @@ impl Mover {
         let mut access = self.access.clone();
         // A move that has just started, or reconnects, has its pipeline in a moment.
         let running = async { access.wait_for(Option::is_some).await.ok().and_then(|r| r.clone()) };
-        let Some(requests) = tokio::time::timeout(PIPELINE_WAIT, running).await.ok().flatten() else {
+        let Some(access) = tokio::time::timeout(PIPELINE_WAIT, running).await.ok().flatten() else {
             self.unless_failed()?;
             return Err(MoveError::Stopped);
         };
-        Verifier::open(Arc::clone(&self.direction), requests).await
+        Verifier::open(access).await
     }
 
     /// Compares every row of every table while the stream goes on, then keeps the proof current in the background.
@@ -209,28 +225,55 @@ impl Mover {
     /// # Errors
     /// If a server fails or the copy is not complete.
     pub async fn verify(&self, workers: usize, seen: &(dyn Fn(u64) + Sync)) -> Result<Verification> {
-        if !self.direction.progress.all_copied() {
+        if !self.progress.all_copied() {
             return Err(MoveError::Refused {
                 what: "cannot verify: the copy is not complete".into(),
                 hint: "wait until `highwater status` shows every table copied".into(),
             });
         }
         drop(self.set_prover(None));
-        self.direction.proof.restart();
-        self.direction.dirty.reset();
-        self.direction.dirty.start();
+        loop {
+            let direction = self.now();
+            match self.verify_once(&direction, workers, seen).await {
+                // A statement of the stream has changed the tables under the comparison: it begins again with what they are.
+                Err(error) if self.changed_since(&direction, &error).await => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Whether a failed comparison is explained by a statement of the stream, which may have to come by yet.
+    async fn changed_since(&self, direction: &Arc<Direction>, error: &MoveError) -> bool {
+        if !matches!(error, MoveError::Stopped) && !error.may_come_from_being_behind() {
+            return false;
+        }
+        let mut now = self.direction.clone();
+        let changed = now.wait_for(|now| !Arc::ptr_eq(now, direction));
+        matches!(tokio::time::timeout(PIPELINE_WAIT, changed).await, Ok(Ok(_)))
+            && self.unless_failed().is_ok()
+    }
+
+    async fn verify_once(
+        &self,
+        direction: &Arc<Direction>,
+        workers: usize,
+        seen: &(dyn Fn(u64) + Sync),
+    ) -> Result<Verification> {
+        self.proof.restart();
+        direction.dirty.reset();
+        direction.dirty.start();
         let next = AtomicUsize::new(0);
-        let lanes = (0..workers.max(1)).map(|_| self.verify_lane(&next, seen));
+        let lanes = (0..workers.max(1)).map(|_| self.verify_lane(direction, &next, seen));
         let mut verdicts = Vec::new();
         for lane in join_all(lanes).await {
             verdicts.extend(lane?);
         }
         verdicts.sort_by(|a, b| a.table.cmp(&b.table));
-        self.direction.proof.complete(self.direction.progress.applied_set().borrow().clone(), verdicts);
+        self.proof.complete(self.progress.applied_set().borrow().clone(), verdicts);
 
         // What was touched meanwhile is proven once here, so that a difference there shows in this answer too.
-        let mut verifier = self.verifier().await?;
-        let mut left = self.direction.dirty.waiting();
+        let mut verifier = self.verifier_of(direction).await?;
+        let mut left = direction.dirty.waiting();
         while left > 0 {
             match verifier.dirty_keys().await? {
                 0 => break,
@@ -238,26 +281,44 @@ impl Mover {
             }
         }
         self.start_proving();
-        let tables = self.direction.proof.verdicts();
+        let tables = self.proof.verdicts();
         Ok(Verification {
             rows: tables.iter().map(|t| t.rows).sum(),
-            different: self.direction.proof.different(),
-            as_of: self.direction.progress.applied_set().borrow().clone(),
+            different: self.proof.different(),
+            as_of: self.progress.applied_set().borrow().clone(),
             keys_in_flight: self.keys_in_flight(),
             tables,
         })
     }
 
+    /// A pair of connections that compares these tables and no others.
+    async fn verifier_of(&self, direction: &Arc<Direction>) -> Result<Verifier> {
+        let verifier = self.verifier().await?;
+        if verifier.is_of(direction) { Ok(verifier) } else { Err(MoveError::Stopped) }
+    }
+
+    /// A verifier of the tables as they are now, in place of one whose tables a statement of the stream has changed.
+    ///
+    /// # Errors
+    /// As [`Mover::verifier`].
+    pub(crate) async fn renew(&self, verifier: &mut Verifier) -> Result<()> {
+        if !verifier.is_of(&self.now()) {
+            *verifier = self.verifier().await?;
+        }
+        Ok(())
+    }
+
     async fn verify_lane(
         &self,
+        direction: &Arc<Direction>,
         next: &AtomicUsize,
         seen: &(dyn Fn(u64) + Sync),
     ) -> Result<Vec<TableVerdict>> {
-        let mut verifier = self.verifier().await?;
+        let mut verifier = self.verifier_of(direction).await?;
         let mut verdicts = Vec::new();
         loop {
             let table = next.fetch_add(1, Ordering::Relaxed);
-            if table >= self.direction.tables.len() {
+            if table >= direction.tables.len() {
                 return Ok(verdicts);
             }
             verdicts.push(verifier.table(table, seen).await?);
@@ -266,7 +327,7 @@ impl Mover {
 
     /// Starts re-proving dirty keys in the background, in place of whoever did.
     pub fn start_proving(&self) {
-        drop(self.set_prover(Some(Prover::start(Arc::clone(&self.direction), self.access.clone()))));
+        drop(self.set_prover(Some(Prover::start(self.access.clone()))));
     }
 
     /// Stops re-proving between two lots, so that nothing of it is under way on either server. If the caller gives up
@@ -281,29 +342,6 @@ impl Mover {
     fn set_prover(&self, prover: Option<Prover>) -> Option<Prover> {
         std::mem::replace(&mut *self.prover.lock().unwrap_or_else(PoisonError::into_inner), prover)
     }
-}
-
-/// A table with rows that no ledger knows is not ours to write to.
-async fn refuse_existing_rows(target: &mut mysql::Connection, tables: &[Table]) -> Result<()> {
-    for table in tables {
-        let sql = format!("SELECT 1 FROM {} LIMIT 1", table.name.quoted());
-        match target.row(sql).await {
-            // 1049: unknown schema, 1146: unknown table.
-            Err(error) if matches!(error.server_code(), Some(1049 | 1146)) => {}
-            Err(error) => return Err(error).doing(Side::Target, format!("look into {}", table.name)),
-            Ok(None) => {}
-            Ok(Some(_)) => {
-                return Err(MoveError::Refused {
-                    what: format!(
-                        "table {} on the target has rows, and no ledger says where they came from",
-                        table.name
-                    ),
-                    hint: "empty or drop it on the target, or leave it out of the move".into(),
-                });
-            }
-        }
-    }
-    Ok(())
 }
 
 /// A server's executed GTID set.

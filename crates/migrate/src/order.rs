@@ -57,6 +57,7 @@ impl<P> Order<P> {
         match item {
             StreamItem::Idle(position) => self.position = position,
             StreamItem::Transaction(transaction) => self.pass_transaction(transaction, &mut touched)?,
+            StreamItem::Statement(statement) => self.passed.add(statement.gtid),
             StreamItem::Part(changes) => self.pass_changes(changes, &mut touched)?,
         }
         Ok(())
@@ -115,6 +116,11 @@ impl<P> Order<P> {
         let mut batch = std::mem::replace(&mut self.batch, Batch::new(self.shapes.len()));
         batch.applied = self.passed.clone();
         batch
+    }
+
+    /// Everything passed to the batch or beyond.
+    pub fn passed(&self) -> &GtidSet {
+        &self.passed
     }
 
     /// Opens a window over a table, and says what the stream has passed: its rows may be read once the source shows

@@ -13,10 +13,11 @@ use tokio::task::JoinSet;
 
 use crate::apply::Lanes;
 use crate::copy::{Copier, CopyOptions};
-use crate::direction::Direction;
+use crate::ddl::Scope;
+use crate::direction::{Access, Direction};
 use crate::error::{MoveError, Result};
 use crate::ledger::Claim;
-use crate::sequencer::{Request, Sequencer};
+use crate::sequencer::Sequencer;
 use crate::stream::{Streamed, TransactionReader};
 
 /// Transactions decoded and waiting for the sequencer.
@@ -37,7 +38,11 @@ pub(crate) struct Pipeline {
     /// `None` where nothing is to be copied, as on the way back.
     pub copy: Option<CopyOptions>,
     /// Where the sequencer's request channel is published while the pipeline runs.
-    pub access: watch::Sender<Option<mpsc::Sender<Request>>>,
+    pub access: watch::Sender<Option<Access>>,
+    /// Which statements concern the move.
+    pub scope: Scope,
+    /// The transaction whose table is created, and whose rows are to come.
+    pub created: Option<String>,
     /// Becomes true when the pipeline is to end.
     pub stop: watch::Receiver<bool>,
 }
@@ -52,7 +57,8 @@ impl Pipeline {
         let applied = self.claim.applied.clone();
         direction.progress.set_applied(applied.clone());
         let source = &direction.options.source;
-        let mut reader = TransactionReader::open(source, &direction.tables, &applied).await?;
+        let mut reader =
+            TransactionReader::open(source, &direction.tables, self.scope, self.created, &applied).await?;
 
         let mut stages = JoinSet::new();
         let lanes = Lanes::open(&direction, &self.claim, &mut stages).await?;
@@ -69,10 +75,11 @@ impl Pipeline {
         });
         stages.spawn(sequencer.run(stream, requests));
         if let Some(options) = self.copy {
+            let direction = Arc::clone(&direction);
             let copier = Copier { direction, options, requests: requests_tx.clone() };
             stages.spawn(copier.run());
         }
-        self.access.send_replace(Some(requests_tx));
+        self.access.send_replace(Some(Access { direction, requests: requests_tx }));
         let mut stop = self.stop;
         let outcome = tokio::select! {
             outcome = first_failure(&mut stages) => outcome,

@@ -1,7 +1,7 @@
 //! What a move has done so far, for whoever watches; written by the pipeline, read by anyone.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use model::{GtidSet, TableName};
@@ -12,7 +12,9 @@ use crate::work::Batch;
 /// Progress of one direction of a move. Outlives restarts of the pipeline.
 #[derive(Debug)]
 pub struct Progress {
-    tables: Vec<TableProgress>,
+    tables: RwLock<Vec<TableProgress>>,
+    /// The statement that the stream waits for, and since when.
+    statement: Mutex<Option<(String, Instant)>>,
     applied: watch::Sender<GtidSet>,
     transactions: AtomicU64,
     changes: AtomicU64,
@@ -30,12 +32,26 @@ struct TableProgress {
     rows_copied: AtomicU64,
     rows_estimate: AtomicU64,
     copied: AtomicBool,
+    /// Whether what an earlier process copied of it is counted.
+    resumed: AtomicBool,
     /// When this process first and last copied a range of it.
     span: Mutex<Option<(Instant, Instant)>>,
     rows_here: AtomicU64,
 }
 
 impl TableProgress {
+    fn new(name: TableName) -> Self {
+        Self {
+            name,
+            rows_copied: AtomicU64::new(0),
+            rows_estimate: AtomicU64::new(0),
+            copied: AtomicBool::new(false),
+            resumed: AtomicBool::new(false),
+            span: Mutex::default(),
+            rows_here: AtomicU64::new(0),
+        }
+    }
+
     /// Rows per second while this process copied the table.
     fn rate(&self) -> f64 {
         let span = *self.span.lock().unwrap_or_else(PoisonError::into_inner);
@@ -69,16 +85,9 @@ pub struct TableSnapshot {
 impl Progress {
     /// Progress of these tables, nothing done yet.
     pub fn new(tables: impl IntoIterator<Item = TableName>) -> Self {
-        let table = |name| TableProgress {
-            name,
-            rows_copied: AtomicU64::new(0),
-            rows_estimate: AtomicU64::new(0),
-            copied: AtomicBool::new(false),
-            span: Mutex::default(),
-            rows_here: AtomicU64::new(0),
-        };
         Self {
-            tables: tables.into_iter().map(table).collect(),
+            tables: RwLock::new(tables.into_iter().map(TableProgress::new).collect()),
+            statement: Mutex::default(),
             applied: watch::Sender::new(GtidSet::default()),
             transactions: AtomicU64::new(0),
             changes: AtomicU64::new(0),
@@ -87,6 +96,53 @@ impl Progress {
             started: Instant::now(),
             rows_at_start: AtomicU64::new(0),
         }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Vec<TableProgress>> {
+        self.tables.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Vec<TableProgress>> {
+        self.tables.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Other tables take the place of those there were; each with the place it had before, if any.
+    pub(crate) fn replan(&self, tables: impl Iterator<Item = (TableName, Option<usize>)>) {
+        let mut now = self.write();
+        let mut old: Vec<Option<TableProgress>> = std::mem::take(&mut *now).into_iter().map(Some).collect();
+        *now = tables
+            .map(|(name, place)| match place.and_then(|i| old.get_mut(i)?.take()) {
+                Some(progress) => TableProgress { name, ..progress },
+                None => {
+                    // It came by the stream, empty: there is nothing to copy.
+                    let new = TableProgress::new(name);
+                    new.copied.store(true, Ordering::Release);
+                    new
+                }
+            })
+            .collect();
+    }
+
+    /// The copy of a table begins anew.
+    pub(crate) fn restart(&self, name: &TableName) {
+        if let Some(table) = self.write().iter_mut().find(|t| t.name == *name) {
+            let fresh = TableProgress::new(name.clone());
+            fresh.resumed.store(true, Ordering::Relaxed);
+            *table = fresh;
+        }
+    }
+
+    /// The stream waits for a statement for as long as what is returned lives.
+    pub(crate) fn executing(&self, shown: &str) -> Executing<'_> {
+        *self.statement.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some((shown.to_owned(), Instant::now()));
+        Executing(self)
+    }
+
+    /// The statement of the stream that is being executed on the target, and for how long.
+    pub fn statement(&self) -> Option<(String, Duration)> {
+        let statement = self.statement.lock().unwrap_or_else(PoisonError::into_inner);
+        statement.as_ref().map(|(shown, since)| (shown.clone(), since.elapsed()))
     }
 
     /// The GTID set applied, and a way to wait for it to grow.
@@ -114,16 +170,21 @@ impl Progress {
     }
 
     pub(crate) fn set_estimate(&self, table: usize, rows: u64) {
-        self.tables[table].rows_estimate.store(rows, Ordering::Relaxed);
+        self.read()[table].rows_estimate.store(rows, Ordering::Relaxed);
     }
 
     pub(crate) fn resume_table(&self, table: usize, rows: u64) {
-        self.tables[table].rows_copied.store(rows, Ordering::Relaxed);
-        self.rows_at_start.fetch_add(rows, Ordering::Relaxed);
+        let tables = self.read();
+        tables[table].rows_copied.store(rows, Ordering::Relaxed);
+        // Only once: a pipeline that begins anew finds rows that this process has copied.
+        if !tables[table].resumed.swap(true, Ordering::Relaxed) {
+            self.rows_at_start.fetch_add(rows, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn range_copied(&self, table: usize, rows: u64) {
-        let table = &self.tables[table];
+        let tables = self.read();
+        let table = &tables[table];
         table.rows_copied.fetch_add(rows, Ordering::Relaxed);
         let now = Instant::now();
         let mut span = table.span.lock().unwrap_or_else(PoisonError::into_inner);
@@ -138,17 +199,17 @@ impl Progress {
     }
 
     pub(crate) fn table_copied(&self, table: usize) {
-        self.tables[table].copied.store(true, Ordering::Release);
+        self.read()[table].copied.store(true, Ordering::Release);
     }
 
     /// Whether every range of the table is copied.
     pub fn is_copied(&self, table: usize) -> bool {
-        self.tables[table].copied.load(Ordering::Acquire)
+        self.read()[table].copied.load(Ordering::Acquire)
     }
 
     /// Whether every range of every table is copied.
     pub fn all_copied(&self) -> bool {
-        (0..self.tables.len()).all(|i| self.is_copied(i))
+        self.read().iter().all(|t| t.copied.load(Ordering::Acquire))
     }
 
     /// Every table's progress.
@@ -160,12 +221,12 @@ impl Progress {
             copied: t.copied.load(Ordering::Acquire),
             rows_per_second: t.rate(),
         };
-        self.tables.iter().map(snapshot).collect()
+        self.read().iter().map(snapshot).collect()
     }
 
     /// Rows copied in all.
     pub fn rows_copied(&self) -> u64 {
-        self.tables.iter().map(|t| t.rows_copied.load(Ordering::Relaxed)).sum()
+        self.read().iter().map(|t| t.rows_copied.load(Ordering::Relaxed)).sum()
     }
 
     /// Rows copied per second since this process began copying.
@@ -192,5 +253,15 @@ impl Progress {
 
     fn lock_lag(&self) -> std::sync::MutexGuard<'_, Lag> {
         self.lag.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A statement is being executed until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Executing<'a>(&'a Progress);
+
+impl Drop for Executing<'_> {
+    fn drop(&mut self) {
+        *self.0.statement.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }

@@ -18,6 +18,8 @@ pub struct Proof {
 struct State {
     complete_as_of: Option<GtidSet>,
     tables: Vec<TableVerdict>,
+    /// Tables that have to be compared again as a whole, since a statement has changed them after the pass.
+    doubted: Vec<TableName>,
 }
 
 /// What a table's verification found.
@@ -57,7 +59,7 @@ impl Proof {
 
     /// A proof that holds from the start: both servers were proven equal at this position.
     pub fn carried_over(as_of: GtidSet) -> Self {
-        let state = State { complete_as_of: Some(as_of), tables: Vec::new() };
+        let state = State { complete_as_of: Some(as_of), ..State::default() };
         Self { state: Mutex::new(state) }
     }
 
@@ -68,7 +70,7 @@ impl Proof {
 
     /// A pass over every range is complete.
     pub fn complete(&self, as_of: GtidSet, tables: Vec<TableVerdict>) {
-        *self.lock() = State { complete_as_of: Some(as_of), tables };
+        *self.lock() = State { complete_as_of: Some(as_of), tables, doubted: Vec::new() };
     }
 
     /// Re-proving has moved the proof forward.
@@ -92,9 +94,53 @@ impl Proof {
         state.tables[at].differs(key);
     }
 
-    /// The position the proof is complete as of, if a pass is complete.
+    /// The position the proof is complete as of, if a pass is complete and no table is in doubt.
     pub fn complete_as_of(&self) -> Option<GtidSet> {
-        self.lock().complete_as_of.clone()
+        let state = self.lock();
+        state.complete_as_of.clone().filter(|_| state.doubted.is_empty())
+    }
+
+    /// Tables to be compared again since a statement in the stream has changed them.
+    pub fn doubted(&self) -> Vec<TableName> {
+        self.lock().doubted.clone()
+    }
+
+    /// A table that was proven has to be compared again as a whole.
+    pub(crate) fn doubt(&self, table: &TableName) {
+        let mut state = self.lock();
+        if state.complete_as_of.is_some() && !state.doubted.contains(table) {
+            state.doubted.push(table.clone());
+        }
+    }
+
+    /// A table in doubt has been compared as a whole. If it was changed again meanwhile, its verdict never comes: the
+    /// comparison ends with the pipeline.
+    pub(crate) fn settle(&self, verdict: TableVerdict) {
+        let mut state = self.lock();
+        state.doubted.retain(|table| *table != verdict.table);
+        state.tables.retain(|table| table.table != verdict.table);
+        state.tables.push(verdict);
+        state.tables.sort_by(|a, b| a.table.cmp(&b.table));
+    }
+
+    /// Tables have other names now, or are gone; a new one is empty on both sides.
+    pub(crate) fn replan<'a>(
+        &self,
+        now: impl Fn(&TableName) -> Option<TableName>,
+        new: impl Iterator<Item = &'a TableName>,
+    ) {
+        let mut state = self.lock();
+        let verdicts = std::mem::take(&mut state.tables);
+        let renamed = verdicts.into_iter().filter_map(|v| Some(TableVerdict { table: now(&v.table)?, ..v }));
+        state.tables = renamed.collect();
+        state.doubted = state.doubted.iter().filter_map(&now).collect();
+        if state.complete_as_of.is_some() {
+            for table in new {
+                state.tables.retain(|verdict| verdict.table != *table);
+                state.tables.push(TableVerdict::new(table.clone()));
+            }
+        }
+        state.tables.sort_by(|a, b| a.table.cmp(&b.table));
     }
 
     /// Per table, what was found.

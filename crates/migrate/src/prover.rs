@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::direction::Direction;
+use crate::direction::Access;
 use crate::error::{MoveError, Result};
-use crate::sequencer::Request;
 use crate::verify::Verifier;
 
 /// Pause between rounds, so that keys written again and again are proven once a round.
@@ -30,12 +29,9 @@ impl Drop for Prover {
 
 impl Prover {
     /// Starts one.
-    pub(crate) fn start(
-        direction: Arc<Direction>,
-        access: watch::Receiver<Option<mpsc::Sender<Request>>>,
-    ) -> Self {
+    pub(crate) fn start(access: watch::Receiver<Option<Access>>) -> Self {
         let rest = Arc::new(AtomicBool::new(false));
-        let work = Work { direction, access, rest: Arc::clone(&rest) };
+        let work = Work { access, rest: Arc::clone(&rest) };
         Self { rest, task: tokio::spawn(work.go_on()) }
     }
 
@@ -48,8 +44,7 @@ impl Prover {
 }
 
 struct Work {
-    direction: Arc<Direction>,
-    access: watch::Receiver<Option<mpsc::Sender<Request>>>,
+    access: watch::Receiver<Option<Access>>,
     rest: Arc<AtomicBool>,
 }
 
@@ -68,10 +63,15 @@ impl Work {
     }
 
     async fn prove_while_connected(&self) -> Result<()> {
-        let requests = self.access.borrow().clone().ok_or(MoveError::Stopped)?;
-        let direction = &self.direction;
-        let mut verifier = Verifier::open(Arc::clone(direction), requests).await?;
+        let access = self.access.borrow().clone().ok_or(MoveError::Stopped)?;
+        let direction = &Arc::clone(&access.direction);
+        let mut verifier = Verifier::open(access).await?;
         while !self.is_to_rest() {
+            for doubted in direction.proof.doubted() {
+                if let Some(table) = direction.tables.iter().position(|t| t.name == doubted) {
+                    direction.proof.settle(verifier.table(table, &|_| ()).await?);
+                }
+            }
             let as_of = direction.progress.applied_set().borrow().clone();
             let mut left = direction.dirty.waiting();
             while left > 0 && !self.is_to_rest() {

@@ -34,7 +34,7 @@ impl RangeCutter {
         if self.ended {
             return Ok(None);
         }
-        let low = self.next_low.take();
+        let low = self.next_low.clone();
         let from = KeyRange { low: low.clone(), high: None };
         let keys = key_list(&self.table);
         let mut sql = format!("SELECT {keys} FROM {}", self.table.name.quoted()).into_bytes();

@@ -14,9 +14,9 @@ use crate::ledger::PlannedRange;
 use crate::literal::{Key, Tuple};
 use crate::order::{Contradiction, Order};
 use crate::select::KeyRange;
-use crate::stream::{StreamItem, Streamed};
+use crate::stream::{LoggedStatement, StreamItem, Streamed};
 use crate::window::{Closed, WindowId};
-use crate::work::{Batch, CopiedRange, Pause, Work};
+use crate::work::{Batch, CopiedRange, Pause, Replay, Work};
 
 /// Row changes after which a batch is not made larger: bounds memory, and the work lost in a crash.
 const BATCH_CHANGES_MAX: u64 = 5_000;
@@ -127,6 +127,7 @@ impl Sequencer {
                 item = stream.recv(), if room => {
                     let Some(Streamed { item, .. }) = item else { return Err(MoveError::Stopped) };
                     match (item, &self.huge) {
+                        (StreamItem::Statement(logged), _) => return self.replay(logged).await,
                         (part @ StreamItem::Part(_), _) | (part, Some(_)) => self.pass_part(part).await?,
                         (item, None) => self.pass(item)?,
                     }
@@ -237,6 +238,18 @@ impl Sequencer {
         let mut batch = self.order.take_batch();
         let marks = std::mem::take(&mut batch.marks);
         self.lanes.give_in_order(Work::Batch(batch), marks).await
+    }
+
+    /// Gives out what lies before a statement, and the statement itself. Nothing comes after it: every window was opened
+    /// over tables as they were before, and may hold rows of both shapes. The lane that executes it ends the pipeline.
+    async fn replay(&mut self, logged: LoggedStatement) -> Result<()> {
+        self.give_batch().await?;
+        self.direction.progress.received(1);
+        let mut applied = self.order.passed().clone();
+        applied.add(logged.gtid);
+        let replay = Replay { gtid: logged.gtid, applied, statement: logged.statement };
+        self.lanes.give_in_order(Work::Replay(replay), Vec::new()).await?;
+        std::future::pending().await
     }
 
     fn work_for(&self, closed: Closed<AtClose>) -> Option<(Work, Vec<Mark>)> {

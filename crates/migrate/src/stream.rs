@@ -10,7 +10,7 @@ use mysql::{BinlogStream, ConnectOptions, DumpOptions};
 use tokio::sync::OwnedSemaphorePermit;
 use wire::binlog::{Event, GtidEvent, Payload, QueryEvent, RawEvent, RowsEvent, RowsKind, TableMap};
 
-use crate::ddl::{self, Meaning};
+use crate::ddl::{Meaning, Scope, Statement};
 use crate::error::{Doing, MoveError, Result, Side};
 use crate::fold::Change;
 use crate::literal::RowShape;
@@ -28,6 +28,18 @@ pub enum StreamItem {
     Part(Vec<(usize, Change)>),
     /// No transaction, but the server has read its log up to here.
     Idle(BinlogPosition),
+    /// A statement that changes moved tables. Nothing comes after it: what follows can only be read with the tables as
+    /// they are then.
+    Statement(LoggedStatement),
+}
+
+/// A statement, a transaction of its own.
+#[derive(Debug)]
+pub struct LoggedStatement {
+    /// The transaction's identifier.
+    pub gtid: Gtid,
+    /// What it says.
+    pub statement: Box<Statement>,
 }
 
 impl StreamItem {
@@ -37,7 +49,7 @@ impl StreamItem {
             Self::Transaction(Transaction { changes, .. }) | Self::Part(changes) => {
                 changes.iter().map(|(_, change)| change.bytes()).sum()
             }
-            Self::Idle(_) => 0,
+            Self::Idle(_) | Self::Statement(_) => 0,
         }
     }
 }
@@ -76,7 +88,11 @@ const PART_BYTES: usize = 4 << 20;
 pub struct TransactionReader {
     stream: BinlogStream,
     tables: HashMap<TableName, usize>,
-    schemas: Vec<String>,
+    scope: Scope,
+    /// The transaction whose CREATE TABLE has been executed, and whose rows have not.
+    created: Option<String>,
+    /// Whether a statement has been yielded.
+    ended: bool,
     shapes: Vec<Arc<RowShape>>,
     /// Tables whose changes change others through foreign keys.
     cascading: HashSet<usize>,
@@ -103,11 +119,17 @@ const HEARTBEAT_V2: u8 = 41;
 const PAYLOAD: u8 = 40;
 
 impl TransactionReader {
-    /// Asks the source for everything not in `applied`.
+    /// Asks the source for everything not in `applied`. Of transaction `created`, only the rows are to come.
     ///
     /// # Errors
     /// If the source cannot be reached.
-    pub async fn open(source: &ConnectOptions, tables: &[Table], applied: &GtidSet) -> Result<Self> {
+    pub(crate) async fn open(
+        source: &ConnectOptions,
+        tables: &[Table],
+        scope: Scope,
+        created: Option<String>,
+        applied: &GtidSet,
+    ) -> Result<Self> {
         let random = wire::auth::nonce()?;
         let options = DumpOptions {
             // High numbers: clear of those that administrators give their replicas.
@@ -120,12 +142,12 @@ impl TransactionReader {
         let cascading = foreign_keys::cascading(&mut server, tables).await?;
         let stream =
             BinlogStream::open(source, &options).await.doing(Side::Source, "follow the binary log")?;
-        let mut schemas: Vec<String> = tables.iter().map(|t| t.name.schema.clone()).collect();
-        schemas.dedup();
         Ok(Self {
             stream,
             tables: tables.iter().enumerate().map(|(i, t)| (t.name.clone(), i)).collect(),
-            schemas,
+            scope,
+            created,
+            ended: false,
             shapes: tables.iter().map(|t| Arc::new(RowShape::of(t))).collect(),
             cascading,
             maps: HashMap::new(),
@@ -144,6 +166,9 @@ impl TransactionReader {
     /// # Errors
     /// If the connection breaks, or the log holds what cannot be carried exactly.
     pub async fn next(&mut self) -> Result<StreamItem> {
+        if self.ended {
+            return std::future::pending().await;
+        }
         loop {
             if let Some(item) = self.ready.pop_front() {
                 return Ok(item);
@@ -189,7 +214,7 @@ impl TransactionReader {
                 Ok(None)
             }
             Event::AnonymousGtid => Err(MoveError::Unsupported("a transaction without GTID".into())),
-            Event::Query(query) => self.statement(&query),
+            Event::Query(query) => self.query(&query, event.header.timestamp),
             Event::Xid => self.end(None),
             Event::XaPrepare(xa) if xa.one_phase => self.end(None),
             Event::XaPrepare(xa) => {
@@ -210,7 +235,7 @@ impl TransactionReader {
         }
     }
 
-    fn statement(&mut self, query: &QueryEvent) -> Result<Option<StreamItem>> {
+    fn query(&mut self, query: &QueryEvent, timestamp: u32) -> Result<Option<StreamItem>> {
         if let Some(xa) = XaStatement::of(&query.sql) {
             return match xa {
                 XaStatement::Start => {
@@ -230,7 +255,7 @@ impl TransactionReader {
                 }
             };
         }
-        match ddl::meaning(query, &self.schemas)? {
+        match self.scope.meaning(query, timestamp)? {
             Meaning::Begin => {
                 self.begun = true;
                 self.certain = true;
@@ -239,6 +264,7 @@ impl TransactionReader {
             Meaning::Commit => self.end(None),
             Meaning::Aside if self.begun => Ok(None),
             Meaning::Aside => self.end(None),
+            Meaning::Replay(statement) => self.statement(statement),
         }
     }
 
@@ -282,9 +308,27 @@ impl TransactionReader {
         self.current.as_mut().map(|(_, changes)| StreamItem::Part(std::mem::take(changes)))
     }
 
+    fn statement(&mut self, statement: Box<Statement>) -> Result<Option<StreamItem>> {
+        let (event, changes) = self.current.as_ref().ok_or_else(never_began)?;
+        let gtid = gtid_of(event)?;
+        if statement.rows_follow && self.created.as_deref() == Some(gtid.to_string().as_str()) {
+            return Ok(None);
+        }
+        if !changes.is_empty() || self.begun != statement.rows_follow {
+            return Err(MoveError::Unsupported(format!("{} among other changes", statement.shown)));
+        }
+        self.ended = true;
+        Ok(Some(StreamItem::Statement(LoggedStatement { gtid, statement })))
+    }
+
     fn remember(&mut self, map: TableMap) -> Result<()> {
         let name = TableName::new(map.schema.as_str(), map.table.as_str());
         let table = self.tables.get(&name).copied();
+        if table.is_none() && self.scope.takes(&name) {
+            return Err(MoveError::Unsupported(format!(
+                "rows of {name}, a table that the move does not have"
+            )));
+        }
         if let Some(i) = table
             && map.columns.len() != self.shapes[i].table_columns()
         {

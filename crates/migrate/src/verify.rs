@@ -9,15 +9,15 @@ use std::sync::Arc;
 
 use model::GtidSet;
 use mysql::{Connection, Row};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
-use crate::direction::Direction;
+use crate::direction::{Access, Direction};
 use crate::error::{Doing, MoveError, Result, Side};
 use crate::literal::{Key, RowShape};
 use crate::proof::TableVerdict;
 use crate::ranges::{self, RangeCutter};
 use crate::select::{KeyRange, in_keys, in_range, key_list, row_hash};
-use crate::sequencer::{AtClose, ComparePoint, Request};
+use crate::sequencer::{AtClose, ComparePoint};
 use crate::session;
 use crate::window_reader::WindowReader;
 
@@ -41,10 +41,15 @@ impl Verifier {
     ///
     /// # Errors
     /// If that fails.
-    pub(crate) async fn open(direction: Arc<Direction>, requests: mpsc::Sender<Request>) -> Result<Self> {
+    pub(crate) async fn open(Access { direction, requests }: Access) -> Result<Self> {
         let reader = WindowReader::open(&direction.options.source, requests).await?;
         let target = session::open(&direction.options.target, Side::Target).await?;
         Ok(Self { reader, target, direction })
+    }
+
+    /// Whether it compares the tables as this direction has them.
+    pub(crate) fn is_of(&self, direction: &Arc<Direction>) -> bool {
+        Arc::ptr_eq(&self.direction, direction)
     }
 
     /// Compares a whole table, telling `seen` the rows of each range.

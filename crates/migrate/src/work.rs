@@ -1,9 +1,10 @@
 //! What the sequencer hands to the lanes, in the order of the stream.
 
-use model::GtidSet;
+use model::{Gtid, GtidSet};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::apply::Mark;
+use crate::ddl::Statement;
 use crate::fold::TableFold;
 use crate::ledger::PlannedRange;
 use crate::literal::Tuple;
@@ -21,6 +22,8 @@ pub enum Work {
     Copied(CopiedRange),
     /// Someone wants to look at the target exactly here.
     Pause(Pause),
+    /// A statement that changes moved tables: the last work of a pipeline.
+    Replay(Replay),
 }
 
 /// Whole source transactions, folded.
@@ -75,4 +78,15 @@ pub struct Pause {
     pub reached: oneshot::Sender<()>,
     /// Resolves when the lanes may go on.
     pub resume: oneshot::Receiver<()>,
+}
+
+/// A statement to be executed on the target.
+#[derive(Debug)]
+pub struct Replay {
+    /// Its transaction.
+    pub gtid: Gtid,
+    /// Everything applied once it is.
+    pub applied: GtidSet,
+    /// What it says.
+    pub statement: Box<Statement>,
 }

@@ -11,6 +11,7 @@ use model::Table;
 use mysql::Connection;
 use tokio::sync::mpsc;
 
+use super::replay;
 use super::statements::{Expect, Statements};
 use super::turns::Turns;
 use crate::direction::Direction;
@@ -70,6 +71,12 @@ impl Lane {
                 self.commit_in_turn(turn, &range).await?;
                 self.direction.progress.range_copied(range.table, range.rows.len() as u64);
                 let _ = range.done.send(());
+            }
+            Work::Replay(replay) => {
+                self.turns.come(turn).await;
+                replay::execute(&self.direction, &self.ledger, &replay).await?;
+                // What this pipeline knows of the tables is history.
+                return Err(MoveError::Reshaped);
             }
             Work::Pause(pause) => {
                 self.turns.come(turn).await;

@@ -8,6 +8,8 @@
 
 mod conflicts;
 mod lane;
+mod replay;
+mod session_of;
 mod statements;
 mod turns;
 

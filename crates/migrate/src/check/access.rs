@@ -106,10 +106,14 @@ const COPY_TO: &[Need] = &[
     MovedSchemas(&["CREATE"]),
     MovedSchemas(&["ALTER"]),
     MovedSchemas(&["REFERENCES"]),
+    // Statements of the stream that change tables.
+    MovedSchemas(&["DROP"]),
+    MovedSchemas(&["INDEX"]),
     MovedTables(&["SELECT"]),
     MovedTables(&["INSERT"]),
     MovedTables(&["UPDATE"]),
     MovedTables(&["DELETE"]),
+    Ledger(&["ALTER"]),
     Ledger(&["CREATE"]),
     Ledger(&["DROP"]),
     Ledger(&["SELECT"]),
@@ -302,7 +306,8 @@ mod tests {
         assert_eq!(lines.len(), 3, "{fix}");
         assert_eq!(lines[0], "GRANT REPLICATION CLIENT ON *.* TO 'hw'@'%';");
         assert!(
-            lines[1].starts_with("GRANT CREATE, DELETE, DROP, INSERT, SELECT, UPDATE ON `highwater`.*"),
+            lines[1]
+                .starts_with("GRANT ALTER, CREATE, DELETE, DROP, INSERT, SELECT, UPDATE ON `highwater`.*"),
             "{fix}"
         );
     }

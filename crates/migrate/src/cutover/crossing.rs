@@ -179,8 +179,10 @@ impl<G: TrafficGate> MoveDriver<G> {
 
         self.enter(journal, clock, Phase::Prove)?;
         let proving = async {
+            // A statement may have changed the tables since it was opened; its keys would be those of another plan.
+            mover.renew(ends.verifier).await?;
             let keys = ends.verifier.dirty_keys_at_rest().await?;
-            objects::advance_counters(ends.source, ends.target, mover.tables()).await?;
+            objects::advance_counters(ends.source, ends.target, &mover.tables()).await?;
             if let Some(hands) = ends.hands.as_deref_mut() {
                 hands.raise(self.spec()).await?;
             }
@@ -188,6 +190,13 @@ impl<G: TrafficGate> MoveDriver<G> {
         };
         let keys_proven = within(self.options.prove_deadline, "prove", proving).await?;
         let different = mover.proof().different();
+        if let Some(table) = mover.proof().doubted().first() {
+            return Err(Trouble::new(
+                format!("not proven: a statement has changed {table}, which has to be compared again"),
+                "",
+                "wait until it is; `highwater status` shows the proof complete again",
+            ));
+        }
         if different > 0 || mover.keys_in_flight() > 0 {
             return Err(Trouble::new(
                 format!("not proven: {different} rows differ, {} are unproven", mover.keys_in_flight()),

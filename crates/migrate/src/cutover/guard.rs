@@ -31,7 +31,10 @@ pub(super) fn look(mover: &Mover, lag_max: Duration) -> Vec<Guardrail> {
     let proof = mover.proof();
     let lag = progress.lag();
     let (running, seen) = match mover.state() {
-        MoverState::Running => (true, "running".to_owned()),
+        MoverState::Running => match progress.statement() {
+            Some((shown, since)) => (true, format!("executing {shown} for {} s", since.as_secs())),
+            None => (true, "running".to_owned()),
+        },
         MoverState::Starting => (false, "starting".to_owned()),
         MoverState::Reconnecting(t) | MoverState::Failed(t) => (false, t.what),
     };
@@ -60,6 +63,12 @@ pub(super) fn look(mover: &Mover, lag_max: Duration) -> Vec<Guardrail> {
             proof.complete_as_of().is_some(),
             match proof.complete_as_of() {
                 Some(_) => format!("complete, {} keys in flight", mover.keys_in_flight()),
+                None if !proof.doubted().is_empty() => {
+                    format!(
+                        "{} tables are compared again, since statements have changed them",
+                        proof.doubted().len()
+                    )
+                }
                 None => "no pass over every row is complete".into(),
             },
             "run `highwater verify`",

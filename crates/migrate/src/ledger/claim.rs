@@ -71,6 +71,11 @@ pub(crate) struct LedgerRow {
 }
 
 impl LedgerRow {
+    /// The direction whose ledger it is.
+    pub fn name(&self) -> &LedgerName {
+        &self.name
+    }
+
     /// The statement that says what is applied now.
     pub fn update(&self, applied: &GtidSet) -> String {
         format!("UPDATE highwater.ledger SET applied='{applied}', commits=commits+1 WHERE {}", self.matches)

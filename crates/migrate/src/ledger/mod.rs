@@ -5,7 +5,9 @@
 //! `highwater.indexes` what tables are still without.
 
 mod claim;
-mod ranges;
+pub(crate) mod due;
+pub(crate) mod plan;
+pub(crate) mod ranges;
 
 use model::GtidSet;
 use mysql::{Connection, Row};
@@ -45,6 +47,21 @@ CREATE TABLE IF NOT EXISTS highwater.indexes (
   name VARBINARY(256) NOT NULL,
   definition LONGBLOB NOT NULL,
   PRIMARY KEY (move_name, table_name, place)
+) ENGINE=InnoDB;
+CREATE TABLE IF NOT EXISTS highwater.tables (
+  move_name VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  source_uuid CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  schema_name VARBINARY(256) NOT NULL,
+  table_name VARBINARY(256) NOT NULL,
+  PRIMARY KEY (move_name, source_uuid, schema_name, table_name)
+) ENGINE=InnoDB;
+CREATE TABLE IF NOT EXISTS highwater.statements (
+  move_name VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  source_uuid CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  gtid VARCHAR(160) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  before_it LONGBLOB NOT NULL,
+  created BOOLEAN NOT NULL,
+  PRIMARY KEY (move_name, source_uuid)
 ) ENGINE=InnoDB";
 
 /// Names one direction of one move: rows of a given source.
@@ -127,7 +144,9 @@ pub async fn forget(target: &mut Connection, move_name: &str) -> Result<()> {
     }
     let sql = format!(
         "DELETE FROM highwater.ledger WHERE move_name='{move_name}'; DELETE FROM highwater.ranges \
-         WHERE move_name='{move_name}'; DELETE FROM highwater.indexes WHERE move_name='{move_name}'"
+         WHERE move_name='{move_name}'; DELETE FROM highwater.indexes WHERE move_name='{move_name}'; \
+         DELETE FROM highwater.tables WHERE move_name='{move_name}'; \
+         DELETE FROM highwater.statements WHERE move_name='{move_name}'"
     );
     target.query_all(sql).await.doing(Side::Target, "clear the ledger")?;
     let left =

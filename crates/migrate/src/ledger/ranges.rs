@@ -1,6 +1,6 @@
 //! The plan of the copy: which key ranges there are, and which are done.
 
-use model::Table;
+use model::{Table, TableName};
 use mysql::{Connection, Row};
 
 use super::LedgerName;
@@ -78,6 +78,50 @@ pub fn insert_planned(name: &LedgerName, table: &Table, new: &[PlannedRange]) ->
     format!(
         "INSERT INTO highwater.ranges (move_name, table_name, number, low, high) VALUES {}",
         values.join(",")
+    )
+}
+
+/// Whether every range of a table is done, as the ledger says.
+///
+/// # Errors
+/// If it cannot be read.
+pub(crate) async fn is_copied(target: &mut Connection, name: &LedgerName, table: &TableName) -> Result<bool> {
+    let sql = format!(
+        "SELECT IFNULL(SUM(high IS NULL), 0), IFNULL(SUM(done_at IS NULL), 0) FROM highwater.ranges \
+         WHERE move_name='{}' AND table_name={}",
+        name.move_name,
+        quote_text(&table.to_string())
+    );
+    let row = target.row(sql).await.doing(Side::Target, "read the planned ranges")?;
+    // The last range is open to the end of the table.
+    Ok(row.is_some_and(|r| r.text(0) == "1" && r.text(1) == "0"))
+}
+
+/// The statement that says that a table was copied when it was empty.
+pub(crate) fn born_copied(name: &LedgerName, table: &TableName) -> String {
+    format!(
+        "INSERT INTO highwater.ranges (move_name, table_name, number, row_count, done_at) VALUES ('{}', {}, 0, 0, NOW(3))",
+        name.move_name,
+        quote_text(&table.to_string())
+    )
+}
+
+/// The statement that forgets a table's ranges.
+pub(crate) fn forgotten(name: &LedgerName, table: &TableName) -> String {
+    format!(
+        "DELETE FROM highwater.ranges WHERE move_name='{}' AND table_name={}",
+        name.move_name,
+        quote_text(&table.to_string())
+    )
+}
+
+/// The statement that gives a table's ranges to another name.
+pub(crate) fn renamed(name: &LedgerName, from: &TableName, to: &TableName) -> String {
+    format!(
+        "UPDATE highwater.ranges SET table_name={} WHERE move_name='{}' AND table_name={}",
+        quote_text(&to.to_string()),
+        name.move_name,
+        quote_text(&from.to_string())
     )
 }
 

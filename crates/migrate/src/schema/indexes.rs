@@ -95,6 +95,12 @@ fn hex(bytes: &[u8]) -> String {
 /// If the target refuses.
 pub async fn complete(target: &ConnectOptions, move_name: &str, table: &TableName) -> Result<()> {
     let mut target = session::open(target, Side::Target).await?;
+    // The end of the copy and a statement of the stream may both come for them. The lock goes with the connection.
+    let sql = format!(
+        "DO GET_LOCK(LEFT(SHA2(CONCAT('highwater indexes ', {}), 256), 60), -1)",
+        quote_text(&table.to_string())
+    );
+    target.execute(sql).await.doing(Side::Target, format!("wait for the indexes of {table}"))?;
     let sql = format!(
         "SELECT name, definition FROM highwater.indexes WHERE {} ORDER BY place",
         of(move_name, table)

@@ -19,11 +19,11 @@ use mysql::{Connection, Row};
 use crate::error::{Doing, MoveError, Result, Side};
 use crate::plan::MoveSpec;
 
-/// Reads the moved tables from the source, in name order.
+/// Reads the moved tables from a server, in name order.
 ///
 /// # Errors
 /// If a table has no usable key or a column type that cannot be carried, or the move takes no table at all.
-pub async fn read(source: &mut Connection, spec: &MoveSpec) -> Result<Vec<Table>> {
+pub async fn read(source: &mut Connection, side: Side, spec: &MoveSpec) -> Result<Vec<Table>> {
     let mut tables = Vec::new();
     for schema in spec.schemas() {
         let sql = format!(
@@ -31,15 +31,15 @@ pub async fn read(source: &mut Connection, spec: &MoveSpec) -> Result<Vec<Table>
              ORDER BY TABLE_NAME",
             quote_text(schema)
         );
-        for row in source.rows(sql).await.doing(Side::Source, "list the tables")? {
+        for row in source.rows(sql).await.doing(side, "list the tables")? {
             if spec.takes(schema, &row.text(0)) {
-                tables.push(read_table(source, TableName::new(schema, row.text(0))).await?);
+                tables.push(read_table(source, side, TableName::new(schema, row.text(0))).await?);
             }
         }
     }
     if tables.is_empty() {
         return Err(MoveError::Refused {
-            what: format!("move '{}' takes no table: nothing on the source matches its patterns", spec.name),
+            what: format!("move '{}' takes no table: nothing on the {side} matches its patterns", spec.name),
             hint: "see `tables` of the move in highwater.toml; `highwater check` names the nearest table"
                 .into(),
         });
@@ -47,7 +47,11 @@ pub async fn read(source: &mut Connection, spec: &MoveSpec) -> Result<Vec<Table>
     Ok(tables)
 }
 
-async fn read_table(source: &mut Connection, name: TableName) -> Result<Table> {
+/// Reads one table's shape.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) async fn read_table(source: &mut Connection, side: Side, name: TableName) -> Result<Table> {
     let sql = format!(
         "SELECT COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, CHARACTER_SET_NAME, GENERATION_EXPRESSION <> '', \
          CHARACTER_OCTET_LENGTH FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {} \
@@ -55,9 +59,9 @@ async fn read_table(source: &mut Connection, name: TableName) -> Result<Table> {
         quote_text(&name.schema),
         quote_text(&name.table)
     );
-    let rows = source.rows(sql).await.doing(Side::Source, format!("read the columns of {name}"))?;
+    let rows = source.rows(sql).await.doing(side, format!("read the columns of {name}"))?;
     let columns: Vec<Column> = rows.iter().map(|row| column(row, &name)).collect::<Result<_>>()?;
-    let key = read_key(source, &name, &columns).await?;
+    let key = read_key(source, side, &name, &columns).await?;
     Ok(Table { name, columns, key })
 }
 
@@ -94,7 +98,12 @@ fn column(row: &Row, table: &TableName) -> Result<Column> {
 }
 
 /// The primary key's columns, else those of the first unique key over whole NOT NULL columns.
-async fn read_key(source: &mut Connection, name: &TableName, columns: &[Column]) -> Result<Vec<usize>> {
+async fn read_key(
+    source: &mut Connection,
+    side: Side,
+    name: &TableName,
+    columns: &[Column],
+) -> Result<Vec<usize>> {
     let sql = format!(
         "SELECT INDEX_NAME, COLUMN_NAME, NULLABLE = 'YES' OR SUB_PART IS NOT NULL OR COLUMN_NAME IS NULL \
          FROM information_schema.STATISTICS WHERE NON_UNIQUE = 0 AND TABLE_SCHEMA = {} AND TABLE_NAME = {} \
@@ -102,7 +111,7 @@ async fn read_key(source: &mut Connection, name: &TableName, columns: &[Column])
         quote_text(&name.schema),
         quote_text(&name.table)
     );
-    let rows = source.rows(sql).await.doing(Side::Source, format!("read the keys of {name}"))?;
+    let rows = source.rows(sql).await.doing(side, format!("read the keys of {name}"))?;
     for group in rows.chunk_by(|a, b| a.text(0) == b.text(0)) {
         let usable = group.iter().all(|row| row.text(2) == "0");
         let key: Vec<usize> = group

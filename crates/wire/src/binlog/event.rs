@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{GtidEvent, Payload, RowsEvent, RowsKind, TableMap, XaPrepareEvent};
+use super::{GtidEvent, Payload, RowsEvent, RowsKind, StatusVars, TableMap, XaPrepareEvent};
 use crate::{Reader, Result, WireError};
 
 /// Length of the header.
@@ -183,6 +183,8 @@ fn heartbeat(r: &mut Reader<'_>) -> Result<Event> {
 pub struct QueryEvent {
     /// The session's default schema.
     pub schema: String,
+    /// The rest of its session.
+    pub status: StatusVars,
     /// The statement.
     pub sql: Vec<u8>,
 }
@@ -194,9 +196,9 @@ impl QueryEvent {
         let schema_len = usize::from(r.u8("schema length")?);
         r.u16("error code")?;
         let status_len = usize::from(r.u16("status length")?);
-        r.bytes(status_len, "status variables")?;
+        let status = StatusVars::parse(r.bytes(status_len, "status variables")?)?;
         let schema = String::from_utf8_lossy(r.bytes(schema_len, "schema")?).into_owned();
         r.bytes(1, "schema")?;
-        Ok(Self { schema, sql: r.rest().to_vec() })
+        Ok(Self { schema, status, sql: r.rest().to_vec() })
     }
 }

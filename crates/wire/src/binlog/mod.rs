@@ -12,6 +12,7 @@ mod gtid;
 mod json;
 mod payload;
 mod rows;
+mod status_vars;
 mod table_map;
 mod xa;
 
@@ -24,5 +25,6 @@ pub use json::{
 };
 pub use payload::Payload;
 pub use rows::{RowImage, RowsEvent, RowsKind};
+pub use status_vars::StatusVars;
 pub use table_map::{ColumnType, TableMap};
 pub use xa::XaPrepareEvent;
