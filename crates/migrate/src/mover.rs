@@ -8,6 +8,7 @@ use model::{GtidSet, Table, TableName, Trouble};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::bag;
 use crate::direction::{Direction, MoverOptions, Start};
 use crate::dirty::DirtyKeys;
 use crate::error::{Doing, MoveError, Result, Side};
@@ -77,6 +78,7 @@ impl Mover {
                 // The position first: a row changed from here on is in the stream, one from before in the copy.
                 let executed = gtid_executed(&mut source, Side::Source).await?;
                 refuse_existing_rows(&mut target, &tables).await?;
+                bag::keep_keyless(&mut target, &tables).await?;
                 schema::create(&mut source, &mut target, &tables).await?;
                 ledger::begin(&mut target, &ledger, &executed).await?;
                 Proof::default()
@@ -85,7 +87,8 @@ impl Mover {
         };
 
         let names: Vec<TableName> = tables.iter().map(|t| t.name.clone()).collect();
-        let dirty = Arc::new(DirtyKeys::new(tables.len()));
+        let bags = (0..tables.len()).filter(|&i| tables[i].is_bag());
+        let dirty = Arc::new(DirtyKeys::new(tables.len()).with_bags(bags));
         let proven = proof.complete_as_of().is_some();
         if proven {
             dirty.start();

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::bag::BagPace;
 use crate::direction::Direction;
 use crate::error::{MoveError, Result};
 use crate::sequencer::Request;
@@ -71,11 +72,12 @@ impl Work {
         let requests = self.access.borrow().clone().ok_or(MoveError::Stopped)?;
         let direction = &self.direction;
         let mut verifier = Verifier::open(Arc::clone(direction), requests).await?;
+        let mut pace = BagPace::default();
         while !self.is_to_rest() {
             let as_of = direction.progress.applied_set().borrow().clone();
             let mut left = direction.dirty.waiting();
             while left > 0 && !self.is_to_rest() {
-                match verifier.dirty_keys().await? {
+                match verifier.dirty_keys_in_time(&mut pace).await? {
                     0 => break,
                     proven => left = left.saturating_sub(proven),
                 }

@@ -9,7 +9,7 @@ use crate::plan::MoveSpec;
 /// Reads the moved tables from the source, in name order.
 ///
 /// # Errors
-/// If a table has no usable key or a column type that cannot be carried, or the move takes no table at all.
+/// If a table has a column type that cannot be carried, or the move takes no table at all.
 pub async fn read(source: &mut Connection, spec: &MoveSpec) -> Result<Vec<Table>> {
     let mut tables = Vec::new();
     for schema in spec.schemas() {
@@ -45,6 +45,12 @@ async fn read_table(source: &mut Connection, name: TableName) -> Result<Table> {
     let rows = source.rows(sql).await.doing(Side::Source, format!("read the columns of {name}"))?;
     let columns: Vec<Column> = rows.iter().map(|row| column(row, &name)).collect::<Result<_>>()?;
     let key = read_key(source, &name, &columns).await?;
+    if key.is_empty() && columns.iter().all(|c| c.generated) {
+        return Err(MoveError::Refused {
+            what: format!("table {name} has no key and no column that is stored as written"),
+            hint: "add a primary key, or leave the table out of the move".into(),
+        });
+    }
     Ok(Table { name, columns, key })
 }
 
@@ -77,7 +83,7 @@ fn column(row: &Row, table: &TableName) -> Result<Column> {
     Ok(Column { name, kind, type_text, charset, generated: row.text(4) == "1" })
 }
 
-/// The primary key's columns, else those of the first unique key over whole NOT NULL columns.
+/// The primary key's columns, else those of the first unique key over whole NOT NULL columns; none of a bag.
 async fn read_key(source: &mut Connection, name: &TableName, columns: &[Column]) -> Result<Vec<usize>> {
     let sql = format!(
         "SELECT INDEX_NAME, COLUMN_NAME, NULLABLE = 'YES' OR SUB_PART IS NOT NULL OR COLUMN_NAME IS NULL \
@@ -99,11 +105,7 @@ async fn read_key(source: &mut Connection, name: &TableName, columns: &[Column])
             return Ok(key);
         }
     }
-    Err(MoveError::Refused {
-        what: format!("table {name} has no primary key and no unique key over NOT NULL columns"),
-        hint: "add one, for example ALTER TABLE ... ADD COLUMN id BIGINT UNSIGNED AUTO_INCREMENT INVISIBLE PRIMARY KEY"
-            .into(),
-    })
+    Ok(Vec::new())
 }
 
 /// Creates the schemas and the tables on the target, as the source shows them. Tables that are there are left alone.

@@ -11,6 +11,7 @@ use model::Table;
 use mysql::Connection;
 use tokio::sync::mpsc;
 
+use super::bags;
 use super::statements::{Expect, Statements};
 use super::turns::Turns;
 use crate::direction::Direction;
@@ -19,7 +20,7 @@ use crate::ledger::{self, LedgerRow};
 use crate::literal::{Key, RowShape, Tuple};
 use crate::select::{in_range, row_list};
 use crate::session;
-use crate::work::{Batch, CopiedRange, Work};
+use crate::work::{BagStep, BagWork, Batch, CopiedRange, Work};
 
 /// How long a lane that is ready waits for its turn before it asks the server whether it stands in someone's way.
 /// Far less than `innodb_lock_wait_timeout`, far more than a commit takes.
@@ -70,6 +71,13 @@ impl Lane {
                 self.commit_in_turn(turn, &range).await?;
                 self.direction.progress.range_copied(range.table, range.rows.len() as u64);
                 let _ = range.done.send(());
+            }
+            Work::Bag(step) => {
+                self.commit_in_turn(turn, &step).await?;
+                if let BagWork::Rows(rows) = &step.what {
+                    self.direction.progress.range_copied(step.table, rows.len() as u64);
+                }
+                let _ = step.done.send(());
             }
             Work::Pause(pause) => {
                 self.turns.come(turn).await;
@@ -185,8 +193,15 @@ async fn write_changes(statements: &mut Statements<'_>, direction: &Direction, b
         let all_there = direction.progress.is_copied(i);
         statements.delete(&direction.tables[i], &keys, all_there).await?;
     }
+    let mut put_back = Vec::new();
+    for (&i, fold) in &batch.bags {
+        put_back.push(bags::delete(statements, &direction.tables[i], fold).await?);
+    }
     for (i, fold) in changed() {
-        statements.insert(&direction.tables[i], fold.inserts()).await?;
+        statements.insert(&direction.tables[i], fold.inserts().map(Tuple::literals)).await?;
+    }
+    for ((&i, fold), put_back) in batch.bags.iter().zip(&put_back) {
+        statements.insert(&direction.tables[i], bags::inserts(fold, put_back)).await?;
     }
     Ok(())
 }
@@ -204,12 +219,33 @@ impl Execute for CopiedRange {
 
         let doing = format!("copy a range of {}", table.name);
         let mut statements = Statements::begin(&mut lane.target, &doing);
-        statements.insert(table, rows.into_iter()).await?;
+        statements.insert(table, rows.into_iter().map(Tuple::literals)).await?;
         let done = lane.ledger.range_done(table, self);
         statements.push(done.as_bytes(), Expect::Owned).await?;
         if let Some(rest) = &self.rest {
             let planned = ledger::insert_planned(&direction.ledger, table, std::slice::from_ref(rest));
             statements.push(planned.as_bytes(), Expect::Owned).await?;
+        }
+        statements.push(lane.ledger.hold().as_bytes(), Expect::Owned).await?;
+        statements.end().await
+    }
+}
+
+impl Execute for BagStep {
+    async fn execute(&self, lane: &mut Lane) -> Result<()> {
+        let direction = Arc::clone(&lane.direction);
+        let table = &direction.tables[self.table];
+        let doing = format!("copy {}", table.name);
+        let mut statements = Statements::begin(&mut lane.target, &doing);
+        match &self.what {
+            BagWork::Clear => statements.clear_some(table).await?,
+            BagWork::Rows(rows) => statements.insert(table, rows.iter().map(Tuple::literals)).await?,
+            BagWork::Finish { rows, held } => {
+                let put_back = bags::delete(&mut statements, table, held).await?;
+                statements.insert(table, bags::inserts(held, &put_back)).await?;
+                let done = lane.ledger.bag_done(table, *rows);
+                statements.push(done.as_bytes(), Expect::Owned).await?;
+            }
         }
         statements.push(lane.ledger.hold().as_bytes(), Expect::Owned).await?;
         statements.end().await

@@ -1,19 +1,22 @@
 //! Statements of one transaction on the target, sent many to a packet, each held to the number of rows it must change.
 //!
-//! Every DELETE names its rows by key and every INSERT is a plain one, so that a row that should not be there is an
-//! error (1062), never overwritten.
+//! Every DELETE names its rows by key (of a bag, by value: [`super::bags`]) and every INSERT is a plain one, so that a row
+//! that should not be there is an error (1062), never overwritten.
 
 use model::{Table, TableName};
-use mysql::{Connection, QueryResult};
+use mysql::{Connection, QueryResult, Row};
 
 use crate::error::{Doing, MoveError, Result, Side};
-use crate::literal::{Key, Tuple};
+use crate::literal::Key;
 use crate::select::{in_keys, keys_per_statement};
 
 /// Bytes of one statement, at the most nearly: far below any `max_allowed_packet`, large enough to amortise parsing.
 const STATEMENT_BYTES: usize = 1 << 20;
 /// Bytes of statements that go in one packet.
 const PACKET_BYTES: usize = 2 << 20;
+
+/// Rows deleted in one go where all have to go: bounds a transaction's size and time.
+const CLEARED_AT_ONCE: u64 = 20_000;
 
 /// How many rows a statement must change.
 #[derive(Debug, Clone)]
@@ -88,6 +91,15 @@ impl<'a> Statements<'a> {
         self.send().await
     }
 
+    /// Reads rows as they are after the statements so far.
+    ///
+    /// # Errors
+    /// As [`Statements::push`].
+    pub async fn ask(&mut self, sql: &[u8]) -> Result<Vec<Row>> {
+        self.send().await?;
+        self.target.rows(sql).await.map_err(|e| judge(e, self.doing))
+    }
+
     async fn send(&mut self) -> Result<()> {
         if self.expected.is_empty() {
             return Ok(());
@@ -133,18 +145,27 @@ impl<'a> Statements<'a> {
         Ok(())
     }
 
-    /// Inserts rows, none of which may be there.
+    /// Deletes some rows, whichever, of a table whose copy has to begin again.
     ///
     /// # Errors
     /// As [`Statements::push`].
-    pub async fn insert(&mut self, table: &Table, rows: impl Iterator<Item = &Tuple>) -> Result<()> {
+    pub async fn clear_some(&mut self, table: &Table) -> Result<()> {
+        let sql = format!("DELETE FROM {} LIMIT {CLEARED_AT_ONCE}", table.name.quoted());
+        self.push(sql.as_bytes(), Expect::Any).await
+    }
+
+    /// Inserts rows, given as their literals; none of their keys may be there.
+    ///
+    /// # Errors
+    /// As [`Statements::push`].
+    pub async fn insert<'r>(&mut self, table: &Table, rows: impl Iterator<Item = &'r [u8]>) -> Result<()> {
         let columns: Vec<_> = table.written().map(|c| model::quote_ident(&table.columns[c].name)).collect();
         let head = format!("INSERT INTO {} ({}) VALUES ", table.name.quoted(), columns.join(","));
         let (mut sql, mut count) = (Vec::new(), 0);
         for row in rows {
             sql.extend_from_slice(if count == 0 { head.as_bytes() } else { b"," });
             sql.push(b'(');
-            sql.extend_from_slice(row.literals());
+            sql.extend_from_slice(row);
             sql.push(b')');
             count += 1;
             if sql.len() >= STATEMENT_BYTES {

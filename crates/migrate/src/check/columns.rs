@@ -23,12 +23,6 @@ pub(super) const RULES: &[Rule] = &[
         collations,
         "the target cannot create a column whose collation it does not know",
     ),
-    rule(
-        "hidden-keys",
-        Side::Source,
-        hidden_keys,
-        "columns hidden from the metadata are in the binary log all the same",
-    ),
     Rule {
         name: "generated-columns",
         judge: Judge::On(Side::Both, generated_columns),
@@ -105,15 +99,6 @@ fn collations(facts: &Facts) -> Judged {
     )
 }
 
-fn hidden_keys(facts: &Facts) -> Judged {
-    const NAME: &str = "show_gipk_in_create_table_and_information_schema";
-    match facts.source.variables.find(NAME) {
-        Some("OFF") => refused(format!("{NAME} = OFF"), format!("SET PERSIST {NAME} = ON;")),
-        Some(_) => passed("generated invisible primary keys are shown"),
-        None => passed("this version generates no invisible primary keys"),
-    }
-}
-
 fn generated_columns(facts: &Facts) -> Judged {
     let count = facts.schema.tables()?.iter().flat_map(|t| &t.columns).filter(|c| c.generated).count();
     let (source, target) = (facts.source.version(), facts.target.version());
@@ -161,14 +146,6 @@ mod tests {
             (finding.outcome, finding.evidence.as_str()),
             (Outcome::Refused, "latin1_bin (of shop.orders)")
         );
-    }
-
-    #[test]
-    fn hidden_key_columns_are_refused() {
-        let mut facts = sample::facts();
-        assert_eq!(outcome(hidden_keys(&facts)), Outcome::Passed);
-        facts.source = facts.source.with("show_gipk_in_create_table_and_information_schema", "OFF");
-        assert_eq!(outcome(hidden_keys(&facts)), Outcome::Refused);
     }
 
     #[test]

@@ -21,13 +21,17 @@ use crate::plan::MoveSpec;
 /// What to do about metadata that cannot be read; needs nothing but a grant.
 const GRANT_SELECT: &str = "grant our account SELECT on the moved schemas";
 
+/// Fresh sizes that the server does not store, and generated invisible primary keys, which some servers hide.
+const SETTINGS: &str = "SET SESSION information_schema_stats_expiry = 0 \
+    /*!80030 , show_gipk_in_create_table_and_information_schema = ON */";
+
 /// Reads the source.
 pub(super) async fn read(
     conn: &mut Connection,
     facts: &ServerFacts,
     spec: &MoveSpec,
 ) -> mysql::Result<SchemaFacts> {
-    conn.execute("SET SESSION information_schema_stats_expiry = 0").await?;
+    conn.execute(SETTINGS).await?;
     let schemas = texts(spec.schemas());
     let listed = ask(conn, &tables_sql(&schemas), GRANT_SELECT).await?;
     let (tables, unmatched) = match listed {
@@ -58,7 +62,7 @@ pub(super) async fn read_target(
     spec: &MoveSpec,
     state: TargetState,
 ) -> mysql::Result<TargetFacts> {
-    conn.execute("SET SESSION information_schema_stats_expiry = 0").await?;
+    conn.execute(SETTINGS).await?;
     let schemas = texts(spec.schemas());
     let names = format!(
         "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA IN ({schemas})"

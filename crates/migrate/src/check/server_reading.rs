@@ -61,7 +61,6 @@ const VARIABLES: &[&str] = &[
     "init_connect",
     "wait_timeout",
     "interactive_timeout",
-    "show_gipk_in_create_table_and_information_schema",
     "sql_generate_invisible_primary_key",
 ];
 
