@@ -113,7 +113,8 @@ impl Copier {
     ) -> Result<()> {
         let mut source = session::open(&self.direction.options.source, Side::Source).await?;
         let mut target = session::open(&self.direction.options.target, Side::Target).await?;
-        for (i, table) in self.direction.tables.iter().enumerate() {
+        // Bags are copied on their own: they have no ranges.
+        for (i, table) in self.direction.tables.iter().enumerate().filter(|(_, t)| !t.is_bag()) {
             let (estimate, rows) = ranges::size(&mut source, table, self.options.chunk_rows).await?;
             let known = ledger::planned(&mut target, &self.direction.ledger, table).await?;
             let done_rows = known.iter().filter(|p| p.done).map(|p| p.rows).sum();

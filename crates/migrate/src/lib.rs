@@ -5,6 +5,7 @@ pub mod plan;
 
 // The data path, in the order rows take.
 pub(crate) mod apply;
+pub mod bag;
 mod copy;
 pub mod ddl;
 mod definition;

@@ -61,7 +61,7 @@ pub struct RowShape {
     columns: Vec<Column>,
     /// For each written column, its index in the table.
     written: Vec<usize>,
-    /// For each key column, its index among the written ones.
+    /// For each key column, its index among the written ones. A bag's key is its whole row.
     key: Vec<usize>,
 }
 
@@ -70,7 +70,10 @@ impl RowShape {
     /// primary key.
     pub fn of(table: &Table) -> Self {
         let written: Vec<usize> = table.written().collect();
-        let key = table.key.iter().filter_map(|k| written.iter().position(|w| w == k)).collect();
+        let key = match table.is_bag() {
+            true => (0..written.len()).collect(),
+            false => table.key.iter().filter_map(|k| written.iter().position(|w| w == k)).collect(),
+        };
         Self { columns: table.columns.clone(), written, key }
     }
 

@@ -94,7 +94,8 @@ impl Mover {
         };
 
         let names: Vec<TableName> = tables.iter().map(|t| t.name.clone()).collect();
-        let dirty = Arc::new(DirtyKeys::new(tables.len()));
+        let bags = (0..tables.len()).filter(|&i| tables[i].is_bag());
+        let dirty = Arc::new(DirtyKeys::new(tables.len()).with_bags(bags));
         let proven = proof.complete_as_of().is_some();
         if proven {
             dirty.start();

@@ -3,6 +3,7 @@
 use model::{GtidSet, Table, TableName};
 use mysql::Connection;
 
+use crate::bag;
 use crate::definition::{Subject, definitions};
 use crate::error::{Doing, MoveError, Result, Side};
 use crate::mover::gtid_executed;
@@ -30,6 +31,7 @@ pub(crate) async fn prepare(
         let executed = gtid_executed(source, Side::Source).await?;
         xa::refuse_prepared(source).await?;
         let new = absent_or_empty(target, &tables).await?;
+        bag::keep_keyless(target, &tables).await?;
         let created = schema::create(source, target, &tables, how).await;
         // A definition that is the same before and after held at the position as well. One that changed is in the
         // stream too, and would be changed twice.

@@ -3,9 +3,10 @@
 //! Pure: no channel, no clock, no server. [`crate::sequencer`] drives it in production, `tests/model.rs` in every order
 //! there is.
 
-use model::{BinlogPosition, GtidSet, Table, TableName};
+use model::{BinlogPosition, Gtid, GtidSet, Table, TableName};
 
 use crate::apply::Mark;
+use crate::bag::{self, Bags};
 use crate::fold::Change;
 use crate::literal::{Key, RowShape, Tuple};
 use crate::stream::{StreamItem, Transaction};
@@ -28,6 +29,7 @@ pub struct Order<P> {
     passed: GtidSet,
     position: BinlogPosition,
     windows: Windows<P>,
+    bags: Bags,
     batch: Batch,
 }
 
@@ -40,6 +42,7 @@ impl<P> Order<P> {
             passed: applied,
             position: BinlogPosition::default(),
             windows: Windows::default(),
+            bags: Bags::of(tables, &std::collections::HashSet::new()),
             batch: Batch::new(tables.len()),
         }
     }
@@ -58,7 +61,7 @@ impl<P> Order<P> {
             StreamItem::Idle(position) => self.position = position,
             StreamItem::Transaction(transaction) => self.pass_transaction(transaction, &mut touched)?,
             StreamItem::Statement(statement) => self.passed.add(statement.gtid),
-            StreamItem::Part(changes) => self.pass_changes(changes, &mut touched)?,
+            StreamItem::Part(changes) => self.pass_changes(changes, None, &mut touched)?,
         }
         Ok(())
     }
@@ -66,16 +69,25 @@ impl<P> Order<P> {
     fn pass_changes(
         &mut self,
         changes: Vec<(usize, Change)>,
+        gtid: Option<Gtid>,
         touched: &mut impl FnMut(usize, &Key),
     ) -> Result<(), Contradiction> {
         for (table, change) in changes {
+            self.batch.changes += 1;
+            self.batch.bytes += change.bytes();
+            if self.bags.has(table) {
+                if self.windows.watches(table) {
+                    self.windows.touch(table, &bag::touch_of(gtid));
+                }
+                change.keys().for_each(|value| touched(table, value));
+                self.bags.take(table, change, &mut self.batch.bags);
+                continue;
+            }
             for key in change.keys() {
                 self.windows.touch(table, key);
                 touched(table, key);
                 self.batch.marks.push(Mark::of(table, key));
             }
-            self.batch.changes += 1;
-            self.batch.bytes += change.bytes();
             let contradiction = |_| Contradiction { table: self.names[table].clone() };
             self.batch.tables[table].add(change).map_err(contradiction)?;
         }
@@ -87,7 +99,7 @@ impl<P> Order<P> {
         transaction: Transaction,
         touched: &mut impl FnMut(usize, &Key),
     ) -> Result<(), Contradiction> {
-        self.pass_changes(transaction.changes, touched)?;
+        self.pass_changes(transaction.changes, Some(transaction.gtid), touched)?;
         if let Some(micros) = transaction.commit_micros {
             let (oldest, newest) = self.batch.commit_micros.unwrap_or((micros, micros));
             self.batch.commit_micros = Some((oldest.min(micros), newest.max(micros)));
@@ -104,6 +116,11 @@ impl<P> Order<P> {
     /// The transactions gathered and not yet taken.
     pub fn batch(&self) -> &Batch {
         &self.batch
+    }
+
+    /// The bags, and how far their copies are.
+    pub(crate) fn bags(&mut self) -> &mut Bags {
+        &mut self.bags
     }
 
     /// The batch, to note what it has to wait for.

@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::apply::Lanes;
+use crate::bag::{self, BagCopier};
 use crate::copy::{Copier, CopyOptions};
 use crate::ddl::Scope;
 use crate::direction::{Access, Direction};
@@ -62,7 +63,9 @@ impl Pipeline {
 
         let mut stages = JoinSet::new();
         let lanes = Lanes::open(&direction, &self.claim, &mut stages).await?;
-        let sequencer = Sequencer::new(Arc::clone(&direction), applied, lanes);
+        let (target, copying) = (&direction.options.target, self.copy.is_some());
+        let here = bag::done(target, &direction.ledger, &direction.tables, copying).await?;
+        let sequencer = Sequencer::new(Arc::clone(&direction), applied, lanes, &here);
         let budget = Arc::new(Semaphore::new(STREAM_BYTES));
         stages.spawn(async move {
             loop {
@@ -76,6 +79,7 @@ impl Pipeline {
         stages.spawn(sequencer.run(stream, requests));
         if let Some(options) = self.copy {
             let direction = Arc::clone(&direction);
+            stages.spawn(BagCopier::run(Arc::clone(&direction), requests_tx.clone()));
             let copier = Copier { direction, options, requests: requests_tx.clone() };
             stages.spawn(copier.run());
         }
@@ -92,7 +96,7 @@ impl Pipeline {
     }
 }
 
-/// Waits until a stage fails; the copier alone may end well. A stage that only saw another one go away says so with
+/// Waits until a stage fails; the copiers alone may end well. A stage that only saw another one go away says so with
 /// [`MoveError::Stopped`]; the one that went away then has a moment to tell the real cause.
 async fn first_failure(stages: &mut JoinSet<Result<()>>) -> Result<()> {
     let mut last_moment = None;

@@ -31,7 +31,7 @@ pub struct TableVerdict {
     pub rows: u64,
     /// Ranges compared.
     pub ranges: u64,
-    /// Number of keys that differ.
+    /// Number of keys that differ; of a bag, of rows that only one side has.
     pub different: u64,
     /// The first of them, as literals.
     pub keys: Vec<String>,
@@ -45,9 +45,14 @@ impl TableVerdict {
 
     /// Records a differing key.
     pub fn differs(&mut self, key: &[u8]) {
-        self.different += 1;
+        self.differs_by(&String::from_utf8_lossy(key), 1);
+    }
+
+    /// Records a value of a bag, of which one side has so many rows more than the other.
+    pub fn differs_by(&mut self, value: &str, rows: u64) {
+        self.different += rows;
         if self.keys.len() < KEYS_KEPT {
-            self.keys.push(String::from_utf8_lossy(key).into_owned());
+            self.keys.push(value.to_owned());
         }
     }
 }
@@ -83,6 +88,11 @@ impl Proof {
 
     /// A key was found different after the pass.
     pub fn differs(&self, table: &TableName, key: &[u8]) {
+        self.differs_by(table, &String::from_utf8_lossy(key), 1);
+    }
+
+    /// Rows of a value of a bag were found to differ in number after the pass.
+    pub fn differs_by(&self, table: &TableName, value: &str, rows: u64) {
         let mut state = self.lock();
         let at = match state.tables.iter().position(|t| t.table == *table) {
             Some(at) => at,
@@ -91,7 +101,7 @@ impl Proof {
                 state.tables.len() - 1
             }
         };
-        state.tables[at].differs(key);
+        state.tables[at].differs_by(value, rows);
     }
 
     /// The position the proof is complete as of, if a pass is complete and no table is in doubt.

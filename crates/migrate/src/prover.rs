@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::bag::BagPace;
 use crate::direction::Access;
 use crate::error::{MoveError, Result};
 use crate::verify::Verifier;
@@ -66,6 +67,7 @@ impl Work {
         let access = self.access.borrow().clone().ok_or(MoveError::Stopped)?;
         let direction = &Arc::clone(&access.direction);
         let mut verifier = Verifier::open(access).await?;
+        let mut pace = BagPace::default();
         while !self.is_to_rest() {
             for doubted in direction.proof.doubted() {
                 if let Some(table) = direction.tables.iter().position(|t| t.name == doubted) {
@@ -75,7 +77,7 @@ impl Work {
             let as_of = direction.progress.applied_set().borrow().clone();
             let mut left = direction.dirty.waiting();
             while left > 0 && !self.is_to_rest() {
-                match verifier.dirty_keys().await? {
+                match verifier.dirty_keys_in_time(&mut pace).await? {
                     0 => break,
                     proven => left = left.saturating_sub(proven),
                 }

@@ -69,7 +69,8 @@ pub(crate) fn renewed(direction: &Arc<Direction>, tables: Vec<Table>, applied: &
     let past: Vec<Option<usize>> = tables.iter().map(old).collect();
 
     direction.progress.replan(tables.iter().zip(&past).map(|(t, past)| (t.name.clone(), *past)));
-    let dirty = DirtyKeys::replanned(&direction.dirty, &past);
+    let bags = (0..tables.len()).filter(|&i| tables[i].is_bag());
+    let dirty = DirtyKeys::replanned(&direction.dirty, &past, bags);
     direction.proof.replan(
         |name| {
             let now = destiny(name, &effects);
@@ -107,8 +108,10 @@ pub(crate) fn renewed(direction: &Arc<Direction>, tables: Vec<Table>, applied: &
     })
 }
 
-/// What the literals of a key depend on.
+/// What the literals of a key depend on; of a bag, whose key is the whole row, all columns.
 fn key_form(table: &Table) -> Vec<String> {
-    let column = |&i: &usize| format!("{:?}", table.columns[i]);
-    table.key.iter().map(column).collect()
+    if table.is_bag() {
+        return table.columns.iter().map(|column| format!("{column:?}")).collect();
+    }
+    table.key.iter().map(|&i| format!("{:?}", table.columns[i])).collect()
 }

@@ -14,11 +14,12 @@ pub struct KeyRange {
     pub high: Option<Vec<Vec<u8>>>,
 }
 
-/// The form in which a column is read: FLOAT in full (its plain text has six digits), BIT, ENUM and SET by number.
+/// The form in which a column is read: FLOAT in full (its plain text has six digits; adding 0 would lose the sign of
+/// -0), BIT, ENUM and SET by number.
 fn expression(column: &Column) -> String {
     let name = quote_ident(&column.name);
     match column.kind {
-        ColumnKind::Float => format!("{name}+0e0"),
+        ColumnKind::Float => format!("{name}*1e0"),
         ColumnKind::Bit | ColumnKind::Enum | ColumnKind::Set => format!("{name}+0"),
         _ => name,
     }
@@ -47,9 +48,18 @@ pub fn key_list(table: &Table) -> String {
 /// no two rows run together into the same text, and as bytes, so that no collation merges them.
 /// SHA2 because MySQL 9.6 took MD5 and SHA1 out of the server.
 pub fn row_hash(table: &Table) -> String {
-    let parts: Vec<_> = table
-        .columns
-        .iter()
+    let parts = exact_bytes(table.columns.iter());
+    format!("CAST(CONV(LEFT(SHA2(CONCAT({parts}),256),16),16,10) AS UNSIGNED)")
+}
+
+/// What tells the rows of a bag apart: SHA-256, in hexadecimal, of the exact values a row was written with.
+pub fn row_digest(table: &Table) -> String {
+    format!("SHA2(CONCAT({}),256)", exact_bytes(table.written().map(|i| &table.columns[i])))
+}
+
+/// The arguments of a CONCAT that is the same for two rows only if these columns are.
+fn exact_bytes<'a>(columns: impl Iterator<Item = &'a Column>) -> String {
+    let parts: Vec<_> = columns
         .map(|c| {
             let value = match c.kind {
                 // The text does not tell a DECIMAL from a DOUBLE, or a date from a string: the types go in as well.
@@ -63,7 +73,7 @@ pub fn row_hash(table: &Table) -> String {
             format!("IFNULL(LENGTH({value}),'-'),':',IFNULL({value},'')")
         })
         .collect();
-    format!("CAST(CONV(LEFT(SHA2(CONCAT({}),256),16),16,10) AS UNSIGNED)", parts.join(","))
+    parts.join(",")
 }
 
 /// The WHERE clause of a range, beginning with a space; empty for the whole table.

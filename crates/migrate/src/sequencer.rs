@@ -8,6 +8,7 @@ use model::{BinlogPosition, GtidSet};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::apply::{Lanes, Mark};
+use crate::bag::{self, Bags};
 use crate::direction::Direction;
 use crate::error::{MoveError, Result};
 use crate::ledger::PlannedRange;
@@ -16,7 +17,7 @@ use crate::order::{Contradiction, Order};
 use crate::select::KeyRange;
 use crate::stream::{LoggedStatement, StreamItem, Streamed};
 use crate::window::{Closed, WindowId};
-use crate::work::{Batch, CopiedRange, Pause, Replay, Work};
+use crate::work::{BagStep, BagWork, Batch, CopiedRange, Pause, Replay, Work};
 
 /// Row changes after which a batch is not made larger: bounds memory, and the work lost in a crash.
 const BATCH_CHANGES_MAX: u64 = 5_000;
@@ -46,6 +47,8 @@ pub enum Request {
         /// What to do when the window closes.
         then: AtClose,
     },
+    /// A step of copying a bag whose changes are held back, or passed over.
+    Bag(BagStep),
 }
 
 /// What to do when a window closes.
@@ -66,6 +69,17 @@ pub enum AtClose {
         /// Told once they are committed.
         done: oneshot::Sender<()>,
     },
+    /// From here on hold back the changes of a bag, if the snapshot opened in the window is the table as it is here.
+    Hold {
+        /// The table's place in the plan.
+        table: usize,
+        /// What the source had shown just before the snapshot.
+        seen: GtidSet,
+        /// Whether rows gained need not be held back.
+        gains_pass: bool,
+        /// Told whether it is.
+        held: oneshot::Sender<bool>,
+    },
     /// Stop applying at this point, and tell which keys were touched.
     Compare(oneshot::Sender<ComparePoint>),
 }
@@ -73,7 +87,7 @@ pub enum AtClose {
 /// The lanes stand, or will stand, exactly where a window closed; they go on when `resume` is dropped.
 #[derive(Debug)]
 pub struct ComparePoint {
-    /// Keys touched in the window: not to be compared.
+    /// Keys touched in the window: not to be compared. Of a bag, the transactions that touched it.
     pub touched: HashSet<Key>,
     /// Resolves when the target has everything up to this point.
     pub reached: oneshot::Receiver<()>,
@@ -93,15 +107,16 @@ pub(crate) struct Sequencer {
 }
 
 impl Sequencer {
-    /// Starts at what the ledger says is applied.
-    pub(crate) fn new(direction: Arc<Direction>, applied: GtidSet, lanes: Lanes) -> Self {
-        Self {
-            order: Order::new(&direction.tables, applied),
-            direction,
-            lanes,
-            reading: Vec::new(),
-            huge: None,
-        }
+    /// Starts at what the ledger says is applied. Bags that are not `here` have yet to be copied.
+    pub(crate) fn new(
+        direction: Arc<Direction>,
+        applied: GtidSet,
+        lanes: Lanes,
+        here: &HashSet<usize>,
+    ) -> Self {
+        let mut order = Order::new(&direction.tables, applied);
+        *order.bags() = Bags::of(&direction.tables, here);
+        Self { order, direction, lanes, reading: Vec::new(), huge: None }
     }
 
     /// Runs until the stream or a lane is gone.
@@ -120,9 +135,8 @@ impl Sequencer {
             // While the lanes are busy the batch grows; as soon as one has room for it, it goes.
             tokio::select! {
                 lane = self.lanes.free_for(batch), if has_batch => {
-                    let mut batch = self.order.take_batch();
-                    let marks = std::mem::take(&mut batch.marks);
-                    self.lanes.give(lane?, Work::Batch(batch), marks)?;
+                    let (batch, marks) = self.take_batch();
+                    self.lanes.give(lane?, batch, marks)?;
                 }
                 item = stream.recv(), if room => {
                     let Some(Streamed { item, .. }) = item else { return Err(MoveError::Stopped) };
@@ -136,7 +150,7 @@ impl Sequencer {
                 // A window opened within a transaction would not know what was touched before in it.
                 request = requests.recv(), if self.huge.is_none() => {
                     let Some(request) = request else { return Err(MoveError::Stopped) };
-                    self.serve(request);
+                    self.serve(request).await?;
                     self.close_windows().await?;
                 }
             }
@@ -177,13 +191,46 @@ impl Sequencer {
             MoveError::NotExact { table, evidence }
         })?;
         self.direction.progress.received(transactions);
+        if let Some(table) = self.order.bags().overfull() {
+            return Err(too_much_held(&self.direction.tables[table].name));
+        }
         let batch = self.order.batch_mut();
         let writers = batch.marks[known..].iter().filter_map(|mark| self.lanes.writer(*mark));
-        batch.after = writers.chain(batch.after).max();
+        let waits = batch.bags.iter().flat_map(|(table, fold)| bag::waits(*table, fold));
+        let before = waits.filter_map(|mark| self.lanes.writer(mark)).max();
+        batch.after = writers.chain(batch.after).chain(before).max();
         Ok(())
     }
 
-    fn serve(&mut self, request: Request) {
+    /// Takes the batch, and the marks of what it writes.
+    fn take_batch(&mut self) -> (Work, Vec<Mark>) {
+        let mut batch = self.order.take_batch();
+        let mut marks = std::mem::take(&mut batch.marks);
+        marks.extend(batch.bags.iter().flat_map(|(table, fold)| bag::recorded(*table, fold)));
+        (Work::Batch(batch), marks)
+    }
+
+    /// Between two transactions: gives out a step of copying a bag. With the last one, what was held back goes out, so
+    /// everything before this point must be given out before it.
+    async fn bag_step(&mut self, mut step: BagStep) -> Result<()> {
+        let mut marks = Vec::new();
+        if let BagWork::Finish { held, .. } = &mut step.what {
+            self.give_batch().await?;
+            *held = self.order.bags().release(step.table);
+            marks = bag::recorded(step.table, held);
+        }
+        self.lanes.give_in_order(Work::Bag(step), marks).await
+    }
+
+    async fn give_batch(&mut self) -> Result<()> {
+        if self.order.batch().transactions > 0 {
+            let (batch, marks) = self.take_batch();
+            self.lanes.give_in_order(batch, marks).await?;
+        }
+        Ok(())
+    }
+
+    async fn serve(&mut self, request: Request) -> Result<()> {
         match request {
             Request::Open { table, wanted, opened } => {
                 self.give_up_unwanted();
@@ -197,7 +244,9 @@ impl Sequencer {
                 self.order.close(window, high, then);
                 drop(wanted);
             }
+            Request::Bag(step) => self.bag_step(step).await?,
         }
+        Ok(())
     }
 
     /// A reader that was cancelled leaves its window open; it would record keys for ever.
@@ -230,16 +279,6 @@ impl Sequencer {
         Ok(())
     }
 
-    /// Gives out what has gathered, if anything has.
-    async fn give_batch(&mut self) -> Result<()> {
-        if self.order.batch().transactions == 0 {
-            return Ok(());
-        }
-        let mut batch = self.order.take_batch();
-        let marks = std::mem::take(&mut batch.marks);
-        self.lanes.give_in_order(Work::Batch(batch), marks).await
-    }
-
     /// Gives out what lies before a statement, and the statement itself. Nothing comes after it: every window was opened
     /// over tables as they were before, and may hold rows of both shapes. The lane that executes it ends the pipeline.
     async fn replay(&mut self, logged: LoggedStatement) -> Result<()> {
@@ -252,13 +291,19 @@ impl Sequencer {
         std::future::pending().await
     }
 
-    fn work_for(&self, closed: Closed<AtClose>) -> Option<(Work, Vec<Mark>)> {
+    fn work_for(&mut self, closed: Closed<AtClose>) -> Option<(Work, Vec<Mark>)> {
         let touched = closed.touched;
         match closed.payload {
             AtClose::Copy { table, number, range, rest, rows, done } => {
                 let rows = self.order.untouched(table, rows, &touched);
                 let marks = self.order.marks(table, &rows);
                 Some((Work::Copied(CopiedRange { table, number, range, rest, rows, done }), marks))
+            }
+            AtClose::Hold { table, seen, gains_pass, held } => {
+                let exact = self.order.bags().hold(table, &seen, &touched, gains_pass);
+                // If nobody listens any more, the copy has ended, and the pipeline with it.
+                let _ = held.send(exact);
+                None
             }
             AtClose::Compare(point) => {
                 let (reached_tx, reached) = oneshot::channel();
@@ -268,5 +313,16 @@ impl Sequencer {
                 told.is_ok().then_some((pause, Vec::new()))
             }
         }
+    }
+}
+
+fn too_much_held(table: &model::TableName) -> MoveError {
+    MoveError::Refused {
+        what: format!(
+            "table {table} has no key, and while its rows are read more of it changes than can be held back"
+        ),
+        hint: "start again when it is written to less, or add a key, for example ALTER TABLE ... ADD COLUMN id BIGINT \
+               UNSIGNED AUTO_INCREMENT INVISIBLE PRIMARY KEY"
+            .into(),
     }
 }

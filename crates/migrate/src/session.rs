@@ -6,7 +6,7 @@ use crate::error::{Doing, Result, Side};
 
 /// `time_zone`: TIMESTAMP values travel as UTC, whatever zone the servers live in (a mismatch of exactly this kind
 /// shifts them otherwise). `sql_mode`: refuse what does not fit, but take zero and invalid dates and a 0 in an
-/// AUTO_INCREMENT column as they are. `range_optimizer_max_mem_size`: thousands of keys in one statement are looked up,
+/// AUTO_INCREMENT column as they are.  `range_optimizer_max_mem_size`: thousands of keys in one statement are looked up,
 /// however much memory planning that takes; past its limit the server would scan the table. `foreign_key_checks`: rows arrive in the stream's order, not the constraints'.
 /// `group_concat_max_len`: the types of a JSON document's values, a letter each. `show_gipk_...`: a primary key that the
 /// server generated is in the binary log, so it must be in the metadata; older servers generate none.

@@ -6,11 +6,13 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use model::GtidSet;
 use mysql::{Connection, Row};
 use tokio::sync::oneshot;
 
+use crate::bag::BagPace;
 use crate::direction::{Access, Direction};
 use crate::error::{Doing, MoveError, Result, Side};
 use crate::literal::{Key, RowShape};
@@ -23,17 +25,19 @@ use crate::window_reader::WindowReader;
 
 /// Keys proven in one go: bounds the statement's size.
 const KEYS_AT_ONCE: usize = 500;
+/// Values of a bag proven in one go; more than of keys, since each lot may read the whole table.
+const BAG_VALUES_AT_ONCE: usize = 5_000;
 /// Rows of a range to verify; larger than a copied one, since only hashes travel.
 const RANGE_ROWS: u64 = 20_000;
 
-const SNAPSHOT: &str =
+pub(crate) const SNAPSHOT: &str =
     "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
 
 /// A pair of connections that compares.
 pub struct Verifier {
-    reader: WindowReader,
-    target: Connection,
-    direction: Arc<Direction>,
+    pub(crate) reader: WindowReader,
+    pub(crate) target: Connection,
+    pub(crate) direction: Arc<Direction>,
 }
 
 impl Verifier {
@@ -58,6 +62,9 @@ impl Verifier {
     /// If a server fails or the pipeline has ended.
     pub async fn table(&mut self, table: usize, seen: &(dyn Fn(u64) + Sync)) -> Result<TableVerdict> {
         let tables = Arc::clone(&self.direction.tables);
+        if tables[table].is_bag() {
+            return self.bag(table, seen).await;
+        }
         let name = &tables[table].name;
         let mut verdict = TableVerdict::new(name.clone());
         let (_, rows) = ranges::size(self.reader.source(), &tables[table], RANGE_ROWS).await?;
@@ -98,11 +105,30 @@ impl Verifier {
     /// # Errors
     /// If a server fails or the pipeline has ended; the keys are then dirty again.
     pub async fn dirty_keys(&mut self) -> Result<usize> {
-        let Some(in_hand) = self.direction.dirty.take(KEYS_AT_ONCE) else { return Ok(0) };
-        self.keys_in_window(in_hand.table, &in_hand.keys).await?;
-        let count = in_hand.keys.len();
+        self.dirty_keys_in_time(&mut BagPace::default()).await
+    }
+
+    /// The same, but leaves bags alone that have to rest.
+    ///
+    /// # Errors
+    /// As [`Verifier::dirty_keys`].
+    pub(crate) async fn dirty_keys_in_time(&mut self, pace: &mut BagPace) -> Result<usize> {
+        let lot = |i| if pace.may_read(i) { self.lot(i) } else { 0 };
+        let Some(in_hand) = self.direction.dirty.take(lot) else { return Ok(0) };
+        let begun = Instant::now();
+        if self.direction.tables[in_hand.table].is_bag() {
+            self.dirty_bag(&in_hand, false).await?;
+            pace.was_read(in_hand.table, begun.elapsed());
+        } else {
+            self.keys_in_window(in_hand.table, &in_hand.keys).await?;
+        }
+        let count = in_hand.count();
         in_hand.proven();
         Ok(count)
+    }
+
+    fn lot(&self, table: usize) -> usize {
+        if self.direction.tables[table].is_bag() { BAG_VALUES_AT_ONCE } else { KEYS_AT_ONCE }
     }
 
     async fn keys_in_window(&mut self, table: usize, keys: &[Key]) -> Result<()> {
@@ -121,8 +147,14 @@ impl Verifier {
     /// If a server fails.
     pub async fn dirty_keys_at_rest(&mut self) -> Result<u64> {
         let mut proven = 0;
-        while let Some(in_hand) = self.direction.dirty.take(KEYS_AT_ONCE) {
+        while let Some(in_hand) = self.direction.dirty.take(|i| self.lot(i)) {
             let (table, keys) = (in_hand.table, &in_hand.keys);
+            if self.direction.tables[table].is_bag() {
+                self.dirty_bag(&in_hand, true).await?;
+                proven += in_hand.count() as u64;
+                in_hand.proven();
+                continue;
+            }
             let mut sql = self.keyed_hashes(table);
             sql.extend_from_slice(&in_keys(&self.direction.tables[table], keys));
             let (here, there) = tokio::join!(self.reader.source().rows(&sql), self.target.rows(&sql));

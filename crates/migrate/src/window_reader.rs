@@ -21,6 +21,12 @@ pub struct WindowReader {
     requests: mpsc::Sender<Request>,
 }
 
+/// A window in which nothing was read yet.
+pub struct OpenWindow {
+    window: WindowId,
+    wanted: Arc<()>,
+}
+
 /// Rows read inside a window that has yet to close.
 pub struct ReadRows {
     /// The window.
@@ -55,15 +61,25 @@ impl WindowReader {
         bytes_max: usize,
         doing: &str,
     ) -> Result<ReadRows> {
+        let OpenWindow { window, wanted } = self.open_window(table).await?;
+        let (rows, cut_short) = self.rows(sql, bytes_max).await.doing(Side::Source, doing)?;
+        // Only now: a transaction the read saw may not be in gtid_executed yet, but it is in the log.
+        let high = end_of_log(&mut self.source).await?;
+        Ok(ReadRows { window, high, rows, cut_short, wanted })
+    }
+
+    /// Opens a window, and waits until everything the stream has passed is visible. The window is given up when what is
+    /// returned is dropped.
+    ///
+    /// # Errors
+    /// As [`WindowReader::read`].
+    pub async fn open_window(&mut self, table: usize) -> Result<OpenWindow> {
         let wanted = Arc::new(());
         let (opened, window) = oneshot::channel();
         self.request(Request::Open { table, wanted: Arc::downgrade(&wanted), opened }).await?;
         let (window, passed) = window.await.map_err(|_| MoveError::Stopped)?;
         self.barrier(&passed).await?;
-        let (rows, cut_short) = self.rows(sql, bytes_max).await.doing(Side::Source, doing)?;
-        // Only now: a transaction the read saw may not be in gtid_executed yet, but it is in the log.
-        let high = end_of_log(&mut self.source).await?;
-        Ok(ReadRows { window, high, rows, cut_short, wanted })
+        Ok(OpenWindow { window, wanted })
     }
 
     async fn rows(&mut self, sql: &[u8], bytes_max: usize) -> mysql::Result<(Vec<Row>, bool)> {
@@ -96,6 +112,15 @@ impl WindowReader {
         Ok(())
     }
 
+    /// Says where the log ended after a window's rows were seen, and what to do when it closes.
+    ///
+    /// # Errors
+    /// If the pipeline has ended.
+    pub async fn close_window(&self, window: OpenWindow, high: BinlogPosition, then: AtClose) -> Result<()> {
+        let OpenWindow { window, wanted } = window;
+        self.request(Request::Close { window, high, wanted, then }).await
+    }
+
     /// Says what to do when the window of these rows closes, and returns the rows.
     ///
     /// # Errors
@@ -106,7 +131,7 @@ impl WindowReader {
         Ok(rows)
     }
 
-    async fn request(&self, request: Request) -> Result<()> {
+    pub(crate) async fn request(&self, request: Request) -> Result<()> {
         self.requests.send(request).await.map_err(|_| MoveError::Stopped)
     }
 
@@ -121,14 +146,19 @@ impl WindowReader {
 /// # Errors
 /// If the server refuses, or writes no binary log.
 pub async fn end_of_log(source: &mut Connection) -> Result<BinlogPosition> {
-    let sql = match version(source.server_version()) {
-        (8, 0..=1) | (..=7, _) => "SHOW MASTER STATUS",
-        _ => "SHOW BINARY LOG STATUS",
-    };
+    let sql = show_end_of_log(source);
     let row = source.row(sql).await.doing(Side::Source, "read the end of the binary log")?;
     row.and_then(|r| Some(BinlogPosition { file: r.text(0), offset: r.number(1)? })).ok_or_else(|| {
         MoveError::Refused { what: "the source writes no binary log".into(), hint: "enable log_bin".into() }
     })
+}
+
+/// The statement that tells where a server's binary log ends.
+pub fn show_end_of_log(source: &Connection) -> &'static str {
+    match version(source.server_version()) {
+        (8, 0..=1) | (..=7, _) => "SHOW MASTER STATUS",
+        _ => "SHOW BINARY LOG STATUS",
+    }
 }
 
 /// Major and minor number of a version text.

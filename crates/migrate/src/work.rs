@@ -1,9 +1,12 @@
 //! What the sequencer hands to the lanes, in the order of the stream.
 
+use std::collections::BTreeMap;
+
 use model::{Gtid, GtidSet};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::apply::Mark;
+use crate::bag::BagFold;
 use crate::ddl::Statement;
 use crate::fold::TableFold;
 use crate::ledger::PlannedRange;
@@ -20,6 +23,8 @@ pub enum Work {
     Huge(mpsc::Receiver<Batch>),
     /// Copied rows, valid at this point of the stream.
     Copied(CopiedRange),
+    /// A step of copying a bag.
+    Bag(BagStep),
     /// Someone wants to look at the target exactly here.
     Pause(Pause),
     /// A statement that changes moved tables: the last work of a pipeline.
@@ -31,6 +36,8 @@ pub enum Work {
 pub struct Batch {
     /// Net effect per table of the plan.
     pub tables: Vec<TableFold>,
+    /// Net effect per bag.
+    pub bags: BTreeMap<usize, BagFold>,
     /// Number of transactions, also those that change no moved table.
     pub transactions: u64,
     /// Number of row changes before folding.
@@ -69,6 +76,34 @@ pub struct CopiedRange {
     pub rows: Vec<Tuple>,
     /// Told once the rows are committed.
     pub done: oneshot::Sender<()>,
+}
+
+/// A step of copying a bag. Its rows count as copied only when the last step has committed; what comes before is removed
+/// if the copy has to begin again.
+#[derive(Debug)]
+pub struct BagStep {
+    /// The table's place in the plan.
+    pub table: usize,
+    /// What is to be done.
+    pub what: BagWork,
+    /// Told once it is committed.
+    pub done: oneshot::Sender<()>,
+}
+
+/// See [`BagStep`].
+#[derive(Debug)]
+pub enum BagWork {
+    /// Remove some of what an earlier attempt has left.
+    Clear,
+    /// Rows of the snapshot.
+    Rows(Vec<Tuple>),
+    /// All rows of the snapshot are here, so many: apply what the stream has changed since, and call the table copied.
+    Finish {
+        /// Rows of the snapshot.
+        rows: u64,
+        /// What was held back.
+        held: BagFold,
+    },
 }
 
 /// The lanes stop at this point until `resume` is dropped.

@@ -93,11 +93,17 @@ pub struct Table {
     pub name: TableName,
     /// All columns, invisible ones included, in the table's own order: the order of a row in the binary log.
     pub columns: Vec<Column>,
-    /// Indexes into `columns` of the primary key, or of the unique NOT NULL key that stands in for it.
+    /// Indexes into `columns` of the primary key, or of the unique NOT NULL key that stands in for it. Empty if there is
+    /// neither: the table is then a bag of rows, in which equal ones are only counted.
     pub key: Vec<usize>,
 }
 
 impl Table {
+    /// Whether rows have no key: nothing but their values tells them apart, and equal ones may be there many times.
+    pub fn is_bag(&self) -> bool {
+        self.key.is_empty()
+    }
+
     /// Indexes of the columns that are written: all but generated ones.
     pub fn written(&self) -> impl Iterator<Item = usize> + '_ {
         (0..self.columns.len()).filter(|&i| !self.columns[i].generated)

@@ -11,8 +11,8 @@ use model::Table;
 use mysql::Connection;
 use tokio::sync::mpsc;
 
-use super::replay;
-use super::statements::{Expect, Statements};
+use super::{bags, replay};
+use super::statements::{Expect, NewRow, Statements};
 use super::turns::Turns;
 use crate::direction::Direction;
 use crate::error::{Doing, MoveError, Result, Side};
@@ -20,7 +20,7 @@ use crate::ledger::{self, LedgerRow};
 use crate::literal::{Key, RowShape, Tuple};
 use crate::select::{in_range, row_list};
 use crate::session;
-use crate::work::{Batch, CopiedRange, Work};
+use crate::work::{BagStep, BagWork, Batch, CopiedRange, Work};
 
 /// How long a lane that is ready waits for its turn before it asks the server whether it stands in someone's way.
 /// Far less than `innodb_lock_wait_timeout`, far more than a commit takes.
@@ -77,6 +77,13 @@ impl Lane {
                 replay::execute(&self.direction, &self.ledger, &replay).await?;
                 // What this pipeline knows of the tables is history.
                 return Err(MoveError::Reshaped);
+            }
+            Work::Bag(step) => {
+                self.commit_in_turn(turn, &step).await?;
+                if let BagWork::Rows(rows) = &step.what {
+                    self.direction.progress.range_copied(step.table, rows.len() as u64);
+                }
+                let _ = step.done.send(());
             }
             Work::Pause(pause) => {
                 self.turns.come(turn).await;
@@ -192,8 +199,15 @@ async fn write_changes(statements: &mut Statements<'_>, direction: &Direction, b
         let all_there = direction.progress.is_copied(i);
         statements.delete(&direction.tables[i], &keys, all_there).await?;
     }
+    let mut put_back = Vec::new();
+    for (&i, fold) in &batch.bags {
+        put_back.push(bags::delete(statements, &direction.tables[i], fold).await?);
+    }
     for (i, fold) in changed() {
-        statements.insert(&direction.tables[i], fold.inserts()).await?;
+        statements.insert(&direction.tables[i], fold.inserts().map(NewRow::from)).await?;
+    }
+    for ((&i, fold), put_back) in batch.bags.iter().zip(&put_back) {
+        statements.insert(&direction.tables[i], bags::inserts(&direction.tables[i], fold, put_back)).await?;
     }
     Ok(())
 }
@@ -211,12 +225,33 @@ impl Execute for CopiedRange {
 
         let doing = format!("copy a range of {}", table.name);
         let mut statements = Statements::begin(&mut lane.target, &doing);
-        statements.insert(table, rows.into_iter()).await?;
+        statements.insert(table, rows.into_iter().map(NewRow::from)).await?;
         let done = lane.ledger.range_done(table, self);
         statements.push(done.as_bytes(), Expect::Owned).await?;
         if let Some(rest) = &self.rest {
             let planned = ledger::insert_planned(&direction.ledger, table, std::slice::from_ref(rest));
             statements.push(planned.as_bytes(), Expect::Owned).await?;
+        }
+        statements.push(lane.ledger.hold().as_bytes(), Expect::Owned).await?;
+        statements.end().await
+    }
+}
+
+impl Execute for BagStep {
+    async fn execute(&self, lane: &mut Lane) -> Result<()> {
+        let direction = Arc::clone(&lane.direction);
+        let table = &direction.tables[self.table];
+        let doing = format!("copy {}", table.name);
+        let mut statements = Statements::begin(&mut lane.target, &doing);
+        match &self.what {
+            BagWork::Clear => statements.clear_some(table).await?,
+            BagWork::Rows(rows) => statements.insert(table, rows.iter().map(NewRow::from)).await?,
+            BagWork::Finish { rows, held } => {
+                let put_back = bags::delete(&mut statements, table, held).await?;
+                statements.insert(table, bags::inserts(table, held, &put_back)).await?;
+                let done = lane.ledger.bag_done(table, *rows);
+                statements.push(done.as_bytes(), Expect::Owned).await?;
+            }
         }
         statements.push(lane.ledger.hold().as_bytes(), Expect::Owned).await?;
         statements.end().await

@@ -6,6 +6,7 @@
 //!              └── lane n: ...                                            ┘
 //! ```
 
+mod bags;
 mod conflicts;
 mod lane;
 mod replay;

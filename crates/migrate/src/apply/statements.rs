@@ -1,13 +1,13 @@
 //! Statements of one transaction on the target, sent many to a packet, each held to the number of rows it must change.
 //!
-//! Every DELETE names its rows by key and every INSERT is a plain one, so that a row that should not be there is an
-//! error (1062), never overwritten.
+//! Every DELETE names its rows by key (of a bag, by value: [`super::bags`]) and every INSERT is a plain one, so that a row
+//! that should not be there is an error (1062), never overwritten.
 
-use model::{Table, TableName};
-use mysql::{Connection, QueryResult};
+use model::{ColumnKind, Table, TableName};
+use mysql::{Connection, QueryResult, Row};
 
 use crate::error::{Doing, MoveError, Result, Side};
-use crate::literal::{Key, Tuple};
+use crate::literal::{Key, Tuple, literals};
 use crate::select::{in_keys, keys_per_statement};
 
 /// Bytes of one statement, at the most nearly: far below any `max_allowed_packet`, large enough to amortise parsing.
@@ -19,6 +19,9 @@ const EMPTY_ENUMS_MAX: u32 = 1_000;
 /// Makes an INSERT take an ENUM's value 0, as the source once did, with a warning where our sessions' mode, which is this
 /// one and STRICT_ALL_TABLES, makes it an error.
 const NOT_STRICT: &str = "/*+ SET_VAR(sql_mode='ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO') */ ";
+
+/// Rows deleted in one go where all have to go: bounds a transaction's size and time.
+const CLEARED_AT_ONCE: u64 = 20_000;
 
 /// How many rows a statement must change.
 #[derive(Debug, Clone)]
@@ -103,6 +106,15 @@ impl<'a> Statements<'a> {
         self.send().await
     }
 
+    /// Reads rows as they are after the statements so far.
+    ///
+    /// # Errors
+    /// As [`Statements::push`].
+    pub async fn ask(&mut self, sql: &[u8]) -> Result<Vec<Row>> {
+        self.send().await?;
+        self.target.rows(sql).await.map_err(|e| judge(e, self.doing))
+    }
+
     async fn send(&mut self) -> Result<()> {
         if self.expected.is_empty() {
             return Ok(());
@@ -148,22 +160,55 @@ impl<'a> Statements<'a> {
         Ok(())
     }
 
-    /// Inserts rows, none of which may be there.
+    /// Deletes some rows, whichever, of a table whose copy has to begin again.
     ///
     /// # Errors
     /// As [`Statements::push`].
-    pub async fn insert(&mut self, table: &Table, rows: impl Iterator<Item = &Tuple>) -> Result<()> {
+    pub async fn clear_some(&mut self, table: &Table) -> Result<()> {
+        let sql = format!("DELETE FROM {} LIMIT {CLEARED_AT_ONCE}", table.name.quoted());
+        self.push(sql.as_bytes(), Expect::Any).await
+    }
+
+    /// Inserts rows, none of whose keys may be there.
+    ///
+    /// # Errors
+    /// As [`Statements::push`].
+    pub async fn insert<'r>(&mut self, table: &Table, rows: impl Iterator<Item = NewRow<'r>>) -> Result<()> {
         let mut strict = Insert::new(table, "");
         let mut lenient = Insert::new(table, NOT_STRICT);
         for row in rows {
-            let insert = if row.empty_enums() == 0 { &mut strict } else { &mut lenient };
-            insert.add(row);
+            let insert = if row.empty_enums == 0 { &mut strict } else { &mut lenient };
+            insert.add(&row);
             if insert.is_full() {
                 insert.push_to(self).await?;
             }
         }
         strict.push_to(self).await?;
         lenient.push_to(self).await
+    }
+}
+
+/// A row to be inserted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NewRow<'a> {
+    /// Its literals, separated by commas.
+    pub literals: &'a [u8],
+    /// How many of them are an ENUM's value 0.
+    pub empty_enums: u32,
+}
+
+impl<'a> From<&'a Tuple> for NewRow<'a> {
+    fn from(tuple: &'a Tuple) -> Self {
+        Self { literals: tuple.literals(), empty_enums: tuple.empty_enums() }
+    }
+}
+
+impl<'a> NewRow<'a> {
+    /// A row of a bag, whose key is all of it.
+    pub fn of_bag(table: &Table, key: &'a Key) -> Self {
+        let is_empty_enum = |(i, literal): &(usize, &[u8])| table.columns[*i].kind == ColumnKind::Enum && *literal == b"0";
+        let empty_enums = table.written().zip(literals(key)).filter(is_empty_enum).count() as u32;
+        Self { literals: key, empty_enums }
     }
 }
 
@@ -183,13 +228,13 @@ impl<'a> Insert<'a> {
         Self { table, head, sql: Vec::new(), rows: 0, empty_enums: 0 }
     }
 
-    fn add(&mut self, row: &Tuple) {
+    fn add(&mut self, row: &NewRow<'_>) {
         self.sql.extend_from_slice(if self.rows == 0 { self.head.as_bytes() } else { b"," });
         self.sql.push(b'(');
-        self.sql.extend_from_slice(row.literals());
+        self.sql.extend_from_slice(row.literals);
         self.sql.push(b')');
         self.rows += 1;
-        self.empty_enums += row.empty_enums();
+        self.empty_enums += row.empty_enums;
     }
 
     fn is_full(&self) -> bool {

@@ -4,6 +4,7 @@ use super::facts::{Facts, ServerFacts};
 use super::grants::{Grants, Scope};
 use super::report::{Outcome, Side};
 use super::rule::{Acceptance, Judge, Judged, Rule, listed, passed, refused, statements, warned};
+use super::shape::has_row_key;
 use crate::plan::TablePattern;
 
 const fn privileges(name: &'static str, side: Side, judge: fn(&Facts) -> Judged, why: &'static str) -> Rule {
@@ -96,8 +97,10 @@ enum Need {
     MovedTables(&'static [&'static str]),
     MovedSchemas(&'static [&'static str]),
     Ledger(&'static [&'static str]),
+    /// On the ledger's schema, if a table without a key moves.
+    Bags(&'static [&'static str]),
 }
-use Need::{Ledger, MovedSchemas, MovedTables, Server};
+use Need::{Bags, Ledger, MovedSchemas, MovedTables, Server};
 
 const COPY_FROM: &[Need] =
     &[Server(&["REPLICATION SLAVE"]), Server(&["REPLICATION CLIENT"]), MovedTables(&["SELECT"])];
@@ -120,6 +123,7 @@ const COPY_TO: &[Need] = &[
     Ledger(&["INSERT"]),
     Ledger(&["UPDATE"]),
     Ledger(&["DELETE"]),
+    Bags(&["CREATE TEMPORARY TABLES"]),
     Server(&["REPLICATION CLIENT"]),
 ];
 
@@ -143,10 +147,12 @@ fn missing(facts: &Facts, side: Side, needs: &[Need]) -> Vec<Missing> {
             missing.push((any[0], place));
         }
     };
+    let moves_bags = facts.schema.tables().is_ok_and(|tables| tables.iter().any(|t| !has_row_key(t)));
     for wanted in needs {
         match wanted {
             Server(any) => need(any, Scope::Server, "*.*".into()),
-            Ledger(any) => need(any, Scope::Schema("highwater"), "`highwater`.*".into()),
+            Bags(_) if !moves_bags => {}
+            Ledger(any) | Bags(any) => need(any, Scope::Schema("highwater"), "`highwater`.*".into()),
             MovedSchemas(any) => {
                 for schema in facts.spec.schemas() {
                     need(any, Scope::Schema(schema), format!("{}.*", model::quote_ident(schema)));

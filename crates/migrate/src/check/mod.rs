@@ -87,7 +87,7 @@ fn rules() -> impl Iterator<Item = &'static Rule> {
 /// Reads the facts from both servers and judges them.
 ///
 /// It sets `information_schema_stats_expiry` of both sessions to 0: with any other value, reading a table's size makes
-/// the server store it, and a check writes nothing.
+/// the server store it, and a check writes nothing. And it has them show generated invisible primary keys.
 ///
 /// # Errors
 /// If a connection breaks. A statement that a server refuses does not end the check: what could not be read is

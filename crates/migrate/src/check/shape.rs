@@ -5,7 +5,7 @@ use model::{TableName, quote_ident};
 use super::TargetState;
 use super::facts::{Facts, TableFacts};
 use super::report::{Outcome, Side};
-use super::rule::{Acceptance, Judge, Judged, Rule, counted, listed, passed, refused, statements};
+use super::rule::{Acceptance, Judge, Judged, Rule, counted, listed, passed, refused, statements, warned};
 use super::schema_reading::reserved;
 
 const fn rule(name: &'static str, side: Side, judge: fn(&Facts) -> Judged, why: &'static str) -> Rule {
@@ -26,12 +26,14 @@ pub(super) const RULES: &[Rule] = &[
         storage_engine,
         "only InnoDB commits rows together with the log and the ledger",
     ),
-    rule(
-        "row-key",
-        Side::Source,
-        row_key,
-        "without a key a row of the stream cannot be told from an equal one",
-    ),
+    Rule {
+        name: "row-key",
+        judge: Judge::On(Side::Source, row_key),
+        acceptance: Acceptance::Operator,
+        unread: Outcome::Refused,
+        why: "a table without a key is copied and compared from one long snapshot, during which the source keeps old row \
+              versions, and without any index each batch of its updates and deletes reads the whole table",
+    },
     Rule {
         name: "partitions",
         judge: Judge::On(Side::Source, partitions),
@@ -118,8 +120,8 @@ fn storage_engine(facts: &Facts) -> Judged {
     )
 }
 
-/// Whether the copy can find every row by a key: all of its parts whole, stored, NOT NULL columns of exact types.
-fn has_row_key(table: &TableFacts) -> bool {
+/// Whether every row can be found by a key: all of its parts whole, stored, NOT NULL columns of exact types.
+pub(super) fn has_row_key(table: &TableFacts) -> bool {
     table.keys.iter().any(|key| {
         key.iter().all(|part| {
             let column = table.columns.iter().find(|c| Some(&c.name) == part.column.as_ref());
@@ -135,8 +137,11 @@ fn row_key(facts: &Facts) -> Judged {
     if keyless.is_empty() {
         return passed("every table has a primary key, or a unique key over NOT NULL columns");
     }
-    refused(
-        format!("no usable key: {}", listed(keyless.iter().map(|t| &t.name))),
+    warned(
+        format!(
+            "no usable key, so rows are counted by value: {}",
+            listed(keyless.iter().map(|t| format!("{} ({})", t.name, size(t.bytes))))
+        ),
         statements(keyless.iter().map(|t| key_to_add(t))),
     )
 }
@@ -232,14 +237,14 @@ mod tests {
     }
 
     #[test]
-    fn a_table_needs_a_key_of_whole_stored_not_null_exact_columns() {
+    fn a_table_without_a_key_of_whole_stored_not_null_exact_columns_is_warned_about_with_its_size() {
         let key = |change: fn(&mut KeyPart)| check(row_key, |t| change(&mut t.keys[0][0])).outcome;
         assert_eq!(key(|_| {}), Outcome::Passed);
-        assert_eq!(key(|p| p.prefix = true), Outcome::Refused);
-        assert_eq!(key(|p| p.nullable = true), Outcome::Refused);
-        assert_eq!(key(|p| p.column = None), Outcome::Refused);
-        assert_eq!(check(row_key, |t| t.columns[0].data_type = "float".into()).outcome, Outcome::Refused);
-        assert_eq!(check(row_key, |t| t.columns[0].generated = true).outcome, Outcome::Refused);
+        assert_eq!(key(|p| p.prefix = true), Outcome::Warned);
+        assert_eq!(key(|p| p.nullable = true), Outcome::Warned);
+        assert_eq!(key(|p| p.column = None), Outcome::Warned);
+        assert_eq!(check(row_key, |t| t.columns[0].data_type = "float".into()).outcome, Outcome::Warned);
+        assert_eq!(check(row_key, |t| t.columns[0].generated = true).outcome, Outcome::Warned);
     }
 
     #[test]

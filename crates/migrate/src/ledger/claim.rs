@@ -98,4 +98,14 @@ impl LedgerRow {
             copied.number
         )
     }
+
+    /// The statement that says a bag, which is one range, is copied.
+    pub fn bag_done(&self, table: &Table, rows: u64) -> String {
+        format!(
+            "UPDATE highwater.ranges SET row_count={rows}, done_at=NOW(3) WHERE move_name='{}' AND table_name={} \
+             AND number=0 AND done_at IS NULL",
+            self.name.move_name,
+            quote_text(&table.name.to_string())
+        )
+    }
 }

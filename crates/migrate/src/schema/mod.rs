@@ -22,7 +22,7 @@ use crate::plan::MoveSpec;
 /// Reads the moved tables from a server, in name order.
 ///
 /// # Errors
-/// If a table has no usable key or a column type that cannot be carried, or the move takes no table at all.
+/// If a table has a column type that cannot be carried, or the move takes no table at all.
 pub async fn read(source: &mut Connection, side: Side, spec: &MoveSpec) -> Result<Vec<Table>> {
     let mut tables = Vec::new();
     for schema in spec.schemas() {
@@ -62,6 +62,12 @@ pub(crate) async fn read_table(source: &mut Connection, side: Side, name: TableN
     let rows = source.rows(sql).await.doing(side, format!("read the columns of {name}"))?;
     let columns: Vec<Column> = rows.iter().map(|row| column(row, &name)).collect::<Result<_>>()?;
     let key = read_key(source, side, &name, &columns).await?;
+    if key.is_empty() && columns.iter().all(|c| c.generated) {
+        return Err(MoveError::Refused {
+            what: format!("table {name} has no key and no column that is stored as written"),
+            hint: "add a primary key, or leave the table out of the move".into(),
+        });
+    }
     Ok(Table { name, columns, key })
 }
 
@@ -97,7 +103,7 @@ fn column(row: &Row, table: &TableName) -> Result<Column> {
     Ok(Column { name, kind, type_text, charset, generated: row.text(4) == "1" })
 }
 
-/// The primary key's columns, else those of the first unique key over whole NOT NULL columns.
+/// The primary key's columns, else those of the first unique key over whole NOT NULL columns; none of a bag.
 async fn read_key(
     source: &mut Connection,
     side: Side,
@@ -124,11 +130,7 @@ async fn read_key(
             return Ok(key);
         }
     }
-    Err(MoveError::Refused {
-        what: format!("table {name} has no primary key and no unique key over NOT NULL columns"),
-        hint: "add one, for example ALTER TABLE ... ADD COLUMN id BIGINT UNSIGNED AUTO_INCREMENT INVISIBLE PRIMARY KEY"
-            .into(),
-    })
+    Ok(Vec::new())
 }
 
 /// Creates on the target what goes along with the tables and is not there: views and routines. Triggers and events are

@@ -1,0 +1,197 @@
+//! Comparing bags: as multisets, each side as of one point of the stream.
+//!
+//! First by count and sum of hashes over the whole table, then by parts of the hashes, then value by value, each step only
+//! where the one before differs. Values that the stream has touched since are counted again on their own.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use model::Table;
+use mysql::Row;
+use tokio::sync::oneshot;
+
+use super::flow::is_exact;
+use super::snapshot::{Snapshot, TRIES, never_certain};
+use super::{Scratch, digests, has_digest, narrow};
+use crate::dirty::InHand;
+use crate::error::{Doing, MoveError, Result, Side};
+use crate::literal::Key;
+use crate::proof::TableVerdict;
+use crate::select::{row_digest, row_hash};
+use crate::sequencer::{AtClose, ComparePoint};
+use crate::verify::{SNAPSHOT, Verifier};
+
+/// Rows of a part, about: what is held in memory when its values are compared one by one.
+const PART_ROWS: u64 = 20_000;
+/// Parts at the most.
+const PARTS_MAX: u64 = 4_096;
+/// Differing parts whose values are read at once; each reading goes over the whole table.
+const PARTS_AT_ONCE: usize = 8;
+
+/// What a side has of one value, or of one part of the table: rows, and another count or sum.
+type Counts = BTreeMap<String, (u64, String)>;
+
+impl Verifier {
+    /// Compares a whole bag.
+    pub(crate) async fn bag(&mut self, i: usize, seen: &(dyn Fn(u64) + Sync)) -> Result<TableVerdict> {
+        let tables = Arc::clone(&self.direction.tables);
+        let table = &tables[i];
+        let mut verdict = TableVerdict::new(table.name.clone());
+        self.snapshots(i, table).await?;
+        self.whole_bag(table, &mut verdict).await?;
+        self.end_snapshots(table).await?;
+        seen(verdict.rows);
+        Ok(verdict)
+    }
+
+    async fn whole_bag(&mut self, table: &Table, verdict: &mut TableVerdict) -> Result<()> {
+        let hash = row_hash(table);
+        let whole = format!("SELECT 'all', COUNT(*), IFNULL(SUM({hash}), 0) FROM {}", table.name.quoted());
+        let (here, there) = self.both_counts(table, &whole).await?;
+        let rows = here.get("all").map_or(0, |(rows, _)| *rows);
+        if here != there {
+            self.differing_values(table, rows, verdict).await?;
+        }
+        (verdict.rows, verdict.ranges) = (rows, 1);
+        Ok(())
+    }
+
+    async fn differing_values(&mut self, table: &Table, rows: u64, verdict: &mut TableVerdict) -> Result<()> {
+        let (hash, name) = (row_hash(table), table.name.quoted());
+        let parts = (rows / PART_ROWS).clamp(1, PARTS_MAX);
+        let sql =
+            format!("SELECT MOD({hash}, {parts}), COUNT(*), IFNULL(SUM({hash}), 0) FROM {name} GROUP BY 1");
+        let (here, there) = self.both_counts(table, &sql).await?;
+        let differing: Vec<String> = differing(&here, &there).map(|(part, ..)| part.clone()).collect();
+        for some in differing.chunks(PARTS_AT_ONCE) {
+            let sql = format!(
+                "SELECT {hash}, COUNT(*), '' FROM {name} WHERE MOD({hash}, {parts}) IN ({}) GROUP BY 1",
+                some.join(",")
+            );
+            let (here, there) = self.both_counts(table, &sql).await?;
+            for (value, here, there) in self::differing(&here, &there) {
+                verdict.differs_by(&told(value, here, there), here.abs_diff(there));
+            }
+        }
+        Ok(())
+    }
+
+    /// Proves what is dirty of a bag, as of one point of the stream, or while nothing changes on either side.
+    pub(crate) async fn dirty_bag(&mut self, in_hand: &InHand, at_rest: bool) -> Result<()> {
+        let tables = Arc::clone(&self.direction.tables);
+        let (i, table) = (in_hand.table, &tables[in_hand.table]);
+        let sql = match in_hand.whole || in_hand.keys.is_empty() {
+            true => None,
+            false => Some(self.count_values(table, &in_hand.keys).await?),
+        };
+        if !at_rest {
+            self.snapshots(i, table).await?;
+        }
+        match sql {
+            Some(sql) => self.compare_values(table, &sql).await?,
+            None => {
+                let mut verdict = TableVerdict::new(table.name.clone());
+                self.whole_bag(table, &mut verdict).await?;
+                if let Some(first) = verdict.keys.first() {
+                    self.direction.proof.differs_by(&table.name, first, verdict.different);
+                }
+            }
+        }
+        if !at_rest {
+            self.end_snapshots(table).await?;
+        }
+        Ok(())
+    }
+
+    async fn compare_values(&mut self, table: &Table, sql: &[u8]) -> Result<()> {
+        let (here, there) = self.both_counts(table, sql).await?;
+        for (value, here, there) in differing(&here, &there) {
+            self.direction.proof.differs_by(
+                &table.name,
+                &told(value, here, there),
+                here.abs_diff(there).max(1),
+            );
+        }
+        Ok(())
+    }
+
+    /// The statement that counts rows of these values. The target says what their digests are.
+    async fn count_values(&mut self, table: &Table, values: &[Key]) -> Result<Vec<u8>> {
+        let doing = format!("tell values of {} apart", table.name);
+        let scratch = Scratch::of(table);
+        let all: Vec<&Key> = values.iter().collect();
+        for sql in [scratch.drop().into_bytes(), scratch.create().into_bytes(), scratch.insert(&all)] {
+            self.target.execute(sql).await.doing(Side::Target, &doing)?;
+        }
+        let found = self.target.rows(scratch.digests()).await.doing(Side::Target, &doing)?;
+        self.target.execute(scratch.drop()).await.doing(Side::Target, &doing)?;
+        let found = digests(&found)
+            .filter(|f| f.len() == values.len())
+            .ok_or(mysql::Error::Unexpected("no digest"))
+            .doing(Side::Target, &doing)?;
+        let select = format!(
+            "SELECT {}, COUNT(*), IFNULL(SUM({}), 0) FROM {} WHERE ",
+            row_digest(table),
+            row_hash(table),
+            table.name.quoted()
+        );
+        let mut sql = select.into_bytes();
+        sql.extend_from_slice(&narrow(table, values.iter()));
+        let digests = has_digest(table, found.iter().map(String::as_str));
+        sql.extend_from_slice(format!(" AND {digests} GROUP BY 1").as_bytes());
+        Ok(sql)
+    }
+
+    /// Opens a snapshot on both sides, at the same point of the stream.
+    async fn snapshots(&mut self, i: usize, table: &Table) -> Result<()> {
+        for _ in 0..TRIES {
+            let snapshot = Snapshot::open(&mut self.reader, i).await?;
+            let seen = snapshot.seen.clone();
+            let (point, closed) = oneshot::channel();
+            snapshot.close(&self.reader, AtClose::Compare(point)).await?;
+            let ComparePoint { touched, reached, resume } = closed.await.map_err(|_| MoveError::Stopped)?;
+            if is_exact(&seen, &touched) {
+                reached.await.map_err(|_| MoveError::Stopped)?;
+                self.target.query_all(SNAPSHOT).await.doing(Side::Target, "open a snapshot")?;
+                drop(resume);
+                return Ok(());
+            }
+            drop(resume);
+            tokio::time::sleep(super::copy::TRY_PAUSE).await;
+        }
+        Err(never_certain(&table.name))
+    }
+
+    async fn end_snapshots(&mut self, table: &Table) -> Result<()> {
+        let doing = format!("close the snapshot of {}", table.name);
+        self.target.execute("COMMIT").await.doing(Side::Target, &doing)?;
+        self.reader.source().execute("COMMIT").await.doing(Side::Source, &doing)?;
+        Ok(())
+    }
+
+    async fn both_counts(&mut self, table: &Table, sql: impl AsRef<[u8]>) -> Result<(Counts, Counts)> {
+        let doing = format!("compare {}", table.name);
+        let sql = sql.as_ref();
+        let (here, there) = tokio::join!(self.reader.source().rows(sql), self.target.rows(sql));
+        Ok((counts(&here.doing(Side::Source, &doing)?), counts(&there.doing(Side::Target, &doing)?)))
+    }
+}
+
+fn counts(rows: &[Row]) -> Counts {
+    rows.iter().map(|row| (row.text(0), (row.number(1).unwrap_or(0), row.text(2)))).collect()
+}
+
+/// Values of which the sides do not have the same, with the rows that each has.
+fn differing<'a>(here: &'a Counts, there: &'a Counts) -> impl Iterator<Item = (&'a String, u64, u64)> {
+    let rows = |side: &Counts, value| side.get(value).map_or(0, |(rows, _)| *rows);
+    let one_sided = there.keys().filter(|value| !here.contains_key(*value));
+    here.keys()
+        .chain(one_sided)
+        .filter(|value| here.get(*value) != there.get(*value))
+        .map(move |value| (value, rows(here, value), rows(there, value)))
+}
+
+/// A bag's rows have no name but all their values, which may be megabytes: their hash must do.
+fn told(value: &str, here: u64, there: u64) -> String {
+    format!("rows with hash {value}: {here} on the source, {there} on the target")
+}
