@@ -11,9 +11,9 @@ use model::Table;
 use mysql::Connection;
 use tokio::sync::mpsc;
 
-use super::{bags, replay};
 use super::statements::{Expect, NewRow, Statements};
 use super::turns::Turns;
+use super::{bags, replay};
 use crate::direction::Direction;
 use crate::error::{Doing, MoveError, Result, Side};
 use crate::ledger::{self, LedgerRow};

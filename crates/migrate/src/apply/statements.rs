@@ -206,7 +206,8 @@ impl<'a> From<&'a Tuple> for NewRow<'a> {
 impl<'a> NewRow<'a> {
     /// A row of a bag, whose key is all of it.
     pub fn of_bag(table: &Table, key: &'a Key) -> Self {
-        let is_empty_enum = |(i, literal): &(usize, &[u8])| table.columns[*i].kind == ColumnKind::Enum && *literal == b"0";
+        let is_empty_enum =
+            |(i, literal): &(usize, &[u8])| table.columns[*i].kind == ColumnKind::Enum && *literal == b"0";
         let empty_enums = table.written().zip(literals(key)).filter(is_empty_enum).count() as u32;
         Self { literals: key, empty_enums }
     }

@@ -1,5 +1,6 @@
 //! What goes on in the servers right now that a move would trip over: replication, prepared and long transactions.
 
+use super::TargetState;
 use super::facts::{Channel, Facts};
 use super::report::{Outcome, Side};
 use super::rule::{Acceptance, Judge, Judged, Rule, listed, passed, refused, statements, warned};
@@ -80,6 +81,11 @@ fn target_replication(facts: &Facts) -> Judged {
 fn xa_prepared(facts: &Facts) -> Judged {
     match facts.source.xa_prepared.as_ref().map_err(Clone::clone)? {
         0 => passed("none"),
+        // The stream has seen it being prepared and will see what decides it; a target cannot decide it.
+        n if facts.state == TargetState::Underway => warned(
+            format!("{n} in XA PREPARED state"),
+            "XA RECOVER CONVERT XID;\n-- a cutover gives up until each is committed or rolled back, as its coordinator decides",
+        ),
         n => refused(
             format!("{n} in XA PREPARED state"),
             "XA RECOVER CONVERT XID;\n-- then XA COMMIT or XA ROLLBACK each, as its coordinator decides",
@@ -135,6 +141,8 @@ mod tests {
         assert_eq!(outcome(xa_prepared(&facts)), Outcome::Passed);
         facts.source.xa_prepared = Ok(2);
         assert_eq!(outcome(xa_prepared(&facts)), Outcome::Refused);
+        facts.state = TargetState::Underway;
+        assert_eq!(outcome(xa_prepared(&facts)), Outcome::Warned);
         facts.source.xa_prepared = Err(Unread { error: "denied".into(), fix: "GRANT".into() });
         let report = super::super::rule::judge(RULES.iter().filter(|r| r.name == "xa-prepared"), &facts, &[]);
         assert_eq!(report.refused(), 1);

@@ -125,7 +125,7 @@ impl World {
         let (mut source, mut target) = (self.on_source().await, self.on_target().await);
         let mut found = String::new();
         for server in [&mut source, &mut target] {
-            server.query_all("SET NAMES utf8mb4; SET time_zone='+00:00'; SET show_create_table_skip_secondary_engine=0").await.unwrap();
+            server.query_all("SET NAMES utf8mb4; SET time_zone='+00:00'; SET show_create_table_skip_secondary_engine=0; SET show_gipk_in_create_table_and_information_schema=1").await.unwrap();
         }
         let list = format!(
             "SELECT TABLE_NAME, (SELECT GROUP_CONCAT(CONCAT('`', REPLACE(COLUMN_NAME, '`', '``'), '`') ORDER BY ORDINAL_POSITION) \
