@@ -168,6 +168,7 @@ async fn a_crossing_given_up_leaves_no_trigger_behind_and_the_stream_exact() {
     let driver = driver(&world, options).await.unwrap();
     proven(&driver).await;
 
+    while shown(&mut world.on_target().await, QUIET).await.len() < 7 {}
     // The triggers' table is locked on the target, and the deadline passes.
     let mut blocker = world.on_target().await;
     blocker.query_all("START TRANSACTION; SELECT COUNT(*) FROM app.account").await.unwrap();

@@ -9,11 +9,14 @@ use mysql::Connection;
 use super::report::{CrossingReport, PhaseTime};
 use super::state::{Event, Home, Phase, State, Step};
 use super::{Journal, MoveDriver, TrafficGate, fence, guard, objects};
-use crate::error::{MoveError, Side};
+use crate::error::{Doing, MoveError, Side};
 use crate::mover::{Mover, gtid_executed};
 use crate::schema;
 use crate::session;
 use crate::verify::Verifier;
+
+/// How long taking back triggers and events may take, for clients wait meanwhile; past it the stream is stopped instead.
+const WITHDRAW_DEADLINE: Duration = Duration::from_secs(3);
 
 /// Every row is proven equal behind the fence, and where the stream back begins is known. It cannot be aborted.
 struct PointOfNoReturn {
@@ -53,6 +56,10 @@ impl<G: TrafficGate> MoveDriver<G> {
         let creating = hands.as_ref().map(objects::Hands::target_id);
         let mut source = session::open(self.at(state.home), Side::Source).await.map_err(failed)?;
         let mut target = session::open(self.at(to), Side::Target).await.map_err(failed)?;
+        // A statement that is given up must not go on waiting on the target, in the stream's way.
+        let patience =
+            format!("SET SESSION lock_wait_timeout = {}", self.options.prove_deadline.as_secs().max(1));
+        target.execute(patience).await.doing(Side::Target, "bound its waits").map_err(failed)?;
         let mut verifier = mover.verifier().await.map_err(failed)?;
         self.prove_most(&mover, &mut verifier).await?;
 
@@ -223,7 +230,13 @@ impl<G: TrafficGate> MoveDriver<G> {
     ) -> Trouble {
         // Before the first write that the stream would carry to triggers on the target.
         let cleared = match creating {
-            Some(connection) => self.withdraw_objects(home, connection).await,
+            Some(connection) => {
+                let withdrawing = self.withdraw_objects(home, connection);
+                match tokio::time::timeout(WITHDRAW_DEADLINE, withdrawing).await {
+                    Ok(done) => done,
+                    Err(_) => Err(MoveError::Stopped),
+                }
+            }
             None => Ok(()),
         };
         if cleared.is_err() {

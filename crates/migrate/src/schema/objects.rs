@@ -307,6 +307,9 @@ pub(crate) async fn bring(
     const KINDS: &[Kind] = &[Kind::Function, Kind::Procedure, Kind::View];
     let mut source = session::open(source, Side::Source).await?;
     let mut target = session::open(target, Side::Target).await?;
+    // ALTER DATABASE waits for whoever reads in the schema, and everyone else then waits for it.
+    let patience = "SET SESSION lock_wait_timeout = 5";
+    target.execute(patience).await.doing(Side::Target, "bound our waits")?;
     // The end of a copy and a cutover may both be at it. The lock ends with the connection.
     target
         .rows("SELECT GET_LOCK('highwater.bring', 60)")
