@@ -114,7 +114,7 @@ impl Mover {
         };
         let (direction_tx, direction) = watch::channel(Arc::new(direction));
         let (access_tx, access) = watch::channel(None);
-        let (state_tx, state) = watch::channel(MoverState::Starting);
+        let (state_tx, mut state) = watch::channel(MoverState::Starting);
         let stop = watch::Sender::new(false);
         let keeper = Keeper {
             direction: direction_tx,
@@ -124,6 +124,8 @@ impl Mover {
             stop: stop.subscribe(),
         };
         let task = tokio::spawn(keeper.keep_going());
+        // Who asks right after this is told that it runs, or why not. An error means that it has ended, which shows as well.
+        let _ = state.wait_for(|state| !matches!(state, MoverState::Starting)).await;
         let prover = Mutex::new(None);
         let mover = Self { direction, progress, proof, ledger, access, state, task, prover, stop };
         if proven {
