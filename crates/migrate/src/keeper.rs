@@ -4,13 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use model::GtidSet;
 use tokio::sync::watch;
 
 use crate::ddl::Scope;
 use crate::direction::{Access, Direction, Start};
-use crate::error::{MoveError, Result, Side};
+use crate::error::{Doing, MoveError, Result, Side};
 use crate::ledger::{Claim, due};
-use crate::mover::{MoverState, variable};
+use crate::mover::MoverState;
 use crate::pipeline::Pipeline;
 use crate::reshape;
 use crate::session;
@@ -26,6 +27,8 @@ const LANES: usize = 4;
 pub(crate) struct Keeper {
     /// The direction as it is now; another one each time a statement of the stream changes the tables.
     pub direction: watch::Sender<Arc<Direction>>,
+    /// What the ledger said when those tables were read; until the first run, which need not read them again.
+    pub as_of: Option<GtidSet>,
     /// Where the sequencer's request channel is published while the pipeline runs.
     pub access: watch::Sender<Option<Access>>,
     pub state: watch::Sender<MoverState>,
@@ -34,7 +37,7 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    pub(crate) async fn keep_going(self) {
+    pub(crate) async fn keep_going(mut self) {
         loop {
             let error = match self.run_once().await {
                 Ok(()) => MoveError::Stopped,
@@ -58,13 +61,18 @@ impl Keeper {
         }
     }
 
-    async fn run_once(&self) -> Result<()> {
+    async fn run_once(&mut self) -> Result<()> {
         let before = Arc::clone(&self.direction.borrow());
         let mut target = session::open(&before.options.target, Side::Target).await?;
         let claim = Claim::take(&mut target, &before.ledger, LANES).await?;
         let lower_case = self.check_same_source(&before).await?;
-        let tables = reshape::tables_as_of(&mut target, &before.ledger).await?;
-        let direction = reshape::renewed(&before, tables, &claim.applied);
+        self.state.send_replace(MoverState::Running);
+        let direction = if self.as_of.take().as_ref() == Some(&claim.applied) {
+            before
+        } else {
+            let tables = reshape::tables_as_of(&mut target, &before.ledger).await?;
+            reshape::renewed(&before, tables, &claim.applied)
+        };
         self.direction.send_replace(Arc::clone(&direction));
         let created = due::due(&mut target, &direction.ledger).await?.filter(|d| d.created).map(|d| d.gtid);
         let names = direction.tables.iter().map(|t| t.name.clone());
@@ -73,7 +81,6 @@ impl Keeper {
             Start::Copy(options) => Some(options.clone()),
             Start::At(_) => None,
         };
-        self.state.send_replace(MoverState::Running);
         let (access, stop) = (self.access.clone(), self.stop.clone());
         Pipeline { direction, claim, copy, access, scope, created, stop }.run().await
     }
@@ -82,10 +89,11 @@ impl Keeper {
     /// whether the source writes names in lower case.
     async fn check_same_source(&self, direction: &Direction) -> Result<bool> {
         let mut source = session::open(&direction.options.source, Side::Source).await?;
-        let uuid = variable(&mut source, Side::Source, "@@GLOBAL.server_uuid").await?;
+        let facts = "@@GLOBAL.server_uuid, @@GLOBAL.lower_case_table_names <> 0";
+        let row = source.row(format!("SELECT {facts}")).await.doing(Side::Source, "read its identity")?;
+        let (uuid, lower_case) = row.map(|r| (r.text(0), r.text(1) == "1")).unwrap_or_default();
         if uuid == direction.ledger.source_uuid {
-            let lower_case = variable(&mut source, Side::Source, "@@GLOBAL.lower_case_table_names").await?;
-            return Ok(lower_case != "0");
+            return Ok(lower_case);
         }
         Err(MoveError::Refused {
             what: format!("the source is another server now: {uuid}, not {}", direction.ledger.source_uuid),

@@ -73,13 +73,13 @@ impl Mover {
         ledger::create(&mut target).await?;
         let begun = ledger::read(&mut target, &ledger).await?;
         let spec = &options.spec;
-        let (proof, tables) = match (&options.start, begun) {
+        let (proof, tables, as_of) = match (&options.start, begun) {
             (Start::At(applied), None) => {
                 // The side that follows from here on has the tables as they were there; the other one may have gone on.
                 let tables = schema::read(&mut target, Side::Target, spec).await?;
                 plan::set_tables(&mut target, &ledger, tables.iter().map(|t| &t.name)).await?;
                 ledger::begin(&mut target, &ledger, applied).await?;
-                (Proof::carried_over(applied.clone()), tables)
+                (Proof::carried_over(applied.clone()), tables, applied.clone())
             }
             (Start::Copy(copy), None) => {
                 let how =
@@ -87,10 +87,12 @@ impl Mover {
                 let (tables, executed) = opening::prepare(&mut source, &mut target, spec, how).await?;
                 plan::set_tables(&mut target, &ledger, tables.iter().map(|t| &t.name)).await?;
                 ledger::begin(&mut target, &ledger, &executed).await?;
-                (Proof::default(), tables)
+                (Proof::default(), tables, executed)
             }
-            // What moves as of the ledger is in the ledger; the keeper reads the shapes when it has claimed it.
-            (_, Some(_)) => (Proof::default(), reshape::tables_as_of(&mut target, &ledger).await?),
+            // What moves as of the ledger is beside the ledger; the source may be ahead.
+            (_, Some(applied)) => {
+                (Proof::default(), reshape::tables_as_of(&mut target, &ledger).await?, applied)
+            }
         };
 
         let names: Vec<TableName> = tables.iter().map(|t| t.name.clone()).collect();
@@ -115,11 +117,18 @@ impl Mover {
         };
         let (direction_tx, direction) = watch::channel(Arc::new(direction));
         let (access_tx, access) = watch::channel(None);
-        let (state_tx, state) = watch::channel(MoverState::Starting);
+        let (state_tx, mut state) = watch::channel(MoverState::Starting);
         let stop = watch::Sender::new(false);
-        let keeper =
-            Keeper { direction: direction_tx, access: access_tx, state: state_tx, stop: stop.subscribe() };
+        let keeper = Keeper {
+            direction: direction_tx,
+            as_of: Some(as_of),
+            access: access_tx,
+            state: state_tx,
+            stop: stop.subscribe(),
+        };
         let task = tokio::spawn(keeper.keep_going());
+        // Who asks right after this is told that it runs, or why not. An error means that it has ended, which shows as well.
+        let _ = state.wait_for(|state| !matches!(state, MoverState::Starting)).await;
         let prover = Mutex::new(None);
         let mover = Self { direction, progress, proof, ledger, access, state, task, prover, stop };
         if proven {

@@ -102,6 +102,7 @@ impl Scope {
             status: query.status.clone(),
             timestamp,
             rows_follow: change.rows_follow,
+            like: change.like,
             numbers_rows: change.numbers_rows,
         })))
     }
@@ -126,6 +127,7 @@ impl Scope {
             end,
             sql: None,
             rows_follow: false,
+            like: None,
             numbers_rows: false,
         };
         Ok(match kind {
@@ -134,11 +136,11 @@ impl Scope {
                     return Ok(None);
                 }
                 let shown = format!("CREATE TABLE {table}");
-                if let Some(model) = like.filter(|model| !self.moves(model)) {
+                if let Some(model) = like.as_ref().filter(|model| !self.moves(model)) {
                     return Err(stop(format!("{shown} LIKE {model}, which does not move")));
                 }
                 let effects = vec![Effect::Created(table)];
-                Some(Concern { rows_follow, ..concern(shown, effects) })
+                Some(Concern { rows_follow, like, ..concern(shown, effects) })
             }
             Kind::AlterTable { table, renamed, rows, numbers_rows } => {
                 let shown = format!("ALTER TABLE {table}");
@@ -278,6 +280,7 @@ struct Concern {
     /// What to execute in place of the statement's own text.
     sql: Option<String>,
     rows_follow: bool,
+    like: Option<TableName>,
     numbers_rows: bool,
 }
 
@@ -361,6 +364,12 @@ mod tests {
         );
         assert_eq!(replayed("", "DROP DATABASE shop"), "DROP DATABASE `shop`");
         assert_eq!(replayed("shop", "CREATE TABLE x LIKE t"), "CREATE TABLE x LIKE t");
+        for sql in
+            ["CREATE TABLE x LIKE t", "ALTER TABLE t ADD c INT, RENAME TO x", "RENAME TABLE t TO x, x TO y"]
+        {
+            let Ok(Meaning::Replay(statement)) = meaning("shop", sql) else { panic!("{sql}") };
+            assert!(statement.relies_on().contains(&&TableName::new("shop", "t")), "{sql}");
+        }
     }
 
     #[test]

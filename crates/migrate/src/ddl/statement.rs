@@ -49,6 +49,8 @@ pub struct Statement {
     pub timestamp: u32,
     /// Its transaction goes on with rows of the table it creates (`CREATE TABLE ... SELECT`).
     pub rows_follow: bool,
+    /// The table that it creates another one like.
+    pub like: Option<TableName>,
     /// Whether the new rows depend on which other rows there are: numbers given by AUTO_INCREMENT.
     pub numbers_rows: bool,
 }
@@ -71,6 +73,19 @@ impl Statement {
         names.sort();
         names.dedup();
         names
+    }
+
+    /// The tables whose definition must be the source's, in every part, when it is executed.
+    pub fn relies_on(&self) -> Vec<&TableName> {
+        let there_before = self.effects.iter().filter_map(|effect| match effect {
+            Effect::Altered { table, .. } | Effect::Renamed { from: table, .. } => Some(table),
+            _ => None,
+        });
+        let mut tables: Vec<&TableName> = there_before.collect();
+        tables.extend(&self.like);
+        tables.sort();
+        tables.dedup();
+        tables
     }
 
     /// Whether it only exchanges names among tables: the same names are there before and after.
@@ -139,6 +154,7 @@ mod tests {
             status: StatusVars::default(),
             timestamp: 0,
             rows_follow: false,
+            like: None,
             numbers_rows: false,
         }
     }
