@@ -12,6 +12,7 @@ use crate::ranges::{self, RangeCutter};
 use crate::select::{in_range, row_list};
 use crate::sequencer::{AtClose, Request};
 use crate::session;
+use crate::throttle::Throttle;
 use crate::window_reader::WindowReader;
 
 /// Ranges planned, and stored, in one go.
@@ -24,11 +25,13 @@ pub struct CopyOptions {
     pub readers: usize,
     /// The most rows a range may have.
     pub chunk_rows: u64,
+    /// Who says when a reader may read.
+    pub throttle: Arc<Throttle>,
 }
 
 impl Default for CopyOptions {
     fn default() -> Self {
-        Self { readers: 3, chunk_rows: 5_000 }
+        Self { readers: 3, chunk_rows: 5_000, throttle: Arc::default() }
     }
 }
 
@@ -89,6 +92,7 @@ impl Copier {
             while !complete {
                 let mut new = Vec::new();
                 while new.len() < PLAN_AHEAD && !complete {
+                    cutter.resize(self.options.throttle.chunk_rows(rows));
                     match cutter.next(&mut source).await? {
                         Some(range) => new.push(PlannedRange { number, range, done: false, rows: 0 }),
                         None => complete = true,
@@ -133,7 +137,9 @@ impl Copier {
         let PlannedRange { number, range, .. } = job.planned;
         let mut sql = format!("SELECT {} FROM {}", row_list(table), table.name.quoted()).into_bytes();
         sql.extend_from_slice(&in_range(table, &range));
+        let turn = self.options.throttle.turn(&self.direction.progress).await;
         let read = reader.read(job.table, &sql, &format!("read a range of {}", table.name)).await?;
+        turn.done(read.rows.len());
 
         let shape = RowShape::of(table);
         let rows = read.rows.iter().map(|row| shape.from_text(row)).collect::<Result<_>>()?;

@@ -11,6 +11,7 @@ use crate::ledger::LedgerName;
 use crate::plan::MoveSpec;
 use crate::progress::Progress;
 use crate::proof::Proof;
+use crate::throttle::Throttle;
 
 /// Where a direction starts when the target has no ledger of it.
 #[derive(Debug, Clone)]
@@ -43,4 +44,14 @@ pub(crate) struct Direction {
     pub progress: Progress,
     pub dirty: Arc<DirtyKeys>,
     pub proof: Proof,
+}
+
+impl Direction {
+    /// Who says when the source may be read; nobody on the way back, where nothing is copied.
+    pub fn throttle(&self) -> Option<&Throttle> {
+        match &self.options.start {
+            Start::Copy(copy) => Some(&copy.throttle),
+            Start::At(_) => None,
+        }
+    }
 }

@@ -37,6 +37,7 @@ mod mover;
 mod pipeline;
 mod progress;
 mod prover;
+pub mod throttle;
 
 pub use copy::CopyOptions;
 pub use direction::{MoverOptions, Start};

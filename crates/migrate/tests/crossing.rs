@@ -102,7 +102,7 @@ impl Clients {
 async fn driver(world: &World, gate: &Arc<LockGate>, options: CutoverOptions) -> MoveDriver<LockGate> {
     let journal = world.source.dir().join("app.journal");
     let clusters = (admin(&world.source), admin(&world.target));
-    let copy = CopyOptions { readers: 2, chunk_rows: 500 };
+    let copy = CopyOptions { readers: 2, chunk_rows: 500, ..CopyOptions::default() };
     MoveDriver::start(spec(), clusters, &journal, copy, options, Arc::clone(gate)).await.unwrap()
 }
 

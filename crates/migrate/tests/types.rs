@@ -239,7 +239,11 @@ async fn keys_of_every_type_find_their_row_again_and_no_other() {
     // Ranges of one row, so that every key is a bound as well.
     let spec =
         MoveSpec { name: "zoo".into(), tables: vec![TablePattern { schema: "zoo".into(), table: None }] };
-    let start = migrate::Start::Copy(migrate::CopyOptions { readers: 2, chunk_rows: 1 });
+    let start = migrate::Start::Copy(migrate::CopyOptions {
+        readers: 2,
+        chunk_rows: 1,
+        ..migrate::CopyOptions::default()
+    });
     let mover = Mover::start(MoverOptions { spec, start, ..world.options() }).await.unwrap();
     copied(&mover).await;
     assert_eq!(world.schema_difference("zoo").await, "", "as copied");

@@ -89,7 +89,7 @@ impl World {
             spec: spec(),
             source: admin(&self.source),
             target: admin(&self.target),
-            start: Start::Copy(CopyOptions { readers: 3, chunk_rows: 500 }),
+            start: Start::Copy(CopyOptions { readers: 3, chunk_rows: 500, ..CopyOptions::default() }),
         }
     }
 
