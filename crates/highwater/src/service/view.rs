@@ -5,7 +5,7 @@ use migrate::{Mover, MoverState, Verification};
 use model::Trouble;
 use proxy::Door;
 
-use super::RunningMove;
+use super::{RunningMove, pace};
 use crate::control::{DoorView, MoveView, ProofView, StatusView, TableView};
 
 pub(super) fn status(moves: &[RunningMove], door: Option<&Door>) -> StatusView {
@@ -32,6 +32,8 @@ fn move_view(running: &RunningMove) -> MoveView {
     };
     if let Some(mover) = running.driver.mover() {
         add_mover(&mut view, &mover, &state);
+        // Once everything is copied there is nothing to slow down.
+        view.pace = pace::view(running).filter(|_| view.state == "copying");
     }
     view
 }
