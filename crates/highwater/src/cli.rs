@@ -92,7 +92,7 @@ pub struct CheckArgs {
 /// `highwater copy`
 #[derive(Debug, Args)]
 pub struct CopyArgs {
-    /// The move; may be left out if there is only one
+    /// The move; by default all of them
     #[arg(long = "move", value_name = "NAME")]
     pub move_name: Option<String>,
     /// Print the answer as JSON

@@ -32,6 +32,7 @@ pub fn resolve(
         .map(|(name, one)| resolve_move(source, name, one, &written.clusters))
         .collect::<Result<Vec<_>, _>>()?;
     refuse_overlap(source, &written.moves, &moves)?;
+    refuse_chain(source, &written.moves, &moves)?;
 
     let door = written.front_door;
     if let Some(cluster) = &door.cluster {
@@ -161,6 +162,27 @@ fn refuse_overlap(
                     "let each table go with one move only",
                 ));
             }
+        }
+    }
+    Ok(())
+}
+
+/// The cluster a move goes to is read-only for applications until its cutover, so no application can serve from there.
+fn refuse_chain(
+    source: &SourceText,
+    written: &BTreeMap<String, Spanned<WrittenMove>>,
+    moves: &[MoveConfig],
+) -> Result<(), Trouble> {
+    for one in moves {
+        if let Some(next) = moves.iter().find(|next| next.source == one.target) {
+            return Err(source.refuse(
+                written[&next.spec.name].get_ref().source.span(),
+                format!(
+                    "cluster '{}' is the target of move '{}' and the source of move '{}'",
+                    one.target, one.spec.name, next.spec.name
+                ),
+                "let one move end before the next one begins",
+            ));
         }
     }
     Ok(())

@@ -262,3 +262,14 @@ fn zero_switches_a_limit_of_the_throttle_off() {
         (Some(0.25), Some(64), Some(9))
     );
 }
+
+#[test]
+fn cluster_that_one_move_makes_read_only_is_no_source_of_another() {
+    let third = "[clusters.third]\nhost = '10.0.0.3'\nuser = 'u'\npassword_env = 'X_PASSWORD'\n";
+    let next = "[moves.next]\nsource = 'new'\ntarget = 'third'\ntables = ['shop.*']\n";
+    check(
+        &format!("{third}{next}"),
+        "/etc/highwater.toml:6: cluster 'new' is the target of move 'shop' and the source of move 'next'",
+        "let one move end before the next one begins",
+    );
+}

@@ -59,8 +59,10 @@ impl Service {
         preflight::refuse_unless_checked(&self.config, one).await?;
         let throttle = self.throttle(one)?;
         let (old, new) = (self.config.source_of(one), self.config.target_of(one));
-        let alone = self.config.moves.len() == 1;
-        let gate = Arc::new(DoorGate::new(backend(old), backend(new), alone));
+        let others =
+            self.config.moves.iter().filter(|m| m.source == one.source && m.spec.name != one.spec.name);
+        let others = others.map(|m| m.spec.name.clone()).collect();
+        let gate = Arc::new(DoorGate::new(backend(old), backend(new), others));
         if let Some(door) = &self.door {
             gate.connect(door.control());
         }
@@ -251,7 +253,9 @@ impl Host for Service {
             }
             Request::Cutover { move_name, dry_run: true, .. } => {
                 let running = self.running(&move_name)?;
-                serde_json::to_value(json!({ "guardrails": running.driver.guardrails()? }))
+                let mut guardrails = running.driver.guardrails()?;
+                guardrails.push(view::alone(running.gate.not_alone()));
+                serde_json::to_value(json!({ "guardrails": guardrails }))
             }
             Request::Cutover { move_name, close_pinned, .. } => {
                 serde_json::to_value(self.cross(&move_name, Home::New, close_pinned, &progress).await?)

@@ -153,7 +153,12 @@ impl Site {
 
     /// Starts a command that stays.
     pub fn start(&self, command: &str) -> Running {
-        let mut command = self.command(&[command]);
+        self.start_with(&[command])
+    }
+
+    /// Starts a command with arguments that stays.
+    pub fn start_with(&self, args: &[&str]) -> Running {
+        let mut command = self.command(args);
         let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
         Running(child.unwrap())
     }
