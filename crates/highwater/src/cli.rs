@@ -95,6 +95,9 @@ pub struct CopyArgs {
     /// The move; by default all of them
     #[arg(long = "move", value_name = "NAME")]
     pub move_name: Option<String>,
+    /// Copy nothing: the target was restored from a physical backup of the source as of this GTID set
+    #[arg(long, value_name = "GTID_SET")]
+    pub from_backup: Option<String>,
     /// Print the answer as JSON
     #[arg(long)]
     pub json: bool,

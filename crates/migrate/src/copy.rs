@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use model::GtidSet;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::direction::Direction;
@@ -27,11 +28,13 @@ pub struct CopyOptions {
     pub chunk_rows: u64,
     /// Who says when a reader may read.
     pub throttle: Arc<Throttle>,
+    /// The target was restored from a backup as of this set: there is nothing to copy.
+    pub from_backup: Option<GtidSet>,
 }
 
 impl Default for CopyOptions {
     fn default() -> Self {
-        Self { readers: 3, chunk_rows: 5_000, throttle: Arc::default() }
+        Self { readers: 3, chunk_rows: 5_000, throttle: Arc::default(), from_backup: None }
     }
 }
 

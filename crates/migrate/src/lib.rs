@@ -13,6 +13,7 @@ pub mod literal;
 pub mod order;
 mod ranges;
 pub mod schema;
+mod seed;
 pub mod select;
 mod sequencer;
 mod session;

@@ -8,6 +8,7 @@ use model::{GtidSet, Table, TableName, Trouble};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::copy::CopyOptions;
 use crate::direction::{Direction, MoverOptions, Start};
 use crate::dirty::DirtyKeys;
 use crate::error::{Doing, MoveError, Result, Side};
@@ -17,6 +18,7 @@ use crate::progress::Progress;
 use crate::proof::{Proof, TableVerdict};
 use crate::prover::Prover;
 use crate::schema;
+use crate::seed;
 use crate::sequencer::Request;
 use crate::session;
 use crate::verify::{Verification, Verifier};
@@ -72,6 +74,18 @@ impl Mover {
             (Start::At(applied), None) => {
                 ledger::begin(&mut target, &ledger, applied).await?;
                 Proof::carried_over(applied.clone())
+            }
+            (Start::Copy(CopyOptions { from_backup: Some(set), .. }), None) => {
+                seed::adopt((&mut source, &mut target), &tables, &ledger, set).await?;
+                Proof::default()
+            }
+            (Start::Copy(CopyOptions { from_backup: Some(set), .. }), Some(applied))
+                if !applied.contains(set) =>
+            {
+                return Err(MoveError::Refused {
+                    what: format!("move '{}' has begun already, and not at this backup", ledger.move_name),
+                    hint: "leave --from-backup out to go on with it, or `highwater finish` it first".into(),
+                });
             }
             (Start::Copy(_), None) => {
                 // The position first: a row changed from here on is in the stream, one from before in the copy.

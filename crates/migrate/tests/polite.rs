@@ -14,7 +14,12 @@ use world::{World, admin, caught_up, copied};
 const CHUNK_TIME: Duration = Duration::from_millis(200);
 
 fn options(world: &World, throttle: &Arc<Throttle>) -> MoverOptions {
-    let start = Start::Copy(CopyOptions { readers: 2, chunk_rows: 200, throttle: Arc::clone(throttle) });
+    let start = Start::Copy(CopyOptions {
+        readers: 2,
+        chunk_rows: 200,
+        throttle: Arc::clone(throttle),
+        from_backup: None,
+    });
     MoverOptions { start, ..world.options() }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::Trouble;
+use model::{GtidSet, Trouble};
 
 use super::Context;
 use super::ask::told;
@@ -32,10 +32,21 @@ async fn copy(context: &Context, args: &CopyArgs) -> Result<(), Trouble> {
         (None, 2..) => config.moves.clone(),
         (name, _) => vec![config.move_named(name.as_deref())?.clone()],
     };
+    let from_backup = args.from_backup.as_deref().map(backup_set).transpose()?;
+    if from_backup.is_some() && moves.len() > 1 {
+        return Err(Trouble::new(
+            "a backup seeds one move, and the settings hold several",
+            "nothing was started",
+            "name it with `--move NAME`",
+        ));
+    }
     let socket = ControlSocket::bind(&config.state_dir)?;
     let mut service = Service::new(config);
     for one in &moves {
-        service.start_move(one).await?;
+        match &from_backup {
+            Some(set) => service.start_from_backup(one, set.clone()).await?,
+            None => service.start_move(one).await?,
+        }
     }
 
     let service = Arc::new(service);
@@ -46,6 +57,17 @@ async fn copy(context: &Context, args: &CopyArgs) -> Result<(), Trouble> {
         () = answering => Ok(()),
         stopped = watching => stopped,
     }
+}
+
+fn backup_set(text: &str) -> Result<GtidSet, Trouble> {
+    let plain: String = text.split_whitespace().collect();
+    plain.parse().map_err(|error| {
+        Trouble::new(
+            format!("'{text}' is no GTID set: {error}"),
+            "nothing was started",
+            "give @@GLOBAL.gtid_executed of the restored server, or what xtrabackup_binlog_info says",
+        )
+    })
 }
 
 /// Shows the copy's progress until it is complete, and ends only if a move does.

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use migrate::cutover::{Home, MoveDriver, Phase};
 use migrate::throttle::{Pulse, PulseOptions, Throttle};
-use model::Trouble;
+use model::{GtidSet, Trouble};
 use proxy::{Backend, Control, Door, DoorOptions, PinnedPolicy};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -56,7 +56,19 @@ impl Service {
     /// # Errors
     /// If `check` refuses it, a server cannot be reached, or its journal cannot be used.
     pub async fn start_move(&mut self, one: &MoveConfig) -> Result<(), Trouble> {
-        preflight::refuse_unless_checked(&self.config, one).await?;
+        self.start(one, None).await
+    }
+
+    /// Starts a move whose target was restored from a backup as of a GTID set of the source, or goes on with it.
+    ///
+    /// # Errors
+    /// As [`Service::start_move`], and if the target is not what such a backup would be.
+    pub async fn start_from_backup(&mut self, one: &MoveConfig, set: GtidSet) -> Result<(), Trouble> {
+        self.start(one, Some(set)).await
+    }
+
+    async fn start(&mut self, one: &MoveConfig, from_backup: Option<GtidSet>) -> Result<(), Trouble> {
+        preflight::refuse_unless_checked(&self.config, one, from_backup.is_some()).await?;
         let throttle = self.throttle(one)?;
         let (old, new) = (self.config.source_of(one), self.config.target_of(one));
         let others =
@@ -75,6 +87,7 @@ impl Service {
                 readers: self.config.copy.readers,
                 chunk_rows: u64::from(self.config.copy.chunk_rows),
                 throttle: Arc::clone(&throttle),
+                from_backup,
             },
             migrate::cutover::CutoverOptions {
                 lag_max: options.lag_max,
