@@ -195,7 +195,8 @@ impl Site {
         let until = Instant::now() + Duration::from_secs(60);
         let mut new = self.on(&self.new).await;
         loop {
-            let applied = new.row("SELECT applied FROM highwater.ledger").await.unwrap().unwrap().text(0);
+            let applied =
+                new.row("SELECT GROUP_CONCAT(applied) FROM highwater.ledger").await.unwrap().unwrap().text(0);
             let sql = format!("SELECT GTID_SUBSET('{wanted}', '{applied}')");
             if old.row(sql).await.unwrap().unwrap().text(0) == "1" {
                 return;
