@@ -23,9 +23,12 @@ use serde::{Deserialize, Serialize};
 /// The least share: less is a pause.
 const SHARE_MIN: f64 = 0.01;
 /// The share to begin with where others are at work.
-const SHARE_FIRST: f64 = 0.1;
-/// What calm adds to the share.
-const SHARE_STEP: f64 = 0.05;
+const SHARE_FIRST: f64 = 0.02;
+/// What calm adds to the share, at least; more where the share is large already.
+const SHARE_STEP: f64 = 0.005;
+/// The mean moves less than the 99th percentile: copying 30,000 rows a second on two cores, where the mean rose by a
+/// quarter, the 99th percentile rose threefold. So the mean may rise by this part of what is allowed.
+const MEAN_PART: f64 = 0.2;
 /// A source on which others run fewer statements than this in a second has nobody to disturb.
 const QUIET_PER_SECOND: f64 = 20.0;
 /// Samples without us before anything can be compared.
@@ -33,9 +36,9 @@ const BEFORE_MIN: usize = 4;
 /// Samples without us that are remembered: a few minutes, so that the comparison follows the day's load.
 const BEFORE_KEPT: usize = 24;
 /// Samples with us that are needed to judge them.
-const DURING_MIN: usize = 3;
+const DURING_MIN: usize = 4;
 /// Samples with us that are judged together.
-const DURING_KEPT: usize = 6;
+const DURING_KEPT: usize = 12;
 /// Between two rests in which the source is measured without us.
 const REST_EVERY: Duration = Duration::from_secs(30);
 /// How long such a rest is.
@@ -46,7 +49,7 @@ const ALARM: f64 = 2.0;
 /// What must not be passed. A limit that is `None` is not looked at.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PaceLimits {
-    /// How much slower the source may answer others than without us: 0.1 is ten per cent.
+    /// How much slower the source may answer others than without us, in the slowest hundredth: 0.1 is ten per cent.
     pub latency_rise: Option<f64>,
     /// Statements that others may have running at the same time.
     pub threads_running: Option<u64>,
@@ -206,14 +209,14 @@ impl Pacer {
             self.slow_down();
             return Pace::paused(format!("the source answers {percent:.0} % slower than without the copy"));
         }
-        if ratio > 1.0 + rise {
+        if ratio > 1.0 + rise * MEAN_PART {
             self.slow_down();
-            let reason = format!("the source answered {percent:.0} % slower than without the copy");
+            let reason = format!("the source answered {percent:.1} % slower than without the copy");
             return Pace { share: self.share, reason: Some(reason) };
         }
-        self.share = (self.share + SHARE_STEP).min(1.0);
+        self.share = (self.share + SHARE_STEP.max(self.share / 20.0)).min(1.0);
         let reason = (self.share < 1.0)
-            .then(|| format!("speeding up: the source answers {percent:+.0} % slower than without the copy"));
+            .then(|| format!("speeding up: the source answers {percent:+.1} % slower than without the copy"));
         Pace { share: self.share, reason }
     }
 
@@ -291,8 +294,8 @@ mod tests {
 
     #[test]
     fn a_source_that_does_not_mind_is_read_at_full_speed_but_for_the_rests() {
-        let mut source = Source::new(1000, 0.02);
-        source.share_over(60);
+        let mut source = Source::new(1000, 0.01);
+        source.share_over(200);
         let share = source.share_over(600);
         assert!((0.85..=0.95).contains(&share), "{share}");
     }
@@ -301,25 +304,25 @@ mod tests {
     fn a_source_that_minds_is_kept_near_what_it_was() {
         let mut source = Source::new(1000, 1.0);
         source.share_over(60);
-        // At a share of 0.1 it is ten per cent slower.
+        // At a share of 0.02 it is two per cent slower.
         let share = source.share_over(600);
-        assert!((0.04..=0.12).contains(&share), "{share}");
+        assert!((0.01..=0.025).contains(&share), "{share}");
     }
 
     #[test]
     fn load_that_grows_for_other_reasons_does_not_stop_the_copy_for_good() {
         let mut source = Source::new(1000, 0.0);
-        source.share_over(100);
+        source.share_over(200);
         source.base = 900.0;
         assert_eq!(source.share_over(4).min(0.3), 0.3, "the median waits for a second opinion");
-        source.share_over(200);
+        source.share_over(1_500);
         assert!(source.share_over(100) > 0.5, "the day's load is what it is");
     }
 
     #[test]
     fn one_long_report_that_ends_slows_nothing_down() {
         let mut source = Source::new(1000, 0.0);
-        source.share_over(80);
+        source.share_over(200);
         source.base *= 100.0;
         source.tick();
         source.base /= 100.0;
