@@ -120,7 +120,24 @@ async fn main() {
 
     let again = clients.watch("before, again", stretch).await;
     let (mover, throttle) = copy(&source, &target, PaceLimits { latency_rise: Some(0.1), ..none }).await;
+    let told = tokio::spawn({
+        let (throttle, mover) = (Arc::clone(&throttle), Arc::new(mover));
+        let seen = Arc::clone(&mover);
+        let telling = async move {
+            for _ in 0..10 {
+                tokio::time::sleep(Duration::from_secs(3)).await;
+                let pace = throttle.pace(seen.progress());
+                let reason = pace.reason.unwrap_or_default();
+                println!("    {:>8} rows, share {:.3}; {reason}", seen.progress().rows_copied(), pace.share);
+            }
+        };
+        async move {
+            telling.await;
+            mover
+        }
+    });
     let polite = clients.watch("copy, throttled", Duration::from_secs(30)).await;
+    let mover = told.await.unwrap();
     let pace = throttle.pace(mover.progress());
     println!("    {} rows copied in 30 s; pace at the end {pace:?}", mover.progress().rows_copied());
     let calm = f64::midpoint(before, again);

@@ -92,7 +92,7 @@ impl Pulse {
         let presence = Arc::new(Presence::default());
         let blind = Arc::new(Mutex::new(None));
         let (pace_tx, pace) =
-            watch::channel(Pace { share: 0.1, reason: Some("looking at the source".into()) });
+            watch::channel(Pace { share: 0.02, reason: Some("looking at the source".into()) });
         let mut tasks = JoinSet::new();
         let mut lags = Vec::new();
         for one in options.replicas {
