@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build demo bench-copy bench-follow check test deny clean-cache
+.PHONY: help build demo bench-copy bench-follow bench-polite check test deny clean-cache
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
@@ -33,6 +33,10 @@ test: ## all that must pass before a change lands: check, then every test on pri
 	@if [ -e scripts/test-tools.sh ]; then bash scripts/test-tools.sh; fi
 	@$(MAKE) --no-print-directory check
 	cargo test --workspace --locked
+
+bench-polite: ## what a copy does to the latency of the source's own clients, with and without the throttle
+	@scripts/mysql.sh >/dev/null
+	cargo run --release --locked -p highwater --example polite
 
 deny: ## licences and sources of the dependencies, see deny.toml
 	@cargo deny --version >/dev/null 2>&1 || { printf '%s\n' 'error: cargo-deny is not installed' \

@@ -10,6 +10,7 @@ A move, from beginning to end:
   highwater check                 nothing that cannot be moved exactly goes unnoticed
   highwater serve                 front door and moves; leave it running
   highwater status --watch        wait until every row is copied
+  highwater throttle --pause      not now; --resume goes on
   highwater verify                prove every row equal; it stays proven from then on
   highwater cutover --dry-run     what would happen, and whether it would be refused
   highwater cutover               the target becomes the writer
@@ -46,6 +47,8 @@ pub enum Command {
     Copy(CopyArgs),
     /// Show how far the running process is
     Status(StatusArgs),
+    /// Pause, resume or limit the copy, or show its pace
+    Throttle(ThrottleArgs),
     /// Prove every row equal, as of a position in the stream
     Verify(MoveArgs),
     /// Make the target the writer: hold, drain, fence, settle, prove, switch, release
@@ -89,9 +92,12 @@ pub struct CheckArgs {
 /// `highwater copy`
 #[derive(Debug, Args)]
 pub struct CopyArgs {
-    /// The move; may be left out if there is only one
+    /// The move; by default all of them
     #[arg(long = "move", value_name = "NAME")]
     pub move_name: Option<String>,
+    /// Copy nothing: the target was restored from a physical backup of the source as of this GTID set
+    #[arg(long, value_name = "GTID_SET")]
+    pub from_backup: Option<String>,
     /// Print the answer as JSON
     #[arg(long)]
     pub json: bool,
@@ -104,6 +110,26 @@ pub struct StatusArgs {
     #[arg(long)]
     pub watch: bool,
     /// Print the answer as JSON, one line each time
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `highwater throttle`
+#[derive(Debug, Args)]
+pub struct ThrottleArgs {
+    /// The move; by default all moves of the running process
+    #[arg(value_name = "MOVE")]
+    pub move_name: Option<String>,
+    /// Read no rows until `--resume`; the stream goes on
+    #[arg(long, conflicts_with_all = ["resume", "limit"])]
+    pub pause: bool,
+    /// Go on reading
+    #[arg(long, conflicts_with = "limit")]
+    pub resume: bool,
+    /// Read at most so many rows a second; 0 lifts the limit
+    #[arg(long, value_name = "ROWS_PER_SECOND")]
+    pub limit: Option<u64>,
+    /// Print the answer as JSON
     #[arg(long)]
     pub json: bool,
 }

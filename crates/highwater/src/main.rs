@@ -62,6 +62,7 @@ async fn dispatch(cli: Cli) -> Result<(), Trouble> {
         Command::Check(args) => commands::check::run(&context, &args).await,
         Command::Copy(args) => commands::copy::run(&context, &args).await,
         Command::Status(args) => commands::status::run(&context, &args).await,
+        Command::Throttle(args) => commands::throttle::run(&context, &args).await,
         Command::Verify(args) => commands::verify::run(&context, &args).await,
         Command::Cutover(args) => commands::cutover::run(&context, &args).await,
         Command::Rollback(args) => commands::rollback::run(&context, &args).await,

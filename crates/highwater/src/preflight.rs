@@ -10,6 +10,9 @@ use crate::trouble::from_mysql;
 /// What state a check leaves things in.
 pub const STATE: &str = "nothing was changed; a check writes nothing";
 
+/// The check that refuses tables on the target.
+const TARGET_TABLES: &str = "target-tables";
+
 /// Checks a move. Refusals named in the settings or in `accept` become warnings.
 ///
 /// # Errors
@@ -32,23 +35,29 @@ pub async fn check(
     migrate::check::check(&mut source, &mut target, &one.spec, options).await.map_err(failed)
 }
 
-/// Refuses to begin a move that `check` refuses. One that has begun goes on: it has been checked.
+/// Refuses to begin a move that `check` refuses; `from_backup` says that its tables are on the target already. One that has begun goes on: it has been checked.
 ///
 /// # Errors
 /// If a server cannot be asked, or the first refusal with its fix.
-pub async fn refuse_unless_checked(config: &ResolvedConfig, one: &MoveConfig) -> Result<(), Trouble> {
+pub async fn refuse_unless_checked(
+    config: &ResolvedConfig,
+    one: &MoveConfig,
+    from_backup: bool,
+) -> Result<(), Trouble> {
     let mut target = connect(config.target_of(one)).await?;
     let failed = |error| from_mysql(&error, "look for the ledger", STATE);
     if target_state(&mut target, &one.spec.name).await.map_err(failed)? == TargetState::Underway {
         return Ok(());
     }
     let report = check(config, one, &[]).await?;
-    let Some(first) = report.with(Outcome::Refused).next() else { return Ok(()) };
+    // A restored backup brings the tables along; what they must be like is looked at before they are taken over.
+    let refusals = || report.with(Outcome::Refused).filter(|c| !(from_backup && c.name == TARGET_TABLES));
+    let Some(first) = refusals().next() else { return Ok(()) };
     Err(Trouble::new(
         format!(
             "move '{}' is refused by {} of {} checks; the first is {}: {}",
             one.spec.name,
-            report.refused(),
+            refusals().count(),
             report.checks.len(),
             first.name,
             first.evidence

@@ -65,8 +65,8 @@ fn help_lists_the_commands_in_the_order_of_a_moves_life() {
         .filter_map(|line| line.split_whitespace().next())
         .collect();
     let expected = [
-        "init", "check", "copy", "status", "verify", "cutover", "rollback", "finish", "serve", "proxy",
-        "demo",
+        "init", "check", "copy", "status", "throttle", "verify", "cutover", "rollback", "finish", "serve",
+        "proxy", "demo",
     ];
     assert_eq!(commands, expected);
     assert!(help.contains("A move, from beginning to end:"));

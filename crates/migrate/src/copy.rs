@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use model::GtidSet;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::behind::Behind;
@@ -16,6 +17,7 @@ use crate::schema;
 use crate::select::{KeyRange, in_range, row_list};
 use crate::sequencer::{AtClose, Request};
 use crate::session;
+use crate::throttle::Throttle;
 use crate::window_reader::WindowReader;
 
 /// Ranges planned, and stored, in one go.
@@ -39,11 +41,22 @@ pub struct CopyOptions {
     pub defer_indexes: bool,
     /// What moves along with the tables.
     pub along: Along,
+    /// Who says when a reader may read.
+    pub throttle: Arc<Throttle>,
+    /// The target was restored from a backup as of this set: there is nothing to copy.
+    pub from_backup: Option<GtidSet>,
 }
 
 impl Default for CopyOptions {
     fn default() -> Self {
-        Self { readers: 3, chunk_rows: 5_000, defer_indexes: true, along: Along::default() }
+        Self {
+            readers: 3,
+            chunk_rows: 5_000,
+            defer_indexes: true,
+            along: Along::default(),
+            throttle: Arc::default(),
+            from_backup: None,
+        }
     }
 }
 
@@ -136,6 +149,7 @@ impl Copier {
             while !complete {
                 let mut new = Vec::new();
                 while new.len() < PLAN_AHEAD && !complete {
+                    cutter.resize(self.options.throttle.chunk_rows(rows));
                     let mut behind = Behind::default();
                     let range = loop {
                         match cutter.next(&mut source).await {
@@ -209,7 +223,9 @@ impl Copier {
         let mut behind = Behind::default();
         let (read, rows) = loop {
             let attempt = async {
+                let turn = self.options.throttle.turn(&self.direction.progress).await;
                 let mut read = reader.read(i, &sql, PIECE_BYTES, &doing).await?;
+                turn.done(read.rows.len());
                 // As literals a row is about as large again: let go of each as it is turned into them.
                 let rows =
                     read.rows.drain(..).map(|row| shape.from_text(&row)).collect::<Result<Vec<_>>>()?;

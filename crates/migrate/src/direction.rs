@@ -14,6 +14,7 @@ use crate::progress::Progress;
 use crate::proof::Proof;
 use crate::reshape::Pending;
 use crate::sequencer::Request;
+use crate::throttle::Throttle;
 
 /// Where a direction starts when the target has no ledger of it.
 #[derive(Debug, Clone)]
@@ -56,4 +57,14 @@ pub(crate) struct Direction {
 pub(crate) struct Access {
     pub direction: Arc<Direction>,
     pub requests: mpsc::Sender<Request>,
+}
+
+impl Direction {
+    /// Who says when the source may be read; nobody on the way back, where nothing is copied.
+    pub fn throttle(&self) -> Option<&Throttle> {
+        match &self.options.start {
+            Start::Copy(copy) => Some(&copy.throttle),
+            Start::At(_) => None,
+        }
+    }
 }

@@ -16,6 +16,7 @@ pub mod literal;
 pub mod order;
 mod ranges;
 pub mod schema;
+mod seed;
 pub mod select;
 mod sequencer;
 mod session;
@@ -44,6 +45,7 @@ mod pipeline;
 mod progress;
 mod prover;
 mod reshape;
+pub mod throttle;
 
 pub use copy::CopyOptions;
 pub use direction::{MoverOptions, Start};

@@ -8,6 +8,7 @@ use model::{GtidSet, Table, TableName, Trouble};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::copy::CopyOptions;
 use crate::direction::{Access, Direction, MoverOptions, Start};
 use crate::dirty::DirtyKeys;
 use crate::error::{Doing, MoveError, Result, Side};
@@ -19,6 +20,7 @@ use crate::proof::{Proof, TableVerdict};
 use crate::prover::Prover;
 use crate::reshape;
 use crate::schema;
+use crate::seed;
 use crate::session;
 use crate::verify::{Verification, Verifier};
 
@@ -80,6 +82,20 @@ impl Mover {
                 plan::set_tables(&mut target, &ledger, tables.iter().map(|t| &t.name)).await?;
                 ledger::begin(&mut target, &ledger, applied).await?;
                 (Proof::carried_over(applied.clone()), tables, applied.clone())
+            }
+            (Start::Copy(CopyOptions { from_backup: Some(set), .. }), None) => {
+                let tables = schema::read(&mut source, Side::Source, spec).await?;
+                plan::set_tables(&mut target, &ledger, tables.iter().map(|t| &t.name)).await?;
+                seed::adopt((&mut source, &mut target), &tables, &ledger, set).await?;
+                (Proof::default(), tables, set.clone())
+            }
+            (Start::Copy(CopyOptions { from_backup: Some(set), .. }), Some(applied))
+                if !applied.contains(set) =>
+            {
+                return Err(MoveError::Refused {
+                    what: format!("move '{}' has begun already, and not at this backup", ledger.move_name),
+                    hint: "leave --from-backup out to go on with it, or `highwater finish` it first".into(),
+                });
             }
             (Start::Copy(copy), None) => {
                 let how =

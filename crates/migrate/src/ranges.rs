@@ -26,6 +26,11 @@ impl RangeCutter {
         Self { table: table.clone(), shape: RowShape::of(table), rows, next_low: low, ended: false }
     }
 
+    /// From now on ranges have about `rows` rows.
+    pub fn resize(&mut self, rows: u64) {
+        self.rows = rows;
+    }
+
     /// The next range; the last one is open to the end of the table.
     ///
     /// # Errors

@@ -70,6 +70,11 @@ impl Verifier {
         let (_, rows) = ranges::size(self.reader.source(), &tables[table], RANGE_ROWS).await?;
         let mut cutter = RangeCutter::new(&tables[table], rows.max(RANGE_ROWS / 10), None);
         while let Some(range) = cutter.next(self.reader.source()).await? {
+            let direction = Arc::clone(&self.direction);
+            let _turn = match direction.throttle() {
+                Some(throttle) => Some(throttle.turn(&direction.progress).await),
+                None => None,
+            };
             let rows = self.range(table, &range, &mut verdict).await?;
             verdict.rows += rows;
             verdict.ranges += 1;

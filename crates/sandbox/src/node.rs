@@ -45,7 +45,11 @@ impl Node {
         };
         let folder = Folder::fresh(&options)?;
         let mut node = Self { mysqld: mysqld.clone(), options, lease, folder, process: None };
-        template::copy_to(mysqld, &node.data())?;
+        match node.options.data.take() {
+            None => template::copy_to(mysqld, &node.data())?,
+            Some(data) => fs::rename(&data, node.data())
+                .map_err(|source| SandboxError::io(format!("take over {}", data.display()), &source))?,
+        }
         fs::create_dir(node.dir().join("tmp"))
             .and_then(|()| fs::write(node.option_file(), ""))
             .map_err(|source| SandboxError::io(format!("write in {}", node.dir().display()), &source))?;

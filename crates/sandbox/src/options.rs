@@ -18,6 +18,8 @@ pub struct NodeOptions {
     /// Whether a commit survives a power cut (`sync_binlog=1`, `innodb_flush_log_at_trx_commit=1`); otherwise it
     /// survives `kill -9` only (0 and 2), and costs no disk flush.
     pub durable: bool,
+    /// A data folder to start over, such as a clone's; it is moved into the node's own folder. `None` is a fresh one.
+    pub data: Option<PathBuf>,
     /// Where the node's own folder is made; `None` is the system's folder for temporary files.
     pub dir: Option<PathBuf>,
 }
@@ -32,6 +34,7 @@ impl NodeOptions {
             time_zone_env: None,
             extra: Vec::new(),
             durable: false,
+            data: None,
             dir: None,
         }
     }
@@ -63,6 +66,12 @@ impl NodeOptions {
     /// Makes every commit flush to the disk.
     pub fn durable(mut self) -> Self {
         self.durable = true;
+        self
+    }
+
+    /// Starts over a data folder that is there, and moves it.
+    pub fn data(mut self, data: impl Into<PathBuf>) -> Self {
+        self.data = Some(data.into());
         self
     }
 

@@ -9,6 +9,7 @@ pub mod init;
 pub mod rollback;
 pub mod serve;
 pub mod status;
+pub mod throttle;
 pub mod verify;
 
 mod ask;

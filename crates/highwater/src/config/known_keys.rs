@@ -8,12 +8,28 @@ use toml::de::{DeTable, DeValue};
 
 use super::source_text::SourceText;
 
-const TOP: &[&str] = &["state_dir", "clusters", "moves", "front_door", "copy", "cutover"];
-const CLUSTER: &[&str] =
-    &["host", "port", "user", "password_env", "password_file", "server_public_key", "get_server_public_key"];
+const TOP: &[&str] = &["state_dir", "clusters", "moves", "front_door", "copy", "throttle", "cutover"];
+const CLUSTER: &[&str] = &[
+    "host",
+    "port",
+    "user",
+    "password_env",
+    "password_file",
+    "server_public_key",
+    "get_server_public_key",
+    "replicas",
+];
 const MOVE: &[&str] = &["source", "target", "tables", "accept", "objects"];
 const FRONT_DOOR: &[&str] = &["listen", "threads", "hold_max", "clients_max", "cluster"];
 const COPY: &[&str] = &["chunk_rows", "readers", "defer_indexes"];
+const THROTTLE: &[&str] = &[
+    "latency_rise_max",
+    "threads_running_max",
+    "replica_lag_max",
+    "target_lag_max",
+    "chunk_time",
+    "rows_per_second",
+];
 const CUTOVER: &[&str] =
     &["lag_max", "drain_deadline", "fence_deadline", "settle_deadline", "prove_deadline", "pinned"];
 
@@ -24,6 +40,7 @@ const TABLES: &[(&str, &[&str])] = &[
     ("[moves.NAME]", MOVE),
     ("[front_door]", FRONT_DOOR),
     ("[copy]", COPY),
+    ("[throttle]", THROTTLE),
     ("[cutover]", CUTOVER),
 ];
 
@@ -41,6 +58,7 @@ pub fn check(source: &SourceText) -> Result<(), Trouble> {
             ("moves", value) => check_named(source, value, "moves", MOVE)?,
             ("front_door", DeValue::Table(table)) => check_table(source, table, "[front_door]", FRONT_DOOR)?,
             ("copy", DeValue::Table(table)) => check_table(source, table, "[copy]", COPY)?,
+            ("throttle", DeValue::Table(table)) => check_table(source, table, "[throttle]", THROTTLE)?,
             ("cutover", DeValue::Table(table)) => check_table(source, table, "[cutover]", CUTOVER)?,
             // A value of the wrong type is the next step's complaint.
             _ => {}

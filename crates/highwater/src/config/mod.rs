@@ -20,6 +20,7 @@ use model::Trouble;
 
 pub use resolved::{
     ClusterConfig, CopyOptions, CutoverOptions, FrontDoorOptions, MoveConfig, Pinned, ResolvedConfig,
+    ThrottleOptions,
 };
 
 use source_text::SourceText;

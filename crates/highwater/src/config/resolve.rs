@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStringExt;
 
+use migrate::throttle::PaceLimits;
 use migrate::{MoveSpec, TablePattern};
 use model::Trouble;
 use mysql::{Password, ServerKey};
@@ -10,10 +11,10 @@ use toml::Spanned;
 
 use super::Environment;
 use super::resolved::{
-    ClusterConfig, CopyOptions, CutoverOptions, FrontDoorOptions, MoveConfig, ResolvedConfig,
+    ClusterConfig, CopyOptions, CutoverOptions, FrontDoorOptions, MoveConfig, ResolvedConfig, ThrottleOptions,
 };
 use super::source_text::{STATE, SourceText};
-use super::written::{WrittenCluster, WrittenConfig, WrittenMove};
+use super::written::{WrittenCluster, WrittenConfig, WrittenMove, WrittenThrottle};
 
 /// Checks the tables against each other and reads the passwords.
 ///
@@ -31,6 +32,7 @@ pub fn resolve(
         .map(|(name, one)| resolve_move(source, name, one, &written.clusters))
         .collect::<Result<Vec<_>, _>>()?;
     refuse_overlap(source, &written.moves, &moves)?;
+    refuse_chain(source, &written.moves, &moves)?;
 
     let door = written.front_door;
     if let Some(cluster) = &door.cluster {
@@ -51,6 +53,7 @@ pub fn resolve(
         readers: within(source, "copy.readers", &written.copy.readers, 1..=256)?,
         defer_indexes: written.copy.defer_indexes,
     };
+    let throttle = resolve_throttle(source, &written.throttle)?;
     let cutover = CutoverOptions {
         lag_max: written.cutover.lag_max,
         drain_deadline: written.cutover.drain_deadline,
@@ -72,7 +75,23 @@ pub fn resolve(
         moves,
         front_door,
         copy,
+        throttle,
         cutover,
+    })
+}
+
+fn resolve_throttle(source: &SourceText, written: &WrittenThrottle) -> Result<ThrottleOptions, Trouble> {
+    let limit = |number: u64| (number > 0).then_some(number);
+    let rise = within(source, "throttle.latency_rise_max", &written.latency_rise_max, 0..=1000)?;
+    Ok(ThrottleOptions {
+        limits: PaceLimits {
+            latency_rise: (rise > 0).then(|| f64::from(rise) / 100.0),
+            threads_running: limit(written.threads_running_max),
+            replica_lag: Some(written.replica_lag_max),
+        },
+        target_lag_max: written.target_lag_max,
+        chunk_time: written.chunk_time,
+        rows_per_second: limit(written.rows_per_second),
     })
 }
 
@@ -145,6 +164,27 @@ fn refuse_overlap(
                     "let each table go with one move only",
                 ));
             }
+        }
+    }
+    Ok(())
+}
+
+/// The cluster a move goes to is read-only for applications until its cutover, so no application can serve from there.
+fn refuse_chain(
+    source: &SourceText,
+    written: &BTreeMap<String, Spanned<WrittenMove>>,
+    moves: &[MoveConfig],
+) -> Result<(), Trouble> {
+    for one in moves {
+        if let Some(next) = moves.iter().find(|next| next.source == one.target) {
+            return Err(source.refuse(
+                written[&next.spec.name].get_ref().source.span(),
+                format!(
+                    "cluster '{}' is the target of move '{}' and the source of move '{}'",
+                    one.target, one.spec.name, next.spec.name
+                ),
+                "let one move end before the next one begins",
+            ));
         }
     }
     Ok(())
@@ -228,6 +268,7 @@ fn resolve_cluster(
         ));
     }
     let port = within(source, &format!("clusters.{name}.port"), &written.port, 1..=u16::MAX)?;
+    let replicas = written.replicas.iter().map(|one| address(source, one)).collect::<Result<_, _>>()?;
     Ok(ClusterConfig {
         name,
         host: written.host.into_inner(),
@@ -235,7 +276,25 @@ fn resolve_cluster(
         user: written.user,
         password,
         server_key,
+        replicas,
     })
+}
+
+/// `host` or `host:port`.
+fn address(source: &SourceText, written: &Spanned<String>) -> Result<(String, u16), Trouble> {
+    let text = written.get_ref();
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) => (host, port.parse().ok().filter(|port| *port > 0)),
+        None => (text.as_str(), Some(3306)),
+    };
+    match port {
+        Some(port) if !host.is_empty() => Ok((host.to_owned(), port)),
+        _ => Err(source.refuse(
+            written.span(),
+            format!("'{text}' is no address of a replica"),
+            "write `host` or `host:port`",
+        )),
+    }
 }
 
 fn read_password(

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use migrate::throttle::PaceLimits;
 use migrate::{Along, MoveSpec};
 use model::Trouble;
 use mysql::{ConnectOptions, Password, ServerKey};
@@ -29,6 +30,8 @@ pub struct ResolvedConfig {
     pub front_door: FrontDoorOptions,
     /// How rows are read.
     pub copy: CopyOptions,
+    /// What the readers spare.
+    pub throttle: ThrottleOptions,
     /// The bounds of a cutover.
     pub cutover: CutoverOptions,
 }
@@ -48,6 +51,8 @@ pub struct ClusterConfig {
     pub password: Password,
     /// Whose public key the password may be encrypted with.
     pub server_key: ServerKey,
+    /// Addresses of its replicas, reached with the same account; the copy spares them.
+    pub replicas: Vec<(String, u16)>,
 }
 
 /// One move and the clusters it joins.
@@ -90,6 +95,19 @@ pub struct CopyOptions {
     pub readers: usize,
     /// Whether indexes are added to a table when its rows are there.
     pub defer_indexes: bool,
+}
+
+/// What readers of a source spare.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ThrottleOptions {
+    /// What must not be passed on the source and its replicas.
+    pub limits: PaceLimits,
+    /// How far the target may be behind.
+    pub target_lag_max: Duration,
+    /// How long reading one chunk may take.
+    pub chunk_time: Duration,
+    /// Rows a move reads in a second at most, until an operator says otherwise.
+    pub rows_per_second: Option<u64>,
 }
 
 /// The bounds of a cutover; passing one before the switch puts everything back.
@@ -161,5 +179,16 @@ impl ClusterConfig {
         let mut options = ConnectOptions::new(&self.host, self.port, &self.user, self.password.clone());
         options.server_key = self.server_key.clone();
         options
+    }
+
+    /// How to connect to its replicas.
+    pub fn replica_options(&self) -> Vec<ConnectOptions> {
+        let one = |(host, port): &(String, u16)| {
+            let mut options = self.connect_options();
+            options.host.clone_from(host);
+            options.port = *port;
+            options
+        };
+        self.replicas.iter().map(one).collect()
     }
 }

@@ -44,6 +44,7 @@ fn template_resolves_to_the_defaults() {
     assert_eq!(template.state_dir, bare.state_dir);
     assert_eq!(template.front_door, bare.front_door);
     assert_eq!(template.copy, bare.copy);
+    assert_eq!(template.throttle, bare.throttle);
     assert_eq!(template.cutover, bare.cutover);
     assert_eq!(template.clusters["old"].port, 3306);
 }
@@ -61,6 +62,7 @@ fn keys_the_template_shows_commented_out_are_the_defaults() {
     assert_eq!(shown.state_dir, template.state_dir);
     assert_eq!(shown.front_door, template.front_door);
     assert_eq!(shown.copy, template.copy);
+    assert_eq!(shown.throttle, template.throttle);
     assert_eq!(shown.cutover, template.cutover);
 }
 
@@ -231,4 +233,43 @@ fn several_moves_must_be_told_apart() {
 fn front_door_is_asked_for_its_cluster_only_when_the_settings_leave_it_open() {
     let config = resolve_text(CLUSTERS).unwrap();
     assert!(config.first_writer().unwrap_err().hint.contains("front_door.cluster"));
+}
+
+#[test]
+fn replicas_are_reached_with_the_account_of_their_cluster() {
+    let clusters = CLUSTERS.replacen("user = \"hw\"", "user = \"hw\"\nreplicas = ['r1', '10.0.0.9:3307']", 1);
+    let config = resolve_text(&format!("{clusters}{MOVE}")).unwrap();
+    let replicas = config.clusters["old"].replica_options();
+    let addresses: Vec<String> = replicas.iter().map(mysql::ConnectOptions::address).collect();
+    assert_eq!(addresses, ["r1:3306", "10.0.0.9:3307"]);
+    assert_eq!(replicas[0].user, b"hw");
+    let wrong = CLUSTERS.replacen("user = \"hw\"", "user = \"hw\"\nreplicas = ['r1:x']", 1);
+    let trouble = resolve_text(&format!("{wrong}{MOVE}")).unwrap_err();
+    assert_eq!(trouble.what, "/etc/highwater.toml:5: 'r1:x' is no address of a replica");
+}
+
+#[test]
+fn zero_switches_a_limit_of_the_throttle_off() {
+    let limits = |more: &str| resolve_text(&format!("{CLUSTERS}{MOVE}{more}")).unwrap().throttle;
+    let off = limits("[throttle]\nlatency_rise_max = 0\nrows_per_second = 0");
+    assert_eq!(
+        (off.limits.latency_rise, off.limits.threads_running, off.rows_per_second),
+        (None, None, None)
+    );
+    let on = limits("[throttle]\nlatency_rise_max = 25\nthreads_running_max = 64\nrows_per_second = 9");
+    assert_eq!(
+        (on.limits.latency_rise, on.limits.threads_running, on.rows_per_second),
+        (Some(0.25), Some(64), Some(9))
+    );
+}
+
+#[test]
+fn cluster_that_one_move_makes_read_only_is_no_source_of_another() {
+    let third = "[clusters.third]\nhost = '10.0.0.3'\nuser = 'u'\npassword_env = 'X_PASSWORD'\n";
+    let next = "[moves.next]\nsource = 'new'\ntarget = 'third'\ntables = ['shop.*']\n";
+    check(
+        &format!("{third}{next}"),
+        "/etc/highwater.toml:6: cluster 'new' is the target of move 'shop' and the source of move 'next'",
+        "let one move end before the next one begins",
+    );
 }

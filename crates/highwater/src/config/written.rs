@@ -27,6 +27,8 @@ pub struct WrittenConfig {
     #[serde(default)]
     pub copy: WrittenCopy,
     #[serde(default)]
+    pub throttle: WrittenThrottle,
+    #[serde(default)]
     pub cutover: WrittenCutover,
 }
 
@@ -43,6 +45,8 @@ pub struct WrittenCluster {
     pub server_public_key: Option<Spanned<PathBuf>>,
     #[serde(default)]
     pub get_server_public_key: bool,
+    #[serde(default)]
+    pub replicas: Vec<Spanned<String>>,
 }
 
 /// `[moves.NAME]`
@@ -81,6 +85,21 @@ pub struct WrittenCopy {
     pub chunk_rows: Spanned<u32>,
     pub readers: Spanned<usize>,
     pub defer_indexes: bool,
+}
+
+/// `[throttle]`; a number of 0 means that there is no such limit.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WrittenThrottle {
+    pub latency_rise_max: Spanned<u32>,
+    pub threads_running_max: u64,
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub replica_lag_max: Duration,
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub target_lag_max: Duration,
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub chunk_time: Duration,
+    pub rows_per_second: u64,
 }
 
 /// `[cutover]`
@@ -132,6 +151,19 @@ impl Default for WrittenFrontDoor {
 impl Default for WrittenCopy {
     fn default() -> Self {
         Self { chunk_rows: defaulted(2_000), readers: defaulted(4), defer_indexes: true }
+    }
+}
+
+impl Default for WrittenThrottle {
+    fn default() -> Self {
+        Self {
+            latency_rise_max: defaulted(10),
+            threads_running_max: 0,
+            replica_lag_max: Duration::from_secs(2),
+            target_lag_max: Duration::from_secs(10),
+            chunk_time: Duration::from_millis(200),
+            rows_per_second: 0,
+        }
     }
 }
 

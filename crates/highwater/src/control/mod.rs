@@ -23,7 +23,7 @@ use serde_json::Value;
 pub use client::Client;
 pub use progress::{Progress, ProgressUpdate};
 pub use server::{ControlSocket, Host};
-pub use status_view::{DoorView, MoveView, ProofView, StatusView, TableView};
+pub use status_view::{DoorView, MoveView, PaceView, ProofView, StatusView, TableView};
 
 /// A request's line is at most this long; ours have a few hundred bytes.
 const REQUEST_BYTES_MAX: u64 = 64 * 1024;
@@ -37,6 +37,13 @@ const REPLY_BYTES_MAX: u64 = 32 * 1024 * 1024;
 pub enum Request {
     /// What state everything is in; answered with a [`StatusView`].
     Status,
+    /// Pause, resume or limit the readers of a move, or of all of them; answered with their paces.
+    Throttle {
+        /// The move; `None` for all.
+        move_name: Option<String>,
+        /// What is to change; nothing, to ask only.
+        change: Option<ThrottleChange>,
+    },
     /// Prove a move's rows equal.
     Verify {
         /// The move.
@@ -65,6 +72,18 @@ pub enum Request {
     },
     /// End the process in good order.
     Stop,
+}
+
+/// What an operator changes about a move's readers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum ThrottleChange {
+    /// No reader works until they are resumed.
+    Pause,
+    /// They go on.
+    Resume,
+    /// At most so many rows in a second; 0 for any number.
+    Limit(u64),
 }
 
 /// A line of the answer.

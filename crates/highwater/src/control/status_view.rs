@@ -38,6 +38,9 @@ pub struct MoveView {
     pub eta_s: Option<u64>,
     /// How far the target is behind, in milliseconds, once the stream is followed.
     pub lag_ms: Option<u64>,
+    /// How fast its readers may go, while there is anything to read.
+    #[serde(default)]
+    pub pace: Option<PaceView>,
     /// The GTID set applied.
     pub applied: String,
     /// What verification has established, if it has begun.
@@ -59,6 +62,19 @@ pub struct TableView {
     pub done: bool,
     /// Rows copied per second, lately.
     pub rows_per_s: f64,
+}
+
+/// How fast the readers of a move may go.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PaceView {
+    /// The part of the time in which they may work: 0 is a pause, 1 is always.
+    pub share: f64,
+    /// Why it is not 1.
+    pub reason: Option<String>,
+    /// Rows in a second at most, if that is limited.
+    pub rows_per_s_max: Option<u64>,
+    /// Why the latency of the source's own statements is not looked at, if it cannot be.
+    pub blind: Option<String>,
 }
 
 /// How much is proven equal.

@@ -1,6 +1,6 @@
 //! The status, for people.
 
-use crate::control::{DoorView, MoveView, StatusView, TableView};
+use crate::control::{DoorView, MoveView, PaceView, StatusView, TableView};
 
 /// The status as text, ending in a line break.
 pub fn render(status: &StatusView) -> String {
@@ -23,6 +23,9 @@ fn render_move(one: &MoveView) -> String {
     let eta = one.eta_s.map(|seconds| format!(", {} to go", span(seconds))).unwrap_or_default();
     let copied = share(one.rows_done, one.rows_estimate, one.tables.iter().all(|table| table.done));
     field("copied", format!("{} rows ({copied}), {}/s{eta}", grouped(one.rows_done), rate(one.rows_per_s)));
+    if let Some(pace) = &one.pace {
+        field("pace", render_pace(pace));
+    }
     if let Some(lag_ms) = one.lag_ms {
         field("lag", format!("{}.{:03} s", lag_ms / 1000, lag_ms % 1000));
     }
@@ -49,6 +52,24 @@ fn render_move(one: &MoveView) -> String {
         field("hint", trouble.hint.clone());
     }
     text.push_str(&render_tables(&one.tables));
+    text
+}
+
+fn render_pace(pace: &PaceView) -> String {
+    let mut text = match pace.share {
+        share if share <= 0.0 => "paused".to_owned(),
+        share if share >= 1.0 => "full".to_owned(),
+        share => format!("{:.0} %", (share * 100.0).max(1.0)),
+    };
+    if let Some(limit) = pace.rows_per_s_max {
+        text.push_str(&format!(", at most {} rows/s", grouped(limit)));
+    }
+    if let Some(reason) = &pace.reason {
+        text.push_str(&format!("; {reason}"));
+    }
+    if let Some(blind) = &pace.blind {
+        text.push_str(&format!("; the source's latency is not looked at: {blind}"));
+    }
     text
 }
 
@@ -157,6 +178,12 @@ mod tests {
                 rows_per_s: 12_345.6,
                 eta_s: Some(75),
                 lag_ms: Some(42),
+                pace: Some(PaceView {
+                    share: 0.25,
+                    reason: Some("the source answered 12 % slower than without the copy".into()),
+                    rows_per_s_max: Some(50_000),
+                    blind: None,
+                }),
                 applied: "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5,\n4e11fa47-71ca-11e1-9e33-c80aa9429562:1"
                     .into(),
                 proof: Some(ProofView { proven_as_of: None, keys_in_flight: 7, differences: 0 }),
@@ -168,6 +195,7 @@ mod tests {
 move shop  old -> new  copying
   serving  old
   copied   1,050,400 rows (52 %), 12,346/s, 1 min 15 s to go
+  pace     25 %, at most 50,000 rows/s; the source answered 12 % slower than without the copy
   lag      0.042 s
   applied  3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5,4e11fa47-71ca-11e1-9e33-c80aa9429562:1
   proof    first pass under way; 7 keys in flight, 0 differences

@@ -9,19 +9,24 @@ use proxy::{Backend, Control, PinnedPolicy};
 
 use super::three_parts;
 
+/// What to do about other moves from the same source.
+pub(super) const NOT_ALONE_HINT: &str = "`highwater finish` the others, take them out of highwater.toml and restart; \
+    fences of single schemas (ALTER SCHEMA ... READ ONLY = 1) are not built yet";
+
 /// The gate. Until a door is connected to it, it can say where traffic belongs, and refuses to move it.
 pub(super) struct DoorGate {
     old: Backend,
     new: Backend,
-    /// Whether this move is the only one: the door sends everything to one writer, so it cannot serve two moves.
-    alone: bool,
+    /// The other moves from the same source: the door sends everything to one writer, and the fence closes the whole
+    /// source, so this move cannot cross without them.
+    others: Vec<String>,
     control: OnceLock<Control>,
     pinned: Mutex<PinnedPolicy>,
 }
 
 impl DoorGate {
-    pub(super) fn new(old: Backend, new: Backend, alone: bool) -> Self {
-        Self { old, new, alone, control: OnceLock::new(), pinned: Mutex::default() }
+    pub(super) fn new(old: Backend, new: Backend, others: Vec<String>) -> Self {
+        Self { old, new, others, control: OnceLock::new(), pinned: Mutex::default() }
     }
 
     /// From now on this door carries out what a crossing asks for.
@@ -33,6 +38,18 @@ impl DoorGate {
     /// What becomes of clients that cannot be moved.
     pub(super) fn set_pinned(&self, policy: PinnedPolicy) {
         *self.pinned.lock().unwrap_or_else(PoisonError::into_inner) = policy;
+    }
+
+    /// Why this move cannot cross by itself, if it cannot.
+    pub(super) fn not_alone(&self) -> Option<String> {
+        let others: Vec<String> = self.others.iter().map(|name| format!("'{name}'")).collect();
+        let (is, source) = (if others.len() == 1 { "move" } else { "moves" }, &self.old.id);
+        (!others.is_empty()).then(|| {
+            format!(
+                "{is} {} of cluster '{source}' would be stopped by the fence, which closes the whole server",
+                others.join(", ")
+            )
+        })
     }
 
     fn backend(&self, home: Home) -> &Backend {
@@ -54,13 +71,18 @@ impl TrafficGate for DoorGate {
                 "run `highwater serve`, and let the application connect to it",
             ));
         };
-        if !self.alone {
-            let what =
-                "the front door sends everything to one cluster, so it cannot move one of several moves";
-            return Err(Trouble::new(what, nothing, "keep one move in highwater.toml for each process"));
+        if let Some(reason) = self.not_alone() {
+            return Err(Trouble::new(format!("cannot start cutover: {reason}"), nothing, NOT_ALONE_HINT));
         }
         if control.writer().0.id == self.backend(to).id {
             let what = "the front door already sends traffic there";
+            return Err(Trouble::new(what, nothing, "set `front_door.cluster` to the move's source"));
+        }
+        if control.writer().0.id != self.backend(to.other()).id {
+            let what = format!(
+                "the front door serves cluster '{}', which is not this move's",
+                control.writer().0.id
+            );
             return Err(Trouble::new(what, nothing, "set `front_door.cluster` to the move's source"));
         }
         let report = control.warm(self.backend(to).clone()).await.map_err(|e| three_parts(&e.to_string()))?;

@@ -4,19 +4,22 @@
 //! carried out by the door's control.
 
 mod gate;
+mod pace;
 mod view;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use migrate::cutover::{Home, MoveDriver, Phase};
-use model::Trouble;
+use migrate::throttle::{Pulse, PulseOptions, Throttle};
+use model::{GtidSet, Trouble};
 use proxy::{Backend, Control, Door, DoorOptions, PinnedPolicy};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::config::{ClusterConfig, MoveConfig, Pinned, ResolvedConfig};
-use crate::control::{Host, Progress, Request, StatusView};
+use crate::control::{Host, Progress, Request, StatusView, ThrottleChange};
 use crate::preflight;
 use gate::DoorGate;
 
@@ -27,6 +30,8 @@ const VERIFY_LANES: usize = 2;
 pub struct Service {
     config: ResolvedConfig,
     moves: Vec<RunningMove>,
+    /// One for each cluster that rows are read from, shared by all moves from there.
+    pulses: BTreeMap<String, Arc<Pulse>>,
     door: Option<Door>,
     stop: watch::Sender<bool>,
 }
@@ -36,12 +41,14 @@ struct RunningMove {
     config: MoveConfig,
     driver: MoveDriver<DoorGate>,
     gate: Arc<DoorGate>,
+    throttle: Arc<Throttle>,
 }
 
 impl Service {
     /// Nothing runs yet.
     pub fn new(config: ResolvedConfig) -> Self {
-        Self { config, moves: Vec::new(), door: None, stop: watch::Sender::new(false) }
+        let (moves, pulses) = (Vec::new(), BTreeMap::new());
+        Self { config, moves, pulses, door: None, stop: watch::Sender::new(false) }
     }
 
     /// Starts a move, or goes on with it where its journal and its ledger say it is.
@@ -49,10 +56,25 @@ impl Service {
     /// # Errors
     /// If `check` refuses it, a server cannot be reached, or its journal cannot be used.
     pub async fn start_move(&mut self, one: &MoveConfig) -> Result<(), Trouble> {
-        preflight::refuse_unless_checked(&self.config, one).await?;
+        self.start(one, None).await
+    }
+
+    /// Starts a move whose target was restored from a backup as of a GTID set of the source, or goes on with it.
+    ///
+    /// # Errors
+    /// As [`Service::start_move`], and if the target is not what such a backup would be.
+    pub async fn start_from_backup(&mut self, one: &MoveConfig, set: GtidSet) -> Result<(), Trouble> {
+        self.start(one, Some(set)).await
+    }
+
+    async fn start(&mut self, one: &MoveConfig, from_backup: Option<GtidSet>) -> Result<(), Trouble> {
+        preflight::refuse_unless_checked(&self.config, one, from_backup.is_some()).await?;
+        let throttle = self.throttle(one)?;
         let (old, new) = (self.config.source_of(one), self.config.target_of(one));
-        let alone = self.config.moves.len() == 1;
-        let gate = Arc::new(DoorGate::new(backend(old), backend(new), alone));
+        let others =
+            self.config.moves.iter().filter(|m| m.source == one.source && m.spec.name != one.spec.name);
+        let others = others.map(|m| m.spec.name.clone()).collect();
+        let gate = Arc::new(DoorGate::new(backend(old), backend(new), others));
         if let Some(door) = &self.door {
             gate.connect(door.control());
         }
@@ -66,6 +88,8 @@ impl Service {
                 chunk_rows: u64::from(self.config.copy.chunk_rows),
                 defer_indexes: self.config.copy.defer_indexes,
                 along: one.along,
+                throttle: Arc::clone(&throttle),
+                from_backup,
             },
             migrate::cutover::CutoverOptions {
                 lag_max: options.lag_max,
@@ -77,8 +101,51 @@ impl Service {
             Arc::clone(&gate),
         )
         .await?;
-        self.moves.push(RunningMove { config: one.clone(), driver, gate });
+        self.moves.push(RunningMove { config: one.clone(), driver, gate, throttle });
         Ok(())
+    }
+
+    /// A move's throttle, with what operators have said before.
+    fn throttle(&mut self, one: &MoveConfig) -> Result<Arc<Throttle>, Trouble> {
+        let settings = &self.config.throttle;
+        let order = pace::remembered(&pace::file(&self.config.state_dir, &one.spec.name), settings)?;
+        let source = self.config.source_of(one);
+        let pulse = self.pulses.entry(source.name.clone()).or_insert_with(|| {
+            Pulse::start(PulseOptions {
+                source: source.connect_options(),
+                replicas: source.replica_options(),
+                limits: settings.limits.clone(),
+            })
+        });
+        let throttle = Throttle::new(
+            Some(Arc::clone(pulse)),
+            self.config.copy.readers,
+            Some(settings.target_lag_max),
+            settings.chunk_time,
+        );
+        throttle.give_order(order);
+        Ok(Arc::new(throttle))
+    }
+
+    /// Tells the readers of a move, or of all moves, what an operator says, at once and for later starts; answers with
+    /// the pace of each.
+    fn throttle_moves(&self, name: Option<&str>, change: Option<ThrottleChange>) -> Result<Value, Trouble> {
+        let chosen: Vec<&RunningMove> = match name {
+            Some(name) => vec![self.running(name)?],
+            None => self.moves.iter().collect(),
+        };
+        let mut answer = serde_json::Map::new();
+        for running in chosen {
+            let name = &running.config.spec.name;
+            if let Some(change) = change {
+                let order = pace::changed(running.throttle.order(), change);
+                running.throttle.give_order(order);
+                pace::remember(&pace::file(&self.config.state_dir, name), order)?;
+            }
+            let view = pace::view(running);
+            answer.insert(name.clone(), serde_json::to_value(view).expect("a view has only string keys"));
+        }
+        Ok(Value::Object(answer))
     }
 
     /// Opens the front door to the side that serves: what the moves' journals say, else the settings.
@@ -191,6 +258,7 @@ impl Host for Service {
     async fn handle(&self, request: Request, progress: Progress) -> Result<Value, Trouble> {
         let answer = match request {
             Request::Status => serde_json::to_value(self.status()),
+            Request::Throttle { move_name, change } => Ok(self.throttle_moves(move_name.as_deref(), change)?),
             Request::Verify { move_name } => {
                 let verdict = self.verify(&move_name, &progress).await?;
                 if verdict.different > 0 {
@@ -200,7 +268,9 @@ impl Host for Service {
             }
             Request::Cutover { move_name, dry_run: true, .. } => {
                 let running = self.running(&move_name)?;
-                serde_json::to_value(json!({ "guardrails": running.driver.guardrails()? }))
+                let mut guardrails = running.driver.guardrails()?;
+                guardrails.push(view::alone(running.gate.not_alone()));
+                serde_json::to_value(json!({ "guardrails": guardrails }))
             }
             Request::Cutover { move_name, close_pinned, .. } => {
                 serde_json::to_value(self.cross(&move_name, Home::New, close_pinned, &progress).await?)

@@ -1,11 +1,12 @@
 //! The running process as outsiders see it.
 
-use migrate::cutover::{Home, State};
+use migrate::cutover::{Guardrail, Home, State};
 use migrate::{Mover, MoverState, Verification};
 use model::Trouble;
 use proxy::Door;
 
-use super::RunningMove;
+use super::gate::NOT_ALONE_HINT;
+use super::{RunningMove, pace};
 use crate::control::{DoorView, MoveView, ProofView, StatusView, TableView};
 
 pub(super) fn status(moves: &[RunningMove], door: Option<&Door>) -> StatusView {
@@ -32,6 +33,8 @@ fn move_view(running: &RunningMove) -> MoveView {
     };
     if let Some(mover) = running.driver.mover() {
         add_mover(&mut view, &mover, &state);
+        // Once everything is copied there is nothing to slow down.
+        view.pace = pace::view(running).filter(|_| view.state == "copying");
     }
     view
 }
@@ -76,6 +79,16 @@ fn add_mover(view: &mut MoveView, mover: &Mover, state: &State) {
         keys_in_flight: mover.keys_in_flight(),
         differences: mover.proof().different(),
     });
+}
+
+/// Whether other moves would be stopped by this one's fence.
+pub(super) fn alone(not_alone: Option<String>) -> Guardrail {
+    Guardrail {
+        name: "alone".to_owned(),
+        holds: not_alone.is_none(),
+        seen: not_alone.unwrap_or_else(|| "no other move from this source".to_owned()),
+        hint: NOT_ALONE_HINT.to_owned(),
+    }
 }
 
 fn door_view(door: &Door) -> DoorView {

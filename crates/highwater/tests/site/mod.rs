@@ -153,7 +153,12 @@ impl Site {
 
     /// Starts a command that stays.
     pub fn start(&self, command: &str) -> Running {
-        let mut command = self.command(&[command]);
+        self.start_with(&[command])
+    }
+
+    /// Starts a command with arguments that stays.
+    pub fn start_with(&self, args: &[&str]) -> Running {
+        let mut command = self.command(args);
         let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
         Running(child.unwrap())
     }
@@ -190,7 +195,8 @@ impl Site {
         let until = Instant::now() + Duration::from_secs(60);
         let mut new = self.on(&self.new).await;
         loop {
-            let applied = new.row("SELECT applied FROM highwater.ledger").await.unwrap().unwrap().text(0);
+            let applied =
+                new.row("SELECT GROUP_CONCAT(applied) FROM highwater.ledger").await.unwrap().unwrap().text(0);
             let sql = format!("SELECT GTID_SUBSET('{wanted}', '{applied}')");
             if old.row(sql).await.unwrap().unwrap().text(0) == "1" {
                 return;

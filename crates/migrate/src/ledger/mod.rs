@@ -9,10 +9,11 @@ pub(crate) mod due;
 pub(crate) mod plan;
 pub(crate) mod ranges;
 
-use model::GtidSet;
+use model::{GtidSet, Table};
 use mysql::{Connection, Row};
 
 use crate::error::{Doing, MoveError, Result, Side};
+use crate::schema::quote_text;
 
 pub(crate) use claim::{Claim, LedgerRow};
 pub use ranges::{PlannedRange, insert_planned, plan, planned};
@@ -119,6 +120,35 @@ pub async fn begin(target: &mut Connection, name: &LedgerName, applied: &GtidSet
         name.source_uuid
     );
     target.query_all(sql).await.doing(Side::Target, "begin the ledger")?;
+    Ok(())
+}
+
+/// Begins a direction of a move at a GTID set, with tables that are there whole: each has one range, which is done.
+///
+/// # Errors
+/// If the target refuses.
+pub(crate) async fn adopt(
+    target: &mut Connection,
+    name: &LedgerName,
+    applied: &GtidSet,
+    tables: &[Table],
+) -> Result<()> {
+    let LedgerName { move_name, source_uuid } = name;
+    let done: Vec<String> = tables
+        .iter()
+        .map(|table| {
+            let table = quote_text(&table.name.to_string());
+            format!("('{move_name}',{table},0,NULL,NULL,NULL,NOW(3))")
+        })
+        .collect();
+    let sql = format!(
+        "START TRANSACTION; DELETE FROM highwater.ranges WHERE move_name='{move_name}'; INSERT INTO highwater.ranges \
+         (move_name, table_name, number, low, high, row_count, done_at) VALUES {}; INSERT INTO highwater.ledger \
+         (move_name, source_uuid, lane, owner, commits, applied) VALUES ('{move_name}', '{source_uuid}', 0, '', 0, '{applied}'); \
+         COMMIT",
+        done.join(",")
+    );
+    target.query_all(sql).await.doing(Side::Target, "begin the ledger at the backup")?;
     Ok(())
 }
 
