@@ -176,9 +176,7 @@ impl Sequencer {
             MoveError::NotExact { table, evidence }
         })?;
         self.direction.progress.received(transactions);
-        let batch = self.order.batch_mut();
-        let writers = batch.marks[known..].iter().filter_map(|mark| self.lanes.writer(*mark));
-        batch.after = writers.chain(batch.after).max();
+        self.lanes.schedule().note(self.order.batch_mut(), known);
         Ok(())
     }
 
@@ -217,11 +215,11 @@ impl Sequencer {
             return Ok(());
         }
         let due = self.order.take_due();
-        if due.is_empty() {
-            return Ok(());
+        if let Some(mut batch) = due.batch {
+            let marks = std::mem::take(&mut batch.marks);
+            self.lanes.give_in_order(Work::Batch(batch), marks).await?;
         }
-        self.give_batch().await?;
-        for closed in due {
+        for closed in due.closed {
             if let Some((work, marks)) = self.work_for(closed) {
                 self.lanes.give_in_order(work, marks).await?;
             }
