@@ -86,7 +86,7 @@ impl MoveError {
     }
 
     /// Whether work done ahead of its turn may fail this way because what comes before it was not there yet.
-    pub(crate) fn may_come_from_running_ahead(&self) -> bool {
+    pub fn may_come_from_running_ahead(&self) -> bool {
         matches!(self, Self::NotExact { .. }) || self.is_lock_conflict()
     }
 

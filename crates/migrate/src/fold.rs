@@ -5,12 +5,13 @@
 //! nobody can look. All deletes go before all inserts, so that values swapped between rows of a unique key do not
 //! collide on the way.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{Hash, Hasher};
 
 use crate::literal::{Key, Tuple};
 
 /// A change of one row.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 pub enum Change {
     /// A row is new.
     Insert {
@@ -58,7 +59,7 @@ impl Change {
 }
 
 /// What a key's row was before the batch, as its first change in the batch tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Before {
     Absent,
     Present,
@@ -69,7 +70,7 @@ enum Before {
 pub struct Contradiction;
 
 /// The net effect on one table.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct TableFold {
     keys: HashMap<Key, (Before, Option<Tuple>)>,
 }
@@ -137,5 +138,12 @@ impl TableFold {
     /// Whether nothing was changed.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
+    }
+}
+
+/// Two folds that do the same hash the same, whatever order their keys came in: the model tells its states apart by it.
+impl Hash for TableFold {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.keys.iter().collect::<BTreeMap<_, _>>().hash(state);
     }
 }

@@ -4,7 +4,7 @@ pub mod check;
 pub mod plan;
 
 // The data path, in the order rows take.
-pub(crate) mod apply;
+pub mod apply;
 pub mod bag;
 mod copy;
 pub mod ddl;

@@ -29,7 +29,7 @@ pub fn literals(key: &Key) -> impl Iterator<Item = &[u8]> {
 }
 
 /// A row: the literals of the written columns, separated by commas.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Tuple {
     bytes: Box<[u8]>,
     /// Where each literal ends.

@@ -1,7 +1,11 @@
 //! The order of everything: transactions as they pass, the windows they pass through, and the batch they gather in.
 //!
-//! Pure: no channel, no clock, no server. [`crate::sequencer`] drives it in production, `tests/model.rs` in every order
+//! Pure: no channel, no clock, no server. [`crate::sequencer`] drives it in production, `tests/model` in every order
 //! there is.
+
+use std::collections::HashSet;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use model::{BinlogPosition, Gtid, GtidSet, Table, TableName};
 
@@ -20,11 +24,20 @@ pub struct Contradiction {
     pub table: TableName,
 }
 
-/// See the module's comment. `P` is what the opener of a window wants done when it closes.
+/// What the lanes are to be given at a boundary where windows close; nothing at any other.
 #[derive(Debug)]
+pub struct Due<P> {
+    /// What passed before, if anything: it must be there before the rows that hold from here on.
+    pub batch: Option<Batch>,
+    /// The windows that close here, oldest first.
+    pub closed: Vec<Closed<P>>,
+}
+
+/// See the module's comment. `P` is what the opener of a window wants done when it closes.
+#[derive(Debug, Clone)]
 pub struct Order<P> {
-    names: Vec<TableName>,
-    shapes: Vec<RowShape>,
+    names: Arc<[TableName]>,
+    shapes: Arc<[RowShape]>,
     /// Everything passed to the batch or beyond.
     passed: GtidSet,
     position: BinlogPosition,
@@ -42,7 +55,7 @@ impl<P> Order<P> {
             passed: applied,
             position: BinlogPosition::default(),
             windows: Windows::default(),
-            bags: Bags::of(tables, &std::collections::HashSet::new()),
+            bags: Bags::of(tables, &HashSet::new()),
             batch: Batch::new(tables.len()),
         }
     }
@@ -156,18 +169,15 @@ impl<P> Order<P> {
         self.windows.give_up(window);
     }
 
-    /// Takes out the windows that close here, oldest first. What is in the batch comes before them.
-    pub fn take_due(&mut self) -> Vec<Closed<P>> {
-        self.windows.take_due(&self.position)
+    /// Takes out what must be given to the lanes here, between two transactions, before anything else passes.
+    pub fn take_due(&mut self) -> Due<P> {
+        let closed = self.windows.take_due(&self.position);
+        let batch = (!closed.is_empty() && self.batch.transactions > 0).then(|| self.take_batch());
+        Due { batch, closed }
     }
 
     /// The rows read in a window that hold where it closes: those whose key was not touched in it.
-    pub fn untouched(
-        &self,
-        table: usize,
-        mut rows: Vec<Tuple>,
-        touched: &std::collections::HashSet<Key>,
-    ) -> Vec<Tuple> {
+    pub fn untouched(&self, table: usize, mut rows: Vec<Tuple>, touched: &HashSet<Key>) -> Vec<Tuple> {
         if !touched.is_empty() {
             rows.retain(|row| !touched.contains(&self.shapes[table].key(row)));
         }
@@ -175,7 +185,16 @@ impl<P> Order<P> {
     }
 
     /// The mark of each row's key.
-    pub(crate) fn marks(&self, table: usize, rows: &[Tuple]) -> Vec<Mark> {
+    pub fn marks(&self, table: usize, rows: &[Tuple]) -> Vec<Mark> {
         rows.iter().map(|row| Mark::of(table, &self.shapes[table].key(row))).collect()
+    }
+}
+
+/// By what decides about what comes: the model tells its states apart by it. Turns are left out, which only the lanes'
+/// schedule can relate to the present.
+impl<P: Hash> Hash for Order<P> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (&self.passed, &self.position, &self.windows, &self.batch.tables, self.batch.transactions)
+            .hash(state);
     }
 }

@@ -194,11 +194,7 @@ impl Sequencer {
         if let Some(table) = self.order.bags().overfull() {
             return Err(too_much_held(&self.direction.tables[table].name));
         }
-        let batch = self.order.batch_mut();
-        let writers = batch.marks[known..].iter().filter_map(|mark| self.lanes.writer(*mark));
-        let waits = batch.bags.iter().flat_map(|(table, fold)| bag::waits(*table, fold));
-        let before = waits.filter_map(|mark| self.lanes.writer(mark)).max();
-        batch.after = writers.chain(batch.after).chain(before).max();
+        self.lanes.schedule().note(self.order.batch_mut(), known);
         Ok(())
     }
 
@@ -267,11 +263,11 @@ impl Sequencer {
             return Ok(());
         }
         let due = self.order.take_due();
-        if due.is_empty() {
-            return Ok(());
+        if let Some(mut batch) = due.batch {
+            let marks = std::mem::take(&mut batch.marks);
+            self.lanes.give_in_order(Work::Batch(batch), marks).await?;
         }
-        self.give_batch().await?;
-        for closed in due {
+        for closed in due.closed {
             if let Some((work, marks)) = self.work_for(closed) {
                 self.lanes.give_in_order(work, marks).await?;
             }

@@ -6,7 +6,8 @@
 //! other key has at Q the value that was read, since everything up to R was visible before the read began and
 //! everything the read could see lies at or before H.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::hash::{Hash, Hasher};
 
 use model::BinlogPosition;
 
@@ -25,7 +26,7 @@ pub struct Closed<P> {
     pub payload: P,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Window<P> {
     table: usize,
     touched: HashSet<Key>,
@@ -33,7 +34,7 @@ struct Window<P> {
 }
 
 /// All windows open at one moment.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Windows<P> {
     next: u64,
     open: HashMap<WindowId, Window<P>>,
@@ -88,6 +89,17 @@ impl<P> Windows<P> {
         due.sort_unstable();
         let taken = due.iter().filter_map(|id| self.open.remove(id));
         taken.filter_map(|w| w.closing.map(|(_, payload)| Closed { touched: w.touched, payload })).collect()
+    }
+}
+
+/// By what the windows hold and which is older, not by their names: the model tells its states apart by it.
+impl<P: Hash> Hash for Windows<P> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let mut windows: Vec<_> = self.open.iter().collect();
+        windows.sort_unstable_by_key(|(id, _)| **id);
+        for (_, Window { table, touched, closing }) in windows {
+            (table, touched.iter().collect::<BTreeSet<_>>(), closing).hash(state);
+        }
     }
 }
 

@@ -32,7 +32,7 @@ pub enum Work {
 }
 
 /// Whole source transactions, folded.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Batch {
     /// Net effect per table of the plan.
     pub tables: Vec<TableFold>,
@@ -49,9 +49,9 @@ pub struct Batch {
     /// Commit time of the oldest and newest transaction, in microseconds since the epoch.
     pub commit_micros: Option<(u64, u64)>,
     /// Every key touched, once for each time.
-    pub(crate) marks: Vec<Mark>,
+    pub marks: Vec<Mark>,
     /// The last turn under way that writes one of these keys.
-    pub(crate) after: Option<u64>,
+    pub after: Option<u64>,
 }
 
 impl Batch {

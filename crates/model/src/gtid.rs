@@ -87,7 +87,7 @@ impl fmt::Display for Gtid {
 }
 
 /// A set of transactions.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct GtidSet {
     /// For each origin, half-open intervals: sorted, disjoint and not touching.
     intervals: BTreeMap<Origin, Vec<(u64, u64)>>,

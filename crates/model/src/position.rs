@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 /// A binary log file and the offset in it. Positions of different servers must never be compared.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct BinlogPosition {
     /// File name, for example `binlog.000012`.
     pub file: String,

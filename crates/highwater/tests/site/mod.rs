@@ -43,6 +43,11 @@ impl Running {
         self.0.wait().unwrap();
     }
 
+    /// Whether it still runs.
+    pub fn is_alive(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_none()
+    }
+
     /// Waits for it to end by itself; its exit code and what it said on stderr.
     pub fn ended(&mut self) -> (Option<i32>, String) {
         let until = Instant::now() + Duration::from_secs(60);
@@ -195,8 +200,9 @@ impl Site {
         let until = Instant::now() + Duration::from_secs(60);
         let mut new = self.on(&self.new).await;
         loop {
-            let applied =
-                new.row("SELECT GROUP_CONCAT(applied) FROM highwater.ledger").await.unwrap().unwrap().text(0);
+            // A row for each lane; what is applied is their union.
+            let applied = "SELECT IFNULL(GROUP_CONCAT(applied), '') FROM highwater.ledger";
+            let applied = new.row(applied).await.unwrap().unwrap().text(0);
             let sql = format!("SELECT GTID_SUBSET('{wanted}', '{applied}')");
             if old.row(sql).await.unwrap().unwrap().text(0) == "1" {
                 return;
@@ -208,16 +214,23 @@ impl Site {
 
     /// Compares every row and column of the shop by what the two servers say; empty if equal.
     pub async fn difference(&self) -> String {
+        self.difference_in("shop", 11).await
+    }
+
+    /// The same for any schema, which must have at least so many tables.
+    pub async fn difference_in(&self, schema: &str, tables_min: usize) -> String {
         let (mut old, mut new) = (self.on(&self.old).await, self.on(&self.new).await);
         let setting = "SET time_zone='+00:00'";
         old.execute(setting).await.unwrap();
         new.execute(setting).await.unwrap();
-        let list = "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA='shop' ORDER BY 1";
+        let list = format!(
+            "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA='{schema}' ORDER BY 1"
+        );
         let tables: Vec<String> = old.rows(list).await.unwrap().iter().map(|r| r.text(0)).collect();
-        assert!(tables.len() > 10);
+        assert!(tables.len() >= tables_min);
         let mut found = String::new();
         for table in tables {
-            let sql = format!("SELECT * FROM shop.`{table}`");
+            let sql = format!("SELECT * FROM {schema}.`{table}`");
             let mut here = rows(&mut old, &sql).await;
             let mut there = rows(&mut new, &sql).await;
             here.sort_unstable();

@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 
 use model::Table;
 
-use super::statements::{Expect, NewRow, Statements};
+use super::effect::Expect;
+use super::statements::{NewRow, Statements};
 use crate::bag::{BagFold, Scratch, digests, has_digest, narrow};
 use crate::error::{MoveError, Result};
 use crate::literal::Key;

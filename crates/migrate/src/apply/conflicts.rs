@@ -13,7 +13,7 @@ use crate::literal::Key;
 
 /// Stands for a key of a table. Two keys may share one, at the price of a needless wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Mark(u64);
+pub struct Mark(u64);
 
 impl Mark {
     /// The mark of a key.
@@ -25,8 +25,8 @@ impl Mark {
 }
 
 /// The keys of all work under way.
-#[derive(Debug, Default)]
-pub(crate) struct KeysInFlight {
+#[derive(Debug, Clone, Default)]
+pub struct KeysInFlight {
     /// The last turn that writes a key.
     writer: HashMap<Mark, u64>,
     by_turn: VecDeque<(u64, Vec<Mark>)>,

@@ -7,17 +7,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use model::Table;
 use mysql::Connection;
 use tokio::sync::mpsc;
 
-use super::statements::{Expect, NewRow, Statements};
+use super::effect::{self, Expect, RangeRows, Step};
+use super::statements::{NewRow, Statements};
 use super::turns::Turns;
 use super::{bags, replay};
 use crate::direction::Direction;
 use crate::error::{Doing, MoveError, Result, Side};
 use crate::ledger::{self, LedgerRow};
-use crate::literal::{Key, RowShape, Tuple};
+use crate::literal::RowShape;
 use crate::select::{in_range, row_list};
 use crate::session;
 use crate::work::{BagStep, BagWork, Batch, CopiedRange, Work};
@@ -103,8 +103,10 @@ impl Lane {
         let begun = Instant::now();
         self.end("START TRANSACTION").await?;
         while let Some(part) = parts.recv().await {
+            let copied = |table| self.direction.progress.is_copied(table);
+            let steps = effect::of_changes(&part.tables, copied);
             let mut statements = Statements::go_on(&mut self.target, "apply a part of a transaction");
-            write_changes(&mut statements, &self.direction, &part).await?;
+            write_batch(&mut statements, &self.direction, &part, &steps, &[]).await?;
             if part.transactions > 0 {
                 statements.push(self.ledger.update(&part.applied).as_bytes(), Expect::Owned).await?;
                 statements.end().await?;
@@ -182,57 +184,57 @@ trait Execute {
 impl Execute for Batch {
     async fn execute(&self, lane: &mut Lane) -> Result<()> {
         let direction = Arc::clone(&lane.direction);
+        let steps = effect::of_batch(&self.tables, |table| direction.progress.is_copied(table));
+        let ledger = [lane.ledger.update(&self.applied)];
         let doing = format!("apply transactions up to {}", self.applied);
         let mut statements = Statements::begin(&mut lane.target, &doing);
-        write_changes(&mut statements, &direction, self).await?;
-        statements.push(lane.ledger.update(&self.applied).as_bytes(), Expect::Owned).await?;
+        write_batch(&mut statements, &direction, self, &steps, &ledger).await?;
         statements.end().await
     }
 }
 
-/// Deletes what a batch replaces or removes in any table, then inserts what is there after it.
-async fn write_changes(statements: &mut Statements<'_>, direction: &Direction, batch: &Batch) -> Result<()> {
-    let changed = || batch.tables.iter().enumerate().filter(|(_, fold)| !fold.is_empty());
-    for (i, fold) in changed() {
-        let keys: Vec<&Key> = fold.deletes().collect();
-        // Once every range is copied, each row the stream removes or replaces must be there.
-        let all_there = direction.progress.is_copied(i);
-        statements.delete(&direction.tables[i], &keys, all_there).await?;
-    }
+/// Sends the statements of a batch. What it does to bags comes between: their deletes after all others, their inserts too.
+async fn write_batch(
+    statements: &mut Statements<'_>,
+    direction: &Direction,
+    batch: &Batch,
+    steps: &[Step<'_>],
+    ledger: &[String],
+) -> Result<()> {
+    let deletes = steps.iter().take_while(|step| matches!(step, Step::Delete { .. })).count();
+    let changes = steps.iter().take_while(|step| !matches!(step, Step::Ledger)).count();
+    push_steps(statements, direction, &steps[..deletes], &[]).await?;
     let mut put_back = Vec::new();
     for (&i, fold) in &batch.bags {
         put_back.push(bags::delete(statements, &direction.tables[i], fold).await?);
     }
-    for (i, fold) in changed() {
-        statements.insert(&direction.tables[i], fold.inserts().map(NewRow::from)).await?;
-    }
+    push_steps(statements, direction, &steps[deletes..changes], &[]).await?;
     for ((&i, fold), put_back) in batch.bags.iter().zip(&put_back) {
         statements.insert(&direction.tables[i], bags::inserts(&direction.tables[i], fold, put_back)).await?;
     }
-    Ok(())
+    push_steps(statements, direction, &steps[changes..], ledger).await
 }
 
 impl Execute for CopiedRange {
-    /// Inserts what the range brought, except rows that are here already because the stream touched them before the
-    /// window opened; those must be what was read.
     async fn execute(&self, lane: &mut Lane) -> Result<()> {
         let direction = Arc::clone(&lane.direction);
         let table = &direction.tables[self.table];
         let mut sql = format!("SELECT {} FROM {}", row_list(table), table.name.quoted()).into_bytes();
         sql.extend_from_slice(&in_range(table, &self.range));
         let here = lane.target.rows(&sql).await.doing(Side::Target, format!("read {}", table.name))?;
-        let rows = absent(&self.rows, &here, &lane.shapes[self.table], table)?;
+        let shape = &lane.shapes[self.table];
+        let here = here.iter().map(|row| shape.from_text(row)).collect::<Result<_>>()?;
+        let steps =
+            RangeRows { table: self.table, name: &table.name, shape, rows: &self.rows }.steps(here)?;
 
+        let mut ledger = vec![lane.ledger.range_done(table, self)];
+        if let Some(rest) = &self.rest {
+            ledger.push(ledger::insert_planned(&direction.ledger, table, std::slice::from_ref(rest)));
+        }
+        ledger.push(lane.ledger.hold());
         let doing = format!("copy a range of {}", table.name);
         let mut statements = Statements::begin(&mut lane.target, &doing);
-        statements.insert(table, rows.into_iter().map(NewRow::from)).await?;
-        let done = lane.ledger.range_done(table, self);
-        statements.push(done.as_bytes(), Expect::Owned).await?;
-        if let Some(rest) = &self.rest {
-            let planned = ledger::insert_planned(&direction.ledger, table, std::slice::from_ref(rest));
-            statements.push(planned.as_bytes(), Expect::Owned).await?;
-        }
-        statements.push(lane.ledger.hold().as_bytes(), Expect::Owned).await?;
+        push_steps(&mut statements, &direction, &steps, &ledger).await?;
         statements.end().await
     }
 }
@@ -258,32 +260,28 @@ impl Execute for BagStep {
     }
 }
 
-/// The rows that are not here yet. Those that are must be the same.
-fn absent<'a>(
-    rows: &'a [Tuple],
-    here: &[mysql::Row],
-    shape: &RowShape,
-    table: &Table,
-) -> Result<Vec<&'a Tuple>> {
-    if here.is_empty() {
-        return Ok(rows.iter().collect());
-    }
-    let mut present = std::collections::HashMap::with_capacity(here.len());
-    for row in here {
-        let tuple = shape.from_text(row)?;
-        present.insert(shape.key(&tuple), tuple);
-    }
-    let mut absent = Vec::with_capacity(rows.len());
-    for row in rows {
-        match present.get(&shape.key(row)) {
-            None => absent.push(row),
-            Some(same) if same == row => {}
-            Some(_) => {
-                let evidence =
-                    "a row that is here already differs from the one read from the source".to_owned();
-                return Err(MoveError::NotExact { table: table.name.clone(), evidence });
+/// Each of the ledger's statements must change our one row of it.
+async fn push_steps(
+    statements: &mut Statements<'_>,
+    direction: &Direction,
+    steps: &[Step<'_>],
+    ledger: &[String],
+) -> Result<()> {
+    for step in steps {
+        match step {
+            Step::Delete { table, keys, all_there } => {
+                statements.delete(&direction.tables[*table], keys, *all_there).await?;
+            }
+            Step::Insert { table, rows } => {
+                let rows = rows.iter().map(|row| NewRow::from(*row));
+                statements.insert(&direction.tables[*table], rows).await?;
+            }
+            Step::Ledger => {
+                for sql in ledger {
+                    statements.push(sql.as_bytes(), Expect::Owned).await?;
+                }
             }
         }
     }
-    Ok(absent)
+    Ok(())
 }

@@ -8,8 +8,10 @@
 
 mod bags;
 mod conflicts;
+pub mod effect;
 mod lane;
 mod replay;
+pub mod schedule;
 mod session_of;
 mod statements;
 mod turns;
@@ -24,9 +26,9 @@ use crate::error::{MoveError, Result};
 use crate::ledger::Claim;
 use crate::work::{Batch, Work};
 
-use conflicts::KeysInFlight;
-pub(crate) use conflicts::Mark;
+pub use conflicts::Mark;
 use lane::Lane;
+use schedule::Schedule;
 use turns::Turns;
 
 /// Row changes that make a batch worth a commit of its own while others are under way. Smaller ones wait and grow:
@@ -46,8 +48,7 @@ pub(crate) struct FreeLane(oneshot::Sender<Job>);
 pub(crate) struct Lanes {
     free: mpsc::Receiver<FreeLane>,
     turns: Arc<Turns>,
-    next_turn: u64,
-    keys: KeysInFlight,
+    schedule: Schedule,
 }
 
 impl Lanes {
@@ -66,12 +67,12 @@ impl Lanes {
             let lane = Lane::open(Arc::clone(direction), row, Arc::clone(&turns)).await?;
             stages.spawn(work_until_told(lane, free_tx.clone()));
         }
-        Ok(Self { free, turns, next_turn: 0, keys: KeysInFlight::default() })
+        Ok(Self { free, turns, schedule: Schedule::new(PARALLEL_CHANGES_MIN) })
     }
 
-    /// The last turn under way that writes this key.
-    pub fn writer(&self, mark: Mark) -> Option<u64> {
-        self.keys.writer(mark)
+    /// Which work may go when.
+    pub fn schedule(&self) -> &Schedule {
+        &self.schedule
     }
 
     /// Waits until a batch that still grows may and should go. Cancel-safe.
@@ -81,8 +82,7 @@ impl Lanes {
     pub async fn free_for(&mut self, batch: &Batch) -> Result<FreeLane> {
         loop {
             let now = self.turns.now();
-            let alone = now == self.next_turn;
-            if batch.after.is_none_or(|turn| now > turn) && (alone || batch.changes >= PARALLEL_CHANGES_MIN) {
+            if self.schedule.may_go(batch, now) {
                 return self.free().await;
             }
             self.turns.come(now + 1).await;
@@ -98,16 +98,13 @@ impl Lanes {
     /// # Errors
     /// If the lane is gone.
     pub fn give(&mut self, lane: FreeLane, work: Work, marks: Vec<Mark>) -> Result<()> {
-        let turn = self.next_turn;
-        self.next_turn += 1;
-        self.keys.committed_before(self.turns.now());
-        self.keys.begin(turn, marks);
+        let turn = self.schedule.begin(marks, self.turns.now());
         lane.0.send(Job { turn, work }).map_err(|_| MoveError::Stopped)
     }
 
     /// Waits until all work given so far is committed. If a lane fails, the pipeline ends, and this wait with it.
     pub async fn all_committed(&self) {
-        self.turns.come(self.next_turn).await;
+        self.turns.come(self.schedule.next_turn()).await;
     }
 
     /// Gives work as soon as a lane is free and all work that writes the same keys has committed.
@@ -115,9 +112,7 @@ impl Lanes {
     /// # Errors
     /// If the lanes are gone.
     pub async fn give_in_order(&mut self, work: Work, marks: Vec<Mark>) -> Result<()> {
-        if let Some(last) = marks.iter().filter_map(|mark| self.writer(*mark)).max() {
-            self.turns.come(last + 1).await;
-        }
+        self.turns.come(self.schedule.first_turn_for(&marks)).await;
         let lane = self.free().await?;
         self.give(lane, work, marks)
     }

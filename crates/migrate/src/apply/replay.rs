@@ -15,8 +15,9 @@ use std::time::Duration;
 use model::TableName;
 use mysql::Connection;
 
+use super::effect::Expect;
 use super::session_of;
-use super::statements::{Expect, Statements};
+use super::statements::Statements;
 use crate::ddl::{Effect, Statement, destiny};
 use crate::definition::{Subject, definitions};
 use crate::direction::{Direction, Start};
@@ -51,8 +52,8 @@ pub(super) async fn execute(direction: &Direction, ledger: &LedgerRow, replay: &
     let resumed = known.is_some();
     if !resumed {
         // Indexes that wait for the end of the copy: the statement may name them, and knows the table by its name of now.
-        for table in statement.tables() {
-            schema::complete(target, &name.move_name, table).await?;
+        for table in statement.relies_on() {
+            schema::complete_under_lock(target, &name.move_name, table).await?;
         }
     }
     let before = match known {
@@ -95,10 +96,8 @@ pub(super) async fn execute(direction: &Direction, ledger: &LedgerRow, replay: &
 
 /// One process at a time executes statements of a move, also if it has been killed and the server goes on.
 async fn lock(hand: &mut Connection, name: &ledger::LedgerName, shown: &str) -> Result<()> {
-    let sql = format!(
-        "SELECT GET_LOCK(CONCAT('highwater ', LEFT(SHA2('{}', 256), 40)), {LOCK_PATIENCE_SECONDS})",
-        name.move_name
-    );
+    let lock = schema::definitions_lock(&name.move_name);
+    let sql = format!("SELECT GET_LOCK({lock}, {LOCK_PATIENCE_SECONDS})");
     loop {
         let row = hand.row(&sql).await.doing(Side::Target, "wait for an earlier statement to end")?;
         match row.as_ref().and_then(|r| r.bytes(0)) {

@@ -6,6 +6,7 @@
 use model::{ColumnKind, Table, TableName};
 use mysql::{Connection, QueryResult, Row};
 
+use super::effect::Expect;
 use crate::error::{Doing, MoveError, Result, Side};
 use crate::literal::{Key, Tuple, literals};
 use crate::select::{in_keys, keys_per_statement};
@@ -22,46 +23,6 @@ const NOT_STRICT: &str = "/*+ SET_VAR(sql_mode='ALLOW_INVALID_DATES,NO_AUTO_VALU
 
 /// Rows deleted in one go where all have to go: bounds a transaction's size and time.
 const CLEARED_AT_ONCE: u64 = 20_000;
-
-/// How many rows a statement must change.
-#[derive(Debug, Clone)]
-pub(crate) enum Expect {
-    /// Whatever it changes.
-    Any,
-    /// Our one row of the ledger, which another process may have claimed.
-    Owned,
-    /// Exactly so many, of this table.
-    Exactly(TableName, u64),
-    /// No more than so many, of this table.
-    AtMost(TableName, u64),
-    /// Exactly so many, of this table, with as many warnings: any other would be a value that does not fit, changed
-    /// to one that does.
-    Warned(TableName, u64, u32),
-}
-
-impl Expect {
-    fn hold(&self, found: u64, warnings: u16) -> Result<()> {
-        let (table, rows, kept) = match self {
-            Self::Any => return Ok(()),
-            Self::Owned if found == 1 => return Ok(()),
-            Self::Owned => return Err(MoveError::taken_over()),
-            Self::Exactly(table, rows) => (table, rows, found == *rows),
-            Self::AtMost(table, rows) => (table, rows, found <= *rows),
-            Self::Warned(table, _, expected) if u32::from(warnings) != *expected => {
-                let evidence = format!(
-                    "the target changed values as it took rows ({warnings} warnings, {expected} expected)"
-                );
-                return Err(MoveError::NotExact { table: table.clone(), evidence });
-            }
-            Self::Warned(table, rows, _) => (table, rows, found == *rows),
-        };
-        if kept {
-            return Ok(());
-        }
-        let evidence = format!("the target has {found} of {rows} rows that must be there");
-        Err(MoveError::NotExact { table: table.clone(), evidence })
-    }
-}
 
 /// The statements of a transaction under way. Its COMMIT is another's: it waits for every count to be right.
 pub(crate) struct Statements<'a> {
@@ -150,11 +111,7 @@ impl<'a> Statements<'a> {
             let (now, later) = rest.split_at(count);
             let mut sql = format!("DELETE FROM {}", table.name.quoted()).into_bytes();
             sql.extend_from_slice(&in_keys(table, now.iter().copied()));
-            let expect = match all_there {
-                true => Expect::Exactly(table.name.clone(), count as u64),
-                false => Expect::AtMost(table.name.clone(), count as u64),
-            };
-            self.push(&sql, expect).await?;
+            self.push(&sql, Expect::deleted(&table.name, count as u64, all_there)).await?;
             rest = later;
         }
         Ok(())

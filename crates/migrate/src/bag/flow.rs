@@ -13,12 +13,12 @@ use crate::literal::Key;
 const HELD_BYTES_MAX: usize = 96 << 20;
 
 /// Every bag of a plan, by its place there.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Bags {
     stages: BTreeMap<usize, Stage>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Stage {
     /// No snapshot yet: whatever passes now, a snapshot taken later has it.
     Ahead,
@@ -28,7 +28,7 @@ enum Stage {
     Here,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Held {
     changes: BagFold,
     /// Whether rows gained need not wait: counts add up in any order. Where a unique key (one that may be NULL) watches, a

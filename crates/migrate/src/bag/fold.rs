@@ -6,7 +6,7 @@ use crate::fold::Change;
 use crate::literal::Key;
 
 /// The net effect of changes on a bag.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct BagFold {
     /// Rows gained or lost of each value; never 0.
     values: HashMap<Key, i64>,

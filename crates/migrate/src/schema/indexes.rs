@@ -88,19 +88,35 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
+/// The name, as an expression, of the lock that whoever changes the definition of one of a move's tables holds. Definitions
+/// tell whether a statement of the stream has happened: nobody else may change them meanwhile.
+pub(crate) fn definitions_lock(move_name: &str) -> String {
+    format!("CONCAT('highwater ', LEFT(SHA2('{move_name}', 256), 40))")
+}
+
 /// Adds the indexes that a table was created without, on a connection of its own, while the stream goes on. A table that
 /// has them already is left alone, so that it may be asked again after a crash.
 ///
 /// # Errors
 /// If the target refuses.
 pub async fn complete(target: &ConnectOptions, move_name: &str, table: &TableName) -> Result<()> {
+    let mut hand = session::open(target, Side::Target).await?;
+    // The lock goes with the connection.
+    let sql = format!("DO GET_LOCK({}, -1)", definitions_lock(move_name));
+    hand.execute(sql).await.doing(Side::Target, "wait for a statement of the stream to end")?;
+    complete_under_lock(target, move_name, table).await
+}
+
+/// The same, for one who holds the lock.
+///
+/// # Errors
+/// If the target refuses.
+pub(crate) async fn complete_under_lock(
+    target: &ConnectOptions,
+    move_name: &str,
+    table: &TableName,
+) -> Result<()> {
     let mut target = session::open(target, Side::Target).await?;
-    // The end of the copy and a statement of the stream may both come for them. The lock goes with the connection.
-    let sql = format!(
-        "DO GET_LOCK(LEFT(SHA2(CONCAT('highwater indexes ', {}), 256), 60), -1)",
-        quote_text(&table.to_string())
-    );
-    target.execute(sql).await.doing(Side::Target, format!("wait for the indexes of {table}"))?;
     let sql = format!(
         "SELECT name, definition FROM highwater.indexes WHERE {} ORDER BY place",
         of(move_name, table)

@@ -12,6 +12,7 @@ use crate::plan::Along;
 
 pub use create::{Creation, create};
 pub use indexes::complete;
+pub(crate) use indexes::{complete_under_lock, definitions_lock};
 
 use model::{Column, ColumnKind, Table, TableName};
 use mysql::{Connection, Row};
