@@ -27,6 +27,7 @@ use crate::work::{Batch, Work};
 use conflicts::KeysInFlight;
 pub(crate) use conflicts::Mark;
 use lane::Lane;
+pub(crate) use statements::NOT_STRICT;
 use turns::Turns;
 
 /// Row changes that make a batch worth a commit of its own while others are under way. Smaller ones wait and grow:

@@ -17,7 +17,7 @@ use crate::error::{Doing, MoveError, Result, Side};
 use crate::ledger::{self, LedgerName, PlannedRange};
 use crate::literal::{RowShape, Tuple};
 use crate::ranges;
-use crate::schema::quote_text;
+use crate::schema::{self, quote_text};
 use crate::select::{KeyRange, row_list};
 use crate::sequencer::{AtClose, Request};
 use crate::session;
@@ -79,6 +79,9 @@ impl BagCopier {
                 self.copy(i, table).await?;
             }
         }
+        // What the table was created without; only then it counts as copied.
+        let options = &self.direction.options;
+        schema::complete(&options.target, &self.direction.ledger.move_name, &table.name).await?;
         self.direction.progress.table_copied(i);
         Ok(())
     }
