@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use model::GtidSet;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::bag::BagCopier;
 use crate::behind::Behind;
 use crate::direction::Direction;
 use crate::error::{MoveError, Result, Side};
@@ -89,6 +90,7 @@ impl Copier {
         let (last_range_done, filled) = mpsc::channel(FILLED_BOUND);
         tasks.spawn(Arc::clone(&copier).plan(jobs_tx, last_range_done));
         tasks.spawn(Arc::clone(&copier).complete_tables(filled));
+        tasks.spawn(BagCopier::run(Arc::clone(&copier.direction), copier.requests.clone()));
         while let Some(ended) = tasks.join_next().await {
             ended.map_err(|_| MoveError::Stopped)??;
         }

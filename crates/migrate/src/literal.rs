@@ -13,15 +13,18 @@ use crate::json;
 /// A key's literals, separated by commas.
 pub type Key = Box<[u8]>;
 
-/// The literals a key consists of. A comma within quotes does not part them; in quotes a backslash hides the next byte.
+/// The literals a key consists of. A comma within quotes or parentheses (typed JSON is an expression) does not part them;
+/// in quotes a backslash hides the next byte.
 pub fn literals(key: &Key) -> impl Iterator<Item = &[u8]> {
-    let (mut quoted, mut hidden) = (false, false);
+    let (mut quoted, mut hidden, mut depth) = (false, false, 0_u32);
     key.split(move |&b| {
-        let apart = b == b',' && !quoted;
+        let apart = b == b',' && !quoted && depth == 0;
         match b {
             _ if hidden => hidden = false,
             b'\\' => hidden = true,
             b'\'' => quoted = !quoted,
+            b'(' if !quoted => depth += 1,
+            b')' if !quoted => depth = depth.saturating_sub(1),
             _ => {}
         }
         apart
@@ -374,9 +377,9 @@ mod tests {
 
     #[test]
     fn a_key_is_parted_at_commas_outside_quotes() {
-        let key: Key = br"1,_latin1'a,\'b\\',-2.5,'2026-01-01'"[..].into();
+        let key: Key = br"1,_latin1'a,\'b\\',-2.5,JSON_ARRAY(1,_utf8mb4'('),'2026-01-01'"[..].into();
         let parts: Vec<_> = literals(&key).map(String::from_utf8_lossy).collect();
-        assert_eq!(parts, ["1", r"_latin1'a,\'b\\'", "-2.5", "'2026-01-01'"]);
+        assert_eq!(parts, ["1", r"_latin1'a,\'b\\'", "-2.5", "JSON_ARRAY(1,_utf8mb4'(')", "'2026-01-01'"]);
     }
 
     #[test]

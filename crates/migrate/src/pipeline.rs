@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::apply::Lanes;
-use crate::bag::{self, BagCopier};
+use crate::bag;
 use crate::copy::{Copier, CopyOptions};
 use crate::ddl::Scope;
 use crate::direction::{Access, Direction};
@@ -79,7 +79,6 @@ impl Pipeline {
         stages.spawn(sequencer.run(stream, requests));
         if let Some(options) = self.copy {
             let direction = Arc::clone(&direction);
-            stages.spawn(BagCopier::run(Arc::clone(&direction), requests_tx.clone()));
             let copier = Copier { direction, options, requests: requests_tx.clone() };
             stages.spawn(copier.run());
         }
@@ -96,7 +95,7 @@ impl Pipeline {
     }
 }
 
-/// Waits until a stage fails; the copiers alone may end well. A stage that only saw another one go away says so with
+/// Waits until a stage fails; the copier alone may end well. A stage that only saw another one go away says so with
 /// [`MoveError::Stopped`]; the one that went away then has a moment to tell the real cause.
 async fn first_failure(stages: &mut JoinSet<Result<()>>) -> Result<()> {
     let mut last_moment = None;

@@ -116,12 +116,12 @@ async fn count_there<'a>(
     for (digest, (value, lost)) in found.into_iter().zip(lost) {
         by_digest.entry(digest).or_insert(Surplus { value, lost: 0, there: 0 }).lost += lost;
     }
-    let mut sql =
-        format!("SELECT {}, COUNT(*) FROM {} WHERE ", row_digest(table), table.name.quoted()).into_bytes();
+    // In a table of its own: the server takes no JSON_TABLE, which a JSON column's digest has, in GROUP BY (error 1210).
+    let (digest, name) = (row_digest(table), table.name.quoted());
+    let mut sql = format!("SELECT d, COUNT(*) FROM (SELECT {digest} AS d FROM {name} WHERE ").into_bytes();
     sql.extend_from_slice(&narrow(table, values.iter().copied()));
-    sql.extend_from_slice(
-        format!(" AND {} GROUP BY 1", has_digest(table, by_digest.keys().map(String::as_str))).as_bytes(),
-    );
+    let digests = has_digest(table, by_digest.keys().map(String::as_str));
+    sql.extend_from_slice(format!(" AND {digests}) AS found GROUP BY d").as_bytes());
     for row in statements.ask(&sql).await? {
         let surplus = by_digest.get_mut(&row.text(0)).ok_or_else(not_told)?;
         surplus.there = row.number(1).ok_or_else(not_told)?;

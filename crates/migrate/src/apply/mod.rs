@@ -29,6 +29,7 @@ use crate::work::{Batch, Work};
 pub use conflicts::Mark;
 use lane::Lane;
 use schedule::Schedule;
+pub(crate) use statements::NOT_STRICT;
 use turns::Turns;
 
 /// Row changes that make a batch worth a commit of its own while others are under way. Smaller ones wait and grow:

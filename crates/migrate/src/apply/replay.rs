@@ -18,6 +18,7 @@ use mysql::Connection;
 use super::effect::Expect;
 use super::session_of;
 use super::statements::Statements;
+use crate::bag;
 use crate::ddl::{Effect, Statement, destiny};
 use crate::definition::{Subject, definitions};
 use crate::direction::{Direction, Start};
@@ -199,6 +200,9 @@ async fn key_signature(book: &mut Connection, table: &TableName) -> Result<Vec<S
 
 async fn run(hand: &mut Connection, direction: &Direction, statement: &Statement, sql: &[u8]) -> Result<()> {
     session_of::assume(hand, direction, statement).await?;
+    if statement.effects.iter().any(|effect| matches!(effect, Effect::Created(_))) {
+        bag::add_no_key(hand).await?;
+    }
     let shown = &statement.shown;
     tracing::info!(target: "highwater::move", statement = %shown, "executing a statement of the stream");
     let _shown = direction.progress.executing(shown);

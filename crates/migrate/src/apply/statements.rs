@@ -19,7 +19,7 @@ const PACKET_BYTES: usize = 2 << 20;
 const EMPTY_ENUMS_MAX: u32 = 1_000;
 /// Makes an INSERT take an ENUM's value 0, as the source once did, with a warning where our sessions' mode, which is this
 /// one and STRICT_ALL_TABLES, makes it an error.
-const NOT_STRICT: &str = "/*+ SET_VAR(sql_mode='ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO') */ ";
+pub(crate) const NOT_STRICT: &str = "/*+ SET_VAR(sql_mode='ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO') */ ";
 
 /// Rows deleted in one go where all have to go: bounds a transaction's size and time.
 const CLEARED_AT_ONCE: u64 = 20_000;

@@ -12,12 +12,13 @@ use mysql::{ConnectOptions, Connection, Row};
 use tokio::sync::{mpsc, oneshot};
 
 use super::snapshot::{Snapshot, TRIES, never_certain};
+use crate::behind::Behind;
 use crate::direction::Direction;
 use crate::error::{Doing, MoveError, Result, Side};
 use crate::ledger::{self, LedgerName, PlannedRange};
 use crate::literal::{RowShape, Tuple};
 use crate::ranges;
-use crate::schema::quote_text;
+use crate::schema::{self, quote_text};
 use crate::select::{KeyRange, row_list};
 use crate::sequencer::{AtClose, Request};
 use crate::session;
@@ -71,14 +72,17 @@ impl BagCopier {
             Some(PlannedRange { done: true, .. }) => {}
             Some(_) => {
                 self.clear(i, table).await?;
-                self.copy(i, table).await?;
+                self.copy_as_of_the_stream(i, table).await?;
             }
             None => {
                 let whole = PlannedRange { number: 0, range: KeyRange::default(), done: false, rows: 0 };
                 ledger::plan(&mut self.target, &self.direction.ledger, table, &[whole]).await?;
-                self.copy(i, table).await?;
+                self.copy_as_of_the_stream(i, table).await?;
             }
         }
+        // What the table was created without; only then it counts as copied.
+        let options = &self.direction.options;
+        schema::complete(&options.target, &self.direction.ledger.move_name, &table.name).await?;
         self.direction.progress.table_copied(i);
         Ok(())
     }
@@ -90,6 +94,20 @@ impl BagCopier {
             committed(self.step(i, BagWork::Clear).await?).await?;
         }
         Ok(())
+    }
+
+    /// Copies it. If the source has changed the table's definition already and the stream has yet to tell, waits for that: the
+    /// pipeline ends then, and this with it.
+    async fn copy_as_of_the_stream(&mut self, i: usize, table: &Table) -> Result<()> {
+        let Err(error) = self.copy(i, table).await else { return Ok(()) };
+        Behind::default().catch_up(&self.direction, self.reader.source(), error).await?;
+        Err(MoveError::Refused {
+            what: format!(
+                "the definition of {} changed while it was read, and the stream does not tell how",
+                table.name
+            ),
+            hint: "start again: what has come of the table is removed, and it is copied anew".into(),
+        })
     }
 
     async fn copy(&mut self, i: usize, table: &Table) -> Result<()> {
@@ -136,6 +154,9 @@ impl BagCopier {
                 rows.push(tuple);
             }
             if bytes >= PIECE_BYTES || (ended && !rows.is_empty()) {
+                if let Some(throttle) = self.direction.throttle() {
+                    throttle.turn(&self.direction.progress).await.done(rows.len());
+                }
                 under_way.push_back(self.step(i, BagWork::Rows(std::mem::take(&mut rows))).await?);
                 bytes = 0;
             }
@@ -204,9 +225,17 @@ pub(crate) async fn done(
 /// # Errors
 /// If the target insists and our account may not change its mind.
 pub(crate) async fn keep_keyless(target: &mut Connection, tables: &[Table]) -> Result<()> {
-    if !tables.iter().any(Table::is_bag) {
-        return Ok(());
+    match tables.iter().any(Table::is_bag) {
+        true => add_no_key(target).await,
+        false => Ok(()),
     }
+}
+
+/// From now on, the session creates tables as its statements say.
+///
+/// # Errors
+/// If the target insists on keys and our account may not change its mind.
+pub(crate) async fn add_no_key(target: &mut Connection) -> Result<()> {
     for name in ["sql_generate_invisible_primary_key", "sql_require_primary_key"] {
         let doing = format!("read {name}");
         let shown = target.row(format!("SHOW VARIABLES LIKE '{name}'")).await.doing(Side::Target, &doing)?;

@@ -21,7 +21,7 @@ mod pace;
 mod scratch;
 mod snapshot;
 
-pub(crate) use copy::{BagCopier, done, keep_keyless};
+pub(crate) use copy::{BagCopier, add_no_key, done, keep_keyless};
 pub(crate) use filter::narrow;
 pub(crate) use flow::{Bags, touch_of};
 pub use fold::BagFold;

@@ -7,6 +7,7 @@
 use model::{Table, quote_ident};
 use mysql::Row;
 
+use crate::apply::NOT_STRICT;
 use crate::literal::Key;
 use crate::select::row_digest;
 
@@ -42,9 +43,11 @@ impl<'a> Scratch<'a> {
         )
     }
 
-    /// Writes values, numbered from 0.
+    /// Writes values, numbered from 0. Not strictly: the source may hold what a strict server refuses, and a value that
+    /// does not arrive whole only has a digest that no row has.
     pub fn insert(&self, values: &[&Key]) -> Vec<u8> {
-        let mut sql = format!("INSERT INTO {NAME} ({NUMBER},{}) VALUES ", self.columns).into_bytes();
+        let mut sql =
+            format!("INSERT {NOT_STRICT}INTO {NAME} ({NUMBER},{}) VALUES ", self.columns).into_bytes();
         for (number, value) in values.iter().enumerate() {
             sql.extend_from_slice(if number > 0 { b",(" } else { b"(" });
             sql.extend_from_slice(format!("{number},").as_bytes());
