@@ -29,8 +29,11 @@ const PATIENCE: Duration = Duration::from_millis(30);
 /// How often work is tried in its turn before a lock conflict is believed to be someone else's doing.
 const TRIES_IN_TURN: u32 = 10;
 
-/// Whether anyone waits for a lock of this connection.
-const STANDS_IN_THE_WAY: &str = "SELECT 1 FROM performance_schema.data_lock_waits WHERE BLOCKING_THREAD_ID = PS_CURRENT_THREAD_ID() LIMIT 1";
+/// Whether anyone waits for a lock of this connection's transaction. The thread that `data_lock_waits` calls the blocking one
+/// is no answer: a lock on an inserted row is written down by the first who waits for it, under its own thread
+/// (`lock_rec_convert_impl_to_expl` in `storage/innobase/lock/lock0lock.cc`).
+const STANDS_IN_THE_WAY: &str = "SELECT 1 FROM information_schema.INNODB_TRX t JOIN performance_schema.data_lock_waits w \
+     ON w.BLOCKING_ENGINE_TRANSACTION_ID = t.trx_id WHERE t.trx_mysql_thread_id = CONNECTION_ID() LIMIT 1";
 
 /// See the module's comment.
 pub(crate) struct Lane {
