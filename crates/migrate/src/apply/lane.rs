@@ -31,9 +31,12 @@ const TRIES_IN_TURN: u32 = 10;
 
 /// Whether anyone waits for a lock of this connection's transaction. The thread that `data_lock_waits` calls the blocking one
 /// is no answer: a lock on an inserted row is written down by the first who waits for it, under its own thread
-/// (`lock_rec_convert_impl_to_expl` in `storage/innobase/lock/lock0lock.cc`).
-const STANDS_IN_THE_WAY: &str = "SELECT 1 FROM information_schema.INNODB_TRX t JOIN performance_schema.data_lock_waits w \
-     ON w.BLOCKING_ENGINE_TRANSACTION_ID = t.trx_id WHERE t.trx_mysql_thread_id = CONNECTION_ID() LIMIT 1";
+/// (`lock_rec_convert_impl_to_expl` in `storage/innobase/lock/lock0lock.cc`). A lock on a table is always one's own, and
+/// tells which transaction is ours. `INNODB_TRX` would tell it too, but does not look again while it is read more often than
+/// every 100 ms (`CACHE_MIN_IDLE_TIME_US` in `storage/innobase/trx/trx0i_s.cc`), as lanes that wait do.
+const STANDS_IN_THE_WAY: &str = "SELECT 1 FROM performance_schema.data_locks l JOIN performance_schema.data_lock_waits w \
+     ON w.BLOCKING_ENGINE_TRANSACTION_ID = l.ENGINE_TRANSACTION_ID \
+     WHERE l.THREAD_ID = PS_CURRENT_THREAD_ID() AND l.LOCK_TYPE = 'TABLE' LIMIT 1";
 
 /// See the module's comment.
 pub(crate) struct Lane {
