@@ -7,7 +7,7 @@ use migrate::{CopyOptions, Mover, MoverOptions, Side, Start, gtid_executed};
 use model::GtidSet;
 use mysql::Connection;
 use sandbox::{Mysqld, Node, NodeOptions};
-use world::{World, Writers, admin, caught_up};
+use world::{World, Writers, admin, caught_up, copied};
 
 fn options(world: &World, set: &GtidSet) -> MoverOptions {
     let start = Start::Copy(CopyOptions { from_backup: Some(set.clone()), ..CopyOptions::default() });
@@ -47,7 +47,7 @@ async fn a_clone_taken_under_writes_is_followed_and_proven_and_never_copied() {
     let mover = Mover::start(options(&world, &set)).await.unwrap();
     println!("{} statements", writers.stop().await);
     caught_up(&world, &mover).await;
-    assert!(mover.progress().all_copied());
+    copied(&mover).await;
     assert_eq!(mover.progress().rows_copied(), 0);
     let verification = mover.verify(2, &|_| {}).await.unwrap();
     assert_eq!((verification.different, verification.rows > 5_000), (0, true));
