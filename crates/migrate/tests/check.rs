@@ -97,6 +97,8 @@ async fn a_clean_pair_passes() {
 
     let underway = pair.check(TargetState::Underway).await;
     assert_eq!(names(&underway, Outcome::Refused), ["gtid-purged", "target-tables"].into(), "{underway}");
+    // What the README says.
+    assert!(report.checks.len() > 70, "{} checks", report.checks.len());
 }
 
 /// What happened to the marketplace: `SYSTEM` on a machine in California there, on one in UTC here.

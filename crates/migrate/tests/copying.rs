@@ -68,3 +68,28 @@ async fn ranges_of_many_bytes_are_copied_piece_by_piece() {
     assert!(pieces.number::<u32>(0).unwrap() >= 9 && pieces.text(1) == "0", "{pieces:?}");
     assert!(pieces.text(2).starts_with('-'), "{pieces:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_process_takes_the_move_over_and_the_first_one_stops() {
+    let world = World::new().await;
+    world.fill(200).await;
+    let first = world.mover().await;
+    copied(&first).await;
+    let second = world.mover().await;
+    let mut source = world.on_source().await;
+    let begun = std::time::Instant::now();
+    let stopped = loop {
+        source
+            .execute("INSERT INTO app.account (slot, balance) SELECT MAX(slot) + 1, 1 FROM app.account")
+            .await
+            .unwrap();
+        match first.unless_failed() {
+            Err(error) => break error.to_string(),
+            Ok(()) => assert!(begun.elapsed() < Duration::from_secs(30), "the first one goes on"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert!(stopped.contains("another process has taken this move over"), "{stopped}");
+    caught_up(&world, &second).await;
+    assert_eq!(world.difference().await, "");
+}
