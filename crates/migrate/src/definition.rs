@@ -29,8 +29,7 @@ pub(crate) async fn definitions(
             Subject::Schema(name) => format!("SHOW CREATE DATABASE {}", quote_ident(name)),
         };
         let shown = match server.row(&sql).await {
-            // 1049: unknown schema, 1146: unknown table.
-            Err(error) if matches!(error.server_code(), Some(1049 | 1146)) => None,
+            Err(error) if error.is_unknown_table() => None,
             shown => shown.doing(side, sql.replace("SHOW CREATE", "show"))?,
         };
         all.extend_from_slice(sql.as_bytes());

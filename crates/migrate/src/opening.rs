@@ -62,8 +62,7 @@ async fn absent_or_empty(target: &mut Connection, tables: &[Table]) -> Result<Ve
     for table in tables {
         let sql = format!("SELECT 1 FROM {} LIMIT 1", table.name.quoted());
         match target.row(sql).await {
-            // 1049: unknown schema, 1146: unknown table.
-            Err(error) if matches!(error.server_code(), Some(1049 | 1146)) => {
+            Err(error) if error.is_unknown_table() => {
                 absent.push(table.name.clone());
             }
             Err(error) => return Err(error).doing(Side::Target, format!("look into {}", table.name)),

@@ -83,8 +83,7 @@ async fn refuse_other_shape(
         let sql = format!("SHOW CREATE TABLE {}", table.name.quoted());
         let here = source.row(&sql).await.doing(Side::Source, format!("show {}", table.name))?;
         let there = match target.row(&sql).await {
-            // 1049: unknown schema, 1146: unknown table.
-            Err(error) if matches!(error.server_code(), Some(1049 | 1146)) => None,
+            Err(error) if error.is_unknown_table() => None,
             other => other.doing(Side::Target, format!("show {}", table.name))?,
         };
         let definition = |row: &mysql::Row| without_counter(&row.text(1));

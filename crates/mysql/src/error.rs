@@ -56,6 +56,11 @@ impl Error {
         }
     }
 
+    /// Whether the server has no table (1146), or no schema (1049), of the name that was used.
+    pub fn is_unknown_table(&self) -> bool {
+        matches!(self.server_code(), Some(1049 | 1146))
+    }
+
     /// Whether the connection or the server went away, so that reconnecting may help. 1053 is a server shutting
     /// down, 1927/3169 a killed connection, 1040 too many connections.
     pub fn is_connection_lost(&self) -> bool {

@@ -8,6 +8,7 @@ use mysql::Connection;
 
 use super::LedgerName;
 use crate::error::{Doing, Result, Side};
+use crate::schema::quote_bytes;
 
 /// What was written down.
 #[derive(Debug)]
@@ -36,12 +37,12 @@ pub(crate) async fn due(target: &mut Connection, name: &LedgerName) -> Result<Op
 
 /// The statements that write it down, each to change no more than one row.
 pub(crate) fn begun(name: &LedgerName, due: &Due) -> [String; 2] {
-    let before: String = due.before.iter().map(|b| format!("{b:02x}")).collect();
+    let before = quote_bytes(&due.before);
     [
         ended(name),
         format!(
             "INSERT INTO highwater.statements (move_name, source_uuid, gtid, before_it, created) \
-             VALUES ('{}', '{}', '{}', x'{before}', {})",
+             VALUES ('{}', '{}', '{}', {before}, {})",
             name.move_name,
             name.source_uuid,
             due.gtid,

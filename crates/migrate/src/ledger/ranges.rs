@@ -5,7 +5,7 @@ use mysql::{Connection, Row};
 
 use super::LedgerName;
 use crate::error::{Doing, Result, Side};
-use crate::schema::quote_text;
+use crate::schema::{quote_bytes, quote_text};
 use crate::select::KeyRange;
 
 /// A range to be copied.
@@ -134,8 +134,7 @@ pub(super) fn encode_bound(bound: Option<&[Vec<u8>]>) -> String {
         bytes.extend_from_slice(format!("{}:", literal.len()).as_bytes());
         bytes.extend_from_slice(literal);
     }
-    let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
-    format!("x'{hex}'")
+    quote_bytes(&bytes)
 }
 
 fn decode_bound(mut bytes: &[u8]) -> Vec<Vec<u8>> {

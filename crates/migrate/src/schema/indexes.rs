@@ -14,8 +14,8 @@ use std::collections::HashSet;
 use model::TableName;
 use mysql::{ConnectOptions, Connection};
 
-use super::quote_text;
 use super::statement::{CreateTable, Index, IndexKind};
+use super::{quote_bytes, quote_text};
 use crate::error::{Doing, Result, Side};
 use crate::session;
 
@@ -69,10 +69,10 @@ pub(super) async fn remember(
     for (place, name, definition) in &later.indexes {
         sql.push_str(&format!(
             "INSERT INTO highwater.indexes (move_name, table_name, place, name, definition) VALUES ('{move_name}', {}, \
-             {place}, x'{}', x'{}');",
+             {place}, {}, {});",
             quote_text(&table.to_string()),
-            hex(name),
-            hex(definition)
+            quote_bytes(name),
+            quote_bytes(definition)
         ));
     }
     sql.push_str("COMMIT");
@@ -82,10 +82,6 @@ pub(super) async fn remember(
 
 fn of(move_name: &str, table: &TableName) -> String {
     format!("move_name='{move_name}' AND table_name={}", quote_text(&table.to_string()))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// The name, as an expression, of the lock that whoever changes the definition of one of a move's tables holds. Definitions

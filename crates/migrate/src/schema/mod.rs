@@ -152,6 +152,12 @@ pub async fn bring(
     Ok(())
 }
 
+/// Bytes as a literal, whatever they hold.
+pub(crate) fn quote_bytes(bytes: &[u8]) -> String {
+    let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+    format!("x'{hex}'")
+}
+
 /// Quotes a text for our connections, whose character set is binary while the compared names are utf8mb3.
 pub(crate) fn quote_text(text: &str) -> String {
     format!("_utf8mb4'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))

@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use super::pace::{Pace, PaceLimits, Pacer, ReplicaLag, Sample, Statements};
 use super::replica;
 use crate::error::{Doing, Result, Side};
+use crate::schema::quote_bytes;
 use crate::session;
 
 /// Between two samples.
@@ -232,11 +233,11 @@ async fn threads_running(source: &mut Connection) -> Result<Option<u64>> {
 
 /// What accounts other than ours have run since the server's start; nothing if the server keeps no such sums.
 async fn statements(source: &mut Connection, user: &[u8]) -> mysql::Result<Option<Statements>> {
-    let hex: String = user.iter().map(|b| format!("{b:02x}")).collect();
+    let user = quote_bytes(user);
     // A follower's dump and a long sleep are no answers to anybody; when they end, they would count as hours.
     let sql = format!(
         "SELECT SUM(COUNT_STAR), SUM(SUM_TIMER_WAIT) FROM performance_schema.events_statements_summary_by_user_by_event_name \
-         WHERE USER IS NOT NULL AND CAST(USER AS BINARY) <> x'{hex}' AND COUNT_STAR > 0 \
+         WHERE USER IS NOT NULL AND CAST(USER AS BINARY) <> {user} AND COUNT_STAR > 0 \
          AND EVENT_NAME LIKE 'statement/%' AND EVENT_NAME NOT LIKE 'statement/com/Binlog%' \
          AND EVENT_NAME NOT IN ('statement/com/Sleep', 'statement/com/Quit', 'statement/com/Ping', 'statement/com/Daemon')"
     );
