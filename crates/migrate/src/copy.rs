@@ -10,7 +10,7 @@ use crate::bag::BagCopier;
 use crate::behind::Behind;
 use crate::direction::Direction;
 use crate::error::{MoveError, Result, Side};
-use crate::ledger::{self, PlannedRange};
+use crate::ledger::{self, LedgerRow, PlannedRange};
 use crate::literal::{RowShape, literals};
 use crate::plan::Along;
 use crate::ranges::{self, RangeCutter};
@@ -65,6 +65,7 @@ impl Default for CopyOptions {
 pub(crate) struct Copier {
     pub direction: Arc<Direction>,
     pub options: CopyOptions,
+    pub planner: LedgerRow,
     pub requests: mpsc::Sender<Request>,
 }
 
@@ -90,7 +91,8 @@ impl Copier {
         let (last_range_done, filled) = mpsc::channel(FILLED_BOUND);
         tasks.spawn(Arc::clone(&copier).plan(jobs_tx, last_range_done));
         tasks.spawn(Arc::clone(&copier).complete_tables(filled));
-        tasks.spawn(BagCopier::run(Arc::clone(&copier.direction), copier.requests.clone()));
+        let (direction, planner) = (Arc::clone(&copier.direction), copier.planner.clone());
+        tasks.spawn(BagCopier::run(direction, planner, copier.requests.clone()));
         while let Some(ended) = tasks.join_next().await {
             ended.map_err(|_| MoveError::Stopped)??;
         }
@@ -166,7 +168,7 @@ impl Copier {
                     number += 1;
                 }
                 if !new.is_empty() {
-                    ledger::plan(&mut target, &self.direction.ledger, table, &new).await?;
+                    ledger::plan(&mut target, &self.planner, table, &new).await?;
                 }
                 for planned in new {
                     self.hand_out(&jobs, i, planned, &countdown).await?;

@@ -79,7 +79,8 @@ impl Pipeline {
         stages.spawn(sequencer.run(stream, requests));
         if let Some(options) = self.copy {
             let direction = Arc::clone(&direction);
-            let copier = Copier { direction, options, requests: requests_tx.clone() };
+            let copier =
+                Copier { direction, options, planner: self.claim.planner(), requests: requests_tx.clone() };
             stages.spawn(copier.run());
         }
         self.access.send_replace(Some(Access { direction, requests: requests_tx }));

@@ -201,7 +201,8 @@ impl Site {
         let mut new = self.on(&self.new).await;
         loop {
             // A row for each lane; what is applied is their union.
-            let applied = "SELECT IFNULL(GROUP_CONCAT(applied), '') FROM highwater.ledger";
+            let applied =
+                "SELECT IFNULL(GROUP_CONCAT(applied), '') FROM highwater.ledger WHERE applied <> ''";
             let applied = new.row(applied).await.unwrap().unwrap().text(0);
             let sql = format!("SELECT GTID_SUBSET('{wanted}', '{applied}')");
             if old.row(sql).await.unwrap().unwrap().text(0) == "1" {

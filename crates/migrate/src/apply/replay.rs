@@ -233,6 +233,8 @@ async fn close_the_book(
     let copies = matches!(direction.options.start, Start::Copy(_));
     let doing = format!("write {} into the ledger", replay.statement.shown);
     let mut statements = Statements::begin(book, &doing);
+    // First of all: what is planned while this waits goes with the ranges forgotten below.
+    statements.push(ledger::planning_ended(name).as_bytes(), Expect::Any).await?;
     for effect in effects {
         let changes = match effect {
             Effect::Created(table) if copies => vec![

@@ -15,7 +15,7 @@ use super::snapshot::{Snapshot, TRIES, never_certain};
 use crate::behind::Behind;
 use crate::direction::Direction;
 use crate::error::{Doing, MoveError, Result, Side};
-use crate::ledger::{self, LedgerName, PlannedRange};
+use crate::ledger::{self, LedgerName, LedgerRow, PlannedRange};
 use crate::literal::{RowShape, Tuple};
 use crate::ranges;
 use crate::schema::{self, quote_text};
@@ -35,6 +35,7 @@ pub(super) const TRY_PAUSE: Duration = Duration::from_millis(3);
 /// Copies the bags of a move.
 pub(crate) struct BagCopier {
     direction: Arc<Direction>,
+    planner: LedgerRow,
     reader: WindowReader,
     target: Connection,
     requests: mpsc::Sender<Request>,
@@ -45,13 +46,17 @@ impl BagCopier {
     ///
     /// # Errors
     /// If a server fails, or a bag is written to so much that it cannot be copied.
-    pub async fn run(direction: Arc<Direction>, requests: mpsc::Sender<Request>) -> Result<()> {
+    pub async fn run(
+        direction: Arc<Direction>,
+        planner: LedgerRow,
+        requests: mpsc::Sender<Request>,
+    ) -> Result<()> {
         if !direction.tables.iter().any(Table::is_bag) {
             return Ok(());
         }
         let reader = WindowReader::open(&direction.options.source, requests.clone()).await?;
         let target = session::open(&direction.options.target, Side::Target).await?;
-        let mut copier = Self { direction, reader, target, requests };
+        let mut copier = Self { direction, planner, reader, target, requests };
         let tables = Arc::clone(&copier.direction.tables);
         for (i, table) in tables.iter().enumerate().filter(|(_, t)| t.is_bag()) {
             let (estimate, _) = ranges::size(copier.reader.source(), table, 1).await?;
@@ -76,7 +81,7 @@ impl BagCopier {
             }
             None => {
                 let whole = PlannedRange { number: 0, range: KeyRange::default(), done: false, rows: 0 };
-                ledger::plan(&mut self.target, &self.direction.ledger, table, &[whole]).await?;
+                ledger::plan(&mut self.target, &self.planner, table, &[whole]).await?;
                 self.copy_as_of_the_stream(i, table).await?;
             }
         }

@@ -310,7 +310,9 @@ async fn read_applied(
         texts([source.variables.find("server_uuid").unwrap_or_default()])
     );
     let rows = ask(conn, &sql, "grant our account SELECT on highwater.*").await?;
-    Ok(rows.map(|rows| rows.first().map(|row| row.text(0))))
+    // A row for each lane: what is applied is their union.
+    let union = |rows: Vec<Row>| rows.iter().map(|row| row.text(0)).collect::<Vec<_>>().join(",");
+    Ok(rows.map(|rows| (!rows.is_empty()).then(|| union(rows))))
 }
 
 /// The schemas a move may not take, for they are the servers' own or ours.

@@ -1,5 +1,5 @@
 //! Whose ledger it is: a process that applies claims the ledger first, and every commit of it holds only while nobody
-//! else has.
+//! else has. Planning ranges is held to the same: a planner of before would cut a table by a key that is gone.
 
 use model::{GtidSet, Table};
 use mysql::Connection;
@@ -9,7 +9,10 @@ use crate::error::{Doing, MoveError, Result, Side};
 use crate::schema::quote_text;
 use crate::work::CopiedRange;
 
-/// The ledger of one direction, claimed: a row for each lane, and what was applied before.
+/// The place of the planner's row among those of the lanes.
+const PLANNER: i32 = -1;
+
+/// The ledger of one direction, claimed: a row for each lane and one for the planner, and what was applied before.
 #[derive(Debug)]
 pub(crate) struct Claim {
     name: LedgerName,
@@ -34,11 +37,11 @@ impl Claim {
             what: "the ledger on the target is gone".into(),
             hint: "someone removed it; run `highwater finish` and copy again".into(),
         })?;
-        let values: Vec<String> = (0..lanes)
-            .map(|lane| {
-                format!("('{}','{}',{lane},'{owner}',0,'{applied}')", name.move_name, name.source_uuid)
-            })
-            .collect();
+        let LedgerName { move_name, source_uuid } = name;
+        let mut values = vec![format!("('{move_name}','{source_uuid}',{PLANNER},'{owner}',0,'')")];
+        values.extend(
+            (0..lanes).map(|lane| format!("('{move_name}','{source_uuid}',{lane},'{owner}',0,'{applied}')")),
+        );
         let sql = format!(
             "DELETE FROM highwater.ledger WHERE {}; INSERT INTO highwater.ledger \
              (move_name, source_uuid, lane, owner, commits, applied) VALUES {}; COMMIT",
@@ -56,18 +59,31 @@ impl Claim {
 
     /// Each lane's row.
     pub fn rows(&self) -> impl Iterator<Item = LedgerRow> + '_ {
-        (0..self.lanes).map(|lane| LedgerRow {
-            name: self.name.clone(),
-            matches: format!("{} AND lane={lane} AND owner='{}'", self.name.matches(), self.owner),
-        })
+        (0..self.lanes).map(|lane| self.row(lane as i32))
+    }
+
+    /// The planner's row, which is there until the ledger is claimed again or a statement has changed the tables.
+    pub fn planner(&self) -> LedgerRow {
+        self.row(PLANNER)
+    }
+
+    fn row(&self, lane: i32) -> LedgerRow {
+        LedgerRow { name: self.name.clone(), owner: self.owner.clone(), lane }
     }
 }
 
-/// A lane's row of the ledger. Each of its statements changes exactly one row, or someone else has claimed the ledger.
+/// The statement that ends the planning of this run: ranges planned from now on would be cut by what tables were before.
+pub(crate) fn planning_ended(name: &LedgerName) -> String {
+    format!("DELETE FROM highwater.ledger WHERE {} AND lane={PLANNER}", name.matches())
+}
+
+/// A lane's row of the ledger, or the planner's. Each of its statements changes exactly one row, or someone else has claimed
+/// the ledger.
 #[derive(Debug, Clone)]
 pub(crate) struct LedgerRow {
     name: LedgerName,
-    matches: String,
+    owner: String,
+    lane: i32,
 }
 
 impl LedgerRow {
@@ -78,12 +94,30 @@ impl LedgerRow {
 
     /// The statement that says what is applied now.
     pub fn update(&self, applied: &GtidSet) -> String {
-        format!("UPDATE highwater.ledger SET applied='{applied}', commits=commits+1 WHERE {}", self.matches)
+        format!("UPDATE highwater.ledger SET applied='{applied}', commits=commits+1 WHERE {}", self.matches())
     }
 
     /// The statement that holds the ledger for work that applies nothing of the stream.
     pub fn hold(&self) -> String {
-        format!("UPDATE highwater.ledger SET commits=commits+1 WHERE {}", self.matches)
+        format!("UPDATE highwater.ledger SET commits=commits+1 WHERE {}", self.matches())
+    }
+
+    fn matches(&self) -> String {
+        format!("{} AND lane={} AND owner='{}'", self.name.matches(), self.lane, self.owner)
+    }
+
+    /// Whether nobody else has claimed the ledger.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub async fn is_ours(&self, target: &mut Connection) -> Result<bool> {
+        let sql = format!(
+            "SELECT COUNT(*) FROM highwater.ledger WHERE {} AND owner='{}'",
+            self.name.matches(),
+            self.owner
+        );
+        let row = target.row(sql).await.doing(Side::Target, "see whose ledger it is")?;
+        Ok(row.is_some_and(|r| r.text(0) != "0"))
     }
 
     /// The statement that says a range is copied, with the bounds it was copied in.

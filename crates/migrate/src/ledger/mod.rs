@@ -1,8 +1,8 @@
 //! What is applied, kept in the target and written in the same transaction as the rows.
 //!
 //! `highwater.ledger` holds, per move and source, the GTID set applied, one row for each lane that applies: what is
-//! applied is their union. `highwater.ranges` holds the key ranges to be copied, and which of them are done;
-//! `highwater.indexes` what tables are still without.
+//! applied is their union. One more row, with nothing applied, belongs to whoever plans. `highwater.ranges` holds the key
+//! ranges to be copied, and which of them are done; `highwater.indexes` what tables are still without.
 
 mod claim;
 pub(crate) mod due;
@@ -15,8 +15,9 @@ use mysql::{Connection, Row};
 use crate::error::{Doing, MoveError, Result, Side};
 use crate::schema::quote_text;
 
-pub(crate) use claim::{Claim, LedgerRow};
-pub use ranges::{PlannedRange, insert_planned, plan, planned};
+pub(crate) use claim::{Claim, LedgerRow, planning_ended};
+pub use ranges::{PlannedRange, planned};
+pub(crate) use ranges::{insert_planned, plan};
 
 /// The schema that holds our tables. It is never part of a move.
 pub const SCHEMA: &str = "highwater";

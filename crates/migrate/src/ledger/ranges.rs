@@ -1,10 +1,10 @@
 //! The plan of the copy: which key ranges there are, and which are done.
 
 use model::{Table, TableName};
-use mysql::{Connection, Row};
+use mysql::{Connection, QueryResult, Row};
 
-use super::LedgerName;
-use crate::error::{Doing, Result, Side};
+use super::{LedgerName, LedgerRow};
+use crate::error::{Doing, MoveError, Result, Side};
 use crate::schema::{quote_bytes, quote_text};
 use crate::select::KeyRange;
 
@@ -34,34 +34,48 @@ pub async fn planned(target: &mut Connection, name: &LedgerName, table: &Table) 
         quote_text(&table.name.to_string())
     );
     let rows = target.rows(sql).await.doing(Side::Target, "read the planned ranges")?;
-    Ok(rows.iter().map(read).collect())
+    rows.iter().map(|row| read(row, table)).collect()
 }
 
-fn read(row: &Row) -> PlannedRange {
-    PlannedRange {
+fn read(row: &Row, table: &Table) -> Result<PlannedRange> {
+    let bound = |i| row.bytes(i).map(|bytes| decode_bound(bytes, table)).transpose();
+    Ok(PlannedRange {
         number: row.number(0).unwrap_or(0),
-        range: KeyRange { low: row.bytes(1).map(decode_bound), high: row.bytes(2).map(decode_bound) },
+        range: KeyRange { low: bound(1)?, high: bound(2)? },
         done: row.text(3) == "1",
         rows: row.number(4).unwrap_or(0),
-    }
+    })
 }
 
-/// Adds ranges to a table's plan.
+/// Adds ranges to a table's plan. If a statement of the stream has changed the tables meanwhile, adds none and waits: the
+/// pipeline ends then, and the caller with it.
 ///
 /// # Errors
-/// If the target refuses.
-pub async fn plan(
+/// If someone else has claimed the ledger, or the target refuses.
+pub(crate) async fn plan(
     target: &mut Connection,
-    name: &LedgerName,
+    planner: &LedgerRow,
     table: &Table,
     new: &[PlannedRange],
 ) -> Result<()> {
-    target.execute(insert_planned(name, table, new)).await.doing(Side::Target, "plan the ranges")?;
+    let planning = "plan the ranges";
+    // Two round trips: a server goes on with statements whose sender is gone, and would insert whatever the first one says.
+    let hold = format!("START TRANSACTION; {}", planner.hold());
+    let held = target.query_all(hold).await.doing(Side::Target, planning)?;
+    if !matches!(held.last(), Some(QueryResult::Done(ok)) if ok.affected_rows == 1) {
+        target.execute("ROLLBACK").await.doing(Side::Target, planning)?;
+        return match planner.is_ours(target).await? {
+            true => std::future::pending().await,
+            false => Err(MoveError::taken_over()),
+        };
+    }
+    let insert = format!("{}; COMMIT", insert_planned(planner.name(), table, new));
+    target.query_all(insert).await.doing(Side::Target, planning)?;
     Ok(())
 }
 
 /// The statement that does it.
-pub fn insert_planned(name: &LedgerName, table: &Table, new: &[PlannedRange]) -> String {
+pub(crate) fn insert_planned(name: &LedgerName, table: &Table, new: &[PlannedRange]) -> String {
     let values: Vec<String> = new
         .iter()
         .map(|p| {
@@ -137,21 +151,60 @@ pub(super) fn encode_bound(bound: Option<&[Vec<u8>]>) -> String {
     quote_bytes(&bytes)
 }
 
-fn decode_bound(mut bytes: &[u8]) -> Vec<Vec<u8>> {
+/// # Errors
+/// If it is no bound of the table: a literal for each column of the key.
+fn decode_bound(stored: &[u8], table: &Table) -> Result<Vec<Vec<u8>>> {
+    let mut rest = stored;
     let mut literals = Vec::new();
-    while let Some(colon) = bytes.iter().position(|&b| b == b':') {
-        let len = std::str::from_utf8(&bytes[..colon]).ok().and_then(|n| n.parse().ok()).unwrap_or(0);
-        let rest = &bytes[colon + 1..];
-        let (literal, tail) = rest.split_at(rest.len().min(len));
+    while let Some((literal, tail)) = decode_literal(rest) {
         literals.push(literal.to_vec());
-        bytes = tail;
+        rest = tail;
     }
-    literals
+    if rest.is_empty() && literals.len() == table.key.len() {
+        return Ok(literals);
+    }
+    Err(MoveError::Refused {
+        what: format!(
+            "highwater.ranges holds a bound of {} that does not fit its key: {}",
+            table.name,
+            stored.escape_ascii()
+        ),
+        hint: "its copy cannot go on: drop the table on the target, run `highwater finish` and copy again"
+            .into(),
+    })
+}
+
+fn decode_literal(stored: &[u8]) -> Option<(&[u8], &[u8])> {
+    let colon = stored.iter().position(|&b| b == b':')?;
+    let len = std::str::from_utf8(&stored[..colon]).ok()?.parse().ok()?;
+    stored[colon + 1..].split_at_checked(len)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use model::{Column, ColumnKind, GtidSet};
+    use mysql::{ConnectOptions, Password};
+    use sandbox::{ADMIN_PASSWORD, ADMIN_USER, Mysqld, Node, NodeOptions};
+
+    use super::super::{Claim, begin, create, planning_ended};
     use super::*;
+
+    fn table() -> Table {
+        let column = |name: &str| Column {
+            name: name.to_owned(),
+            kind: ColumnKind::Integer { unsigned: false },
+            type_text: "int".into(),
+            charset: None,
+            generated: false,
+        };
+        Table {
+            name: TableName::new("app", "pair"),
+            columns: vec![column("a"), column("b")],
+            key: vec![0, 1],
+        }
+    }
 
     #[test]
     fn bounds_survive_storage_whatever_they_hold() {
@@ -160,7 +213,42 @@ mod tests {
         let hex = stored.trim_start_matches("x'").trim_end_matches('\'');
         let bytes: Vec<u8> =
             (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect();
-        assert_eq!(decode_bound(&bytes), bound);
+        assert_eq!(decode_bound(&bytes, &table()).unwrap(), bound);
         assert_eq!(encode_bound(None), "NULL");
+    }
+
+    #[tokio::test]
+    async fn only_the_planner_of_now_plans() {
+        let target = Node::start(&Mysqld::find().unwrap(), NodeOptions::new("target")).unwrap();
+        let admin =
+            ConnectOptions::new("127.0.0.1", target.port(), ADMIN_USER, Password::new(ADMIN_PASSWORD));
+        let mut target = Connection::connect(&admin).await.unwrap();
+        let name = LedgerName { move_name: "app".into(), source_uuid: "a".repeat(36) };
+        create(&mut target).await.unwrap();
+        begin(&mut target, &name, &GtidSet::default()).await.unwrap();
+        let range = |number| [PlannedRange { number, range: KeyRange::default(), done: false, rows: 0 }];
+        let before = Claim::take(&mut target, &name, 2).await.unwrap().planner();
+        plan(&mut target, &before, &table(), &range(0)).await.unwrap();
+
+        let now = Claim::take(&mut target, &name, 2).await.unwrap().planner();
+        let refused = plan(&mut target, &before, &table(), &range(1)).await.unwrap_err();
+        assert!(refused.to_string().contains("has taken this move over"), "{refused}");
+        plan(&mut target, &now, &table(), &range(2)).await.unwrap();
+
+        target.execute(planning_ended(&name)).await.unwrap();
+        let (late, table) = (range(3), table());
+        let waits = plan(&mut target, &now, &table, &late);
+        assert!(tokio::time::timeout(Duration::from_secs(1), waits).await.is_err(), "planning had ended");
+        let planned = planned(&mut target, &name, &table).await.unwrap();
+        assert_eq!(planned.iter().map(|p| p.number).collect::<Vec<_>>(), [0, 2]);
+    }
+
+    #[test]
+    fn a_bound_of_another_key_is_an_error() {
+        for stored in ["", "1:7", "1:71:81:9", "1:71:8 ", "1:71:", "1:7-1:8", "1:79999999999999999999:8", ":"]
+        {
+            let error = decode_bound(stored.as_bytes(), &table()).unwrap_err();
+            assert!(error.to_string().contains("does not fit its key"), "{stored}: {error}");
+        }
     }
 }
