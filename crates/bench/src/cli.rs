@@ -18,6 +18,8 @@ pub enum Command {
     Copy(CopyArgs),
     /// Catch up a backlog, then follow a source that is kept busy
     Follow(FollowArgs),
+    /// Prove that two servers hold the same
+    Verify(VerifyArgs),
 }
 
 /// What all benchmarks are told.
@@ -86,4 +88,14 @@ pub struct FollowArgs {
     /// How sysbench chooses the rows it changes: special (its default: a few of them most of the time), uniform, pareto
     #[arg(long, default_value = "special")]
     pub rand_type: String,
+}
+
+/// `bench verify`
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// Rows of sysbench's tables, all four together
+    #[arg(long, default_value_t = 1_000_000)]
+    pub rows: u64,
 }

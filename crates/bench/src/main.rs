@@ -23,6 +23,7 @@ mod source;
 mod sql;
 mod table;
 mod tools;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Copy(args) => copy::run(&args),
         Command::Follow(args) => follow::run(&args),
+        Command::Verify(args) => verify::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

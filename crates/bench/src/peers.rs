@@ -13,7 +13,7 @@ use crate::Result;
 
 pub use clone::Clone;
 pub use mydumper::{Mydumper, Settings};
-pub use mysqldump::Mysqldump;
+pub use mysqldump::{Mysqldump, client};
 pub use ours::Ours;
 
 /// The servers of one turn.

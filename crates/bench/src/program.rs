@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use sandbox::{ADMIN_PASSWORD, ADMIN_USER};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::tools::last_lines;
 use crate::{Result, failed};
@@ -143,16 +143,26 @@ impl Program {
 
     /// One request on the control socket; nothing while it does not answer.
     fn ask(&self, request: &str) -> Option<Value> {
-        let mut socket = UnixStream::connect(self.dir.join("state/highwater.sock")).ok()?;
-        socket.write_all(format!("{{\"request\":\"{request}\"}}\n").as_bytes()).ok()?;
-        let mut lines = BufReader::new(socket).lines();
-        loop {
-            let mut reply: Value = serde_json::from_str(&lines.next()?.ok()?).ok()?;
+        self.demand(&json!({"request": request})).ok()
+    }
+
+    /// One request on the control socket, and its answer.
+    pub fn demand(&self, request: &Value) -> Result<Value> {
+        let asking = |why: &dyn std::fmt::Display| failed(format!("ask highwater {request}"), why);
+        let mut socket =
+            UnixStream::connect(self.dir.join("state/highwater.sock")).map_err(|e| asking(&e))?;
+        socket.write_all(format!("{request}\n").as_bytes()).map_err(|e| asking(&e))?;
+        for line in BufReader::new(socket).lines() {
+            let line = line.map_err(|e| asking(&e))?;
+            let mut reply: Value = serde_json::from_str(&line).map_err(|e| asking(&e))?;
             if let Some(done) = reply.get_mut("done") {
-                return Some(done.take());
+                return Ok(done.take());
             }
-            reply.get("progress")?;
+            if reply.get("progress").is_none() {
+                return Err(asking(&reply));
+            }
         }
+        Err(asking(&"it hung up"))
     }
 
     fn said(&self) -> String {

@@ -30,6 +30,7 @@ mod xa;
 mod dirty;
 mod proof;
 mod verify;
+mod verify_range;
 
 // The switch and the way back.
 pub mod cutover;

@@ -38,6 +38,20 @@ pub fn row_list(table: &Table) -> String {
     list.join(", ")
 }
 
+/// [`row_list`], and after it the generated columns, which are the server's own work and may differ as well.
+pub fn whole_row_list(table: &Table) -> String {
+    let mut list = row_list(table);
+    for column in table.columns.iter().filter(|c| c.generated) {
+        list.push_str(", ");
+        list.push_str(&expression(column));
+        if column.kind == ColumnKind::Json {
+            list.push_str(", ");
+            list.push_str(&json::types_of(&quote_ident(&column.name)));
+        }
+    }
+    list
+}
+
 /// The select list of keys.
 pub fn key_list(table: &Table) -> String {
     let list: Vec<_> = table.key.iter().map(|&i| expression(&table.columns[i])).collect();

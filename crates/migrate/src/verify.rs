@@ -17,17 +17,17 @@ use crate::direction::{Access, Direction};
 use crate::error::{Doing, MoveError, Result, Side};
 use crate::literal::{Key, RowShape};
 use crate::proof::TableVerdict;
-use crate::ranges::{self, RangeCutter};
-use crate::select::{KeyRange, in_keys, in_range, key_list, row_hash};
+use crate::ranges;
+use crate::select::{in_keys, key_list, row_hash};
 use crate::sequencer::{AtClose, ComparePoint};
 use crate::session;
-use crate::window_reader::WindowReader;
+use crate::window_reader::{ReadRows, WindowReader};
 
 /// Keys proven in one go: bounds the statement's size.
 const KEYS_AT_ONCE: usize = 500;
 /// Values of a bag proven in one go; more than of keys, since each lot may read the whole table.
 const BAG_VALUES_AT_ONCE: usize = 5_000;
-/// Rows of a range to verify; larger than a copied one, since only hashes travel.
+/// The most rows of a range to verify.
 const RANGE_ROWS: u64 = 20_000;
 
 pub(crate) const SNAPSHOT: &str =
@@ -65,44 +65,23 @@ impl Verifier {
         if tables[table].is_bag() {
             return self.bag(table, seen).await;
         }
-        let name = &tables[table].name;
-        let mut verdict = TableVerdict::new(name.clone());
+        let mut verdict = TableVerdict::new(tables[table].name.clone());
         let (_, rows) = ranges::size(self.reader.source(), &tables[table], RANGE_ROWS).await?;
-        let mut cutter = RangeCutter::new(&tables[table], rows.max(RANGE_ROWS / 10), None);
-        while let Some(range) = cutter.next(self.reader.source()).await? {
+        let (mut low, mut ended) = (None, false);
+        while !ended {
             let direction = Arc::clone(&self.direction);
             let _turn = match direction.throttle() {
                 Some(throttle) => Some(throttle.turn(&direction.progress).await),
                 None => None,
             };
-            let rows = self.range(table, &range, &mut verdict).await?;
-            verdict.rows += rows;
+            let compared = self.range(table, low, rows, &mut verdict).await?;
+            verdict.rows += compared.rows;
             verdict.ranges += 1;
-            seen(rows);
+            seen(compared.rows);
+            ended = compared.high.is_none();
+            low = compared.high;
         }
         Ok(verdict)
-    }
-
-    /// Compares a range by count and sum of hashes, and row by row if those differ.
-    async fn range(&mut self, table: usize, range: &KeyRange, verdict: &mut TableVerdict) -> Result<u64> {
-        let shape = &self.direction.tables[table];
-        let mut sql =
-            format!("SELECT COUNT(*), IFNULL(SUM({}), 0) FROM {}", row_hash(shape), shape.name.quoted())
-                .into_bytes();
-        sql.extend_from_slice(&in_range(shape, range));
-        let (here, there, _) = self.both(table, &sql).await?;
-        let (here, there) = (first(&here)?, first(&there)?);
-        if here.bytes(0) == there.bytes(0) && here.bytes(1) == there.bytes(1) {
-            return Ok(here.number(0).unwrap_or(0));
-        }
-
-        let mut sql = self.keyed_hashes(table);
-        sql.extend_from_slice(&in_range(&self.direction.tables[table], range));
-        let (here, there, touched) = self.both(table, &sql).await?;
-        for key in self.differing(table, &here, &there, &touched)? {
-            verdict.differs(&key);
-        }
-        Ok(here.len() as u64)
     }
 
     /// Proves one lot of dirty keys, and how many that were; 0 if there are none.
@@ -174,28 +153,51 @@ impl Verifier {
         Ok(proven)
     }
 
-    fn keyed_hashes(&self, table: usize) -> Vec<u8> {
+    pub(crate) fn keyed_hashes(&self, table: usize) -> Vec<u8> {
         let table = &self.direction.tables[table];
         format!("SELECT {}, {} FROM {}", key_list(table), row_hash(table), table.name.quoted()).into_bytes()
     }
 
     /// Runs a statement on the source inside a window and on the target where the window closes.
-    async fn both(&mut self, table: usize, sql: &[u8]) -> Result<(Vec<Row>, Vec<Row>, HashSet<Key>)> {
-        let doing = format!("compare {}", self.direction.tables[table].name);
+    pub(crate) async fn both(
+        &mut self,
+        table: usize,
+        sql: &[u8],
+    ) -> Result<(Vec<Row>, Vec<Row>, HashSet<Key>)> {
+        let doing = self.comparing(table);
         let read = self.reader.read(table, sql, usize::MAX, &doing).await?;
+        let (here, touched) = self.snapshot_where_it_closes(read).await?;
+        let there = self.target.rows(sql).await.doing(Side::Target, doing)?;
+        self.end_snapshot().await?;
+        Ok((here, there, touched))
+    }
+
+    /// Closes a window and opens a snapshot of the target at that point. Returns the window's rows and the keys that the
+    /// stream touched meanwhile.
+    pub(crate) async fn snapshot_where_it_closes(
+        &mut self,
+        read: ReadRows,
+    ) -> Result<(Vec<Row>, HashSet<Key>)> {
         let (point, closed) = oneshot::channel();
         let here = self.reader.close(read, AtClose::Compare(point)).await?;
         let ComparePoint { touched, reached, resume } = closed.await.map_err(|_| MoveError::Stopped)?;
         reached.await.map_err(|_| MoveError::Stopped)?;
         self.target.query_all(SNAPSHOT).await.doing(Side::Target, "open a snapshot")?;
         drop(resume);
-        let there = self.target.rows(sql).await.doing(Side::Target, doing)?;
+        Ok((here, touched))
+    }
+
+    pub(crate) async fn end_snapshot(&mut self) -> Result<()> {
         self.target.execute("COMMIT").await.doing(Side::Target, "close the snapshot")?;
-        Ok((here, there, touched))
+        Ok(())
+    }
+
+    pub(crate) fn comparing(&self, table: usize) -> String {
+        format!("compare {}", self.direction.tables[table].name)
     }
 
     /// Keys whose hashes differ, or that only one side has.
-    fn differing(
+    pub(crate) fn differing(
         &self,
         table: usize,
         here: &[Row],
@@ -219,10 +221,6 @@ impl Verifier {
         differing.retain(|key| !touched.contains(key));
         Ok(differing)
     }
-}
-
-fn first(rows: &[Row]) -> Result<&Row> {
-    rows.first().ok_or(mysql::Error::Unexpected("no row")).doing(Side::Source, "compare")
 }
 
 /// The outcome of a pass over every range of every table.

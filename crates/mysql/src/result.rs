@@ -7,7 +7,7 @@ use wire::response::{ColumnDefinition, OkPacket};
 use crate::{Error, Result};
 
 /// One row of a text result; cells are slices of the packet they came in.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
     packet: Bytes,
     /// Start and length of each cell; `None` is SQL NULL.

@@ -3,7 +3,7 @@
 //! With GTIDs on, mysqldump writes `SET @@SESSION.SQL_LOG_BIN=0` into the dump by itself (--set-gtid-purged=AUTO), so
 //! the target does not write a binary log meanwhile; ours does.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use sandbox::{ADMIN_PASSWORD, ADMIN_USER};
@@ -31,7 +31,8 @@ impl Mysqldump {
     }
 }
 
-fn client(program: &PathBuf, port: u16) -> Command {
+/// One of the server's client programs, aimed at a port.
+pub fn client(program: &Path, port: u16) -> Command {
     let mut command = Command::new(program);
     command
         .args(["--no-defaults", "--protocol=tcp", "--host=127.0.0.1", "--ssl-mode=DISABLED"])

@@ -24,7 +24,7 @@ use crate::preflight;
 use gate::DoorGate;
 
 /// Tables compared at the same time.
-const VERIFY_LANES: usize = 2;
+const VERIFY_LANES: usize = 4;
 
 /// What runs in this process.
 pub struct Service {
