@@ -1,6 +1,6 @@
 //! The checks of a move, run against the clusters of the settings.
 
-use migrate::check::{CheckOptions, CheckReport, Outcome, TargetState};
+use migrate::check::{CheckOptions, CheckReport, Outcome, Server, TargetState};
 use model::Trouble;
 use mysql::Connection;
 
@@ -23,12 +23,12 @@ pub async fn check(
     accept: &[String],
 ) -> Result<CheckReport, Trouble> {
     let name = &one.spec.name;
-    let mut source = connect(config.source_of(one)).await?;
-    let mut target = connect(config.target_of(one)).await?;
+    let mut source = reach(config.source_of(one)).await?;
+    let mut target = reach(config.target_of(one)).await?;
     let doing = format!("check move '{name}'");
     let failed = |error| from_mysql(&error, &doing, STATE);
     let options = CheckOptions {
-        state: target_state(&mut target, name).await.map_err(failed)?,
+        state: target_state(target.session(), name).await.map_err(failed)?,
         accept: one.accept.iter().chain(accept).cloned().collect(),
         along: one.along,
     };
@@ -44,9 +44,9 @@ pub async fn refuse_unless_checked(
     one: &MoveConfig,
     from_backup: bool,
 ) -> Result<(), Trouble> {
-    let mut target = connect(config.target_of(one)).await?;
+    let mut target = reach(config.target_of(one)).await?;
     let failed = |error| from_mysql(&error, "look for the ledger", STATE);
-    if target_state(&mut target, &one.spec.name).await.map_err(failed)? == TargetState::Underway {
+    if target_state(target.session(), &one.spec.name).await.map_err(failed)? == TargetState::Underway {
         return Ok(());
     }
     let report = check(config, one, &[]).await?;
@@ -60,7 +60,7 @@ pub async fn refuse_unless_checked(
             refusals().count(),
             report.checks.len(),
             first.name,
-            first.evidence
+            first.evidence.replace('\n', "; ")
         ),
         STATE,
         match &first.fix {
@@ -70,9 +70,9 @@ pub async fn refuse_unless_checked(
     ))
 }
 
-async fn connect(cluster: &ClusterConfig) -> Result<Connection, Trouble> {
+async fn reach(cluster: &ClusterConfig) -> Result<Server, Trouble> {
     let doing = format!("reach cluster '{}'", cluster.name);
-    Connection::connect(&cluster.connect_options()).await.map_err(|error| from_mysql(&error, &doing, STATE))
+    Server::connect(&cluster.connect_options()).await.map_err(|error| from_mysql(&error, &doing, STATE))
 }
 
 /// Whether the tables on the target are this move's own. Without a ledger that can be read they are not: of the two

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use migrate::check::{Check, CheckOptions, CheckReport, Outcome, Side, TargetState, check};
+use migrate::check::{Check, CheckOptions, CheckReport, Outcome, Server, Side, TargetState, check};
 use migrate::{MoveSpec, TablePattern};
 use mysql::{ConnectOptions, Connection, Password};
 use sandbox::{ADMIN_PASSWORD, ADMIN_USER, Mysqld, Node, NodeOptions};
@@ -54,7 +54,7 @@ impl Pair {
         tables: &[(&str, Option<&str>)],
         options: impl Into<CheckOptions>,
     ) -> CheckReport {
-        let (mut source, mut target) = (connect(&self.source).await, connect(&self.target).await);
+        let (mut source, mut target) = (server(&self.source).await, server(&self.target).await);
         check(&mut source, &mut target, &spec(tables), options).await.unwrap()
     }
 }
@@ -67,13 +67,21 @@ fn spec(tables: &[(&str, Option<&str>)]) -> MoveSpec {
     MoveSpec { name: "shop".into(), tables: tables.iter().map(pattern).collect() }
 }
 
-async fn connect_as(node: &Node, user: &str, password: &str) -> Connection {
-    let options = ConnectOptions::new("127.0.0.1", node.port(), user, Password::new(password));
-    Connection::connect(&options).await.unwrap()
+fn account(node: &Node, user: &str, password: &str) -> ConnectOptions {
+    ConnectOptions::new("127.0.0.1", node.port(), user, Password::new(password))
 }
 
 async fn connect(node: &Node) -> Connection {
-    connect_as(node, ADMIN_USER, ADMIN_PASSWORD).await
+    Connection::connect(&account(node, ADMIN_USER, ADMIN_PASSWORD)).await.unwrap()
+}
+
+async fn server(node: &Node) -> Server {
+    Server::connect(&account(node, ADMIN_USER, ADMIN_PASSWORD)).await.unwrap()
+}
+
+/// As an account that may do little.
+async fn server_as_mover(node: &Node) -> Server {
+    Server::connect(&account(node, "mover", "mover-secret")).await.unwrap()
 }
 
 fn names(report: &CheckReport, outcome: Outcome) -> BTreeSet<&'static str> {
@@ -129,6 +137,10 @@ async fn time_zone_mismatch_is_caught() {
         run_fix(&mut connect(&pair.target).await, &fix).await;
         let report = pair.check(TargetState::Fresh).await;
         assert_eq!(named(&report, "time-zone").outcome, Outcome::Warned, "{report}");
+        // In SYSTEM an hour that exists twice is read as the second, in the same zone by name as the first.
+        let time = named(&report, "behaviour-time");
+        assert_eq!((time.outcome, time.evidence.lines().count()), (Outcome::Warned, 1), "{report}");
+        assert!(time.evidence.starts_with("repeated-hour: '1793525400 "), "{}", time.evidence);
     }
 }
 
@@ -289,8 +301,8 @@ async fn what_an_account_may_not_read_never_passes() {
         let sql = "CREATE USER mover@'%' IDENTIFIED BY 'mover-secret'; GRANT SELECT ON `shop`.* TO mover@'%'";
         connect(node).await.query_all(sql).await.unwrap();
     }
-    let mut source = connect_as(&pair.source, "mover", "mover-secret").await;
-    let mut target = connect_as(&pair.target, "mover", "mover-secret").await;
+    let mut source = server_as_mover(&pair.source).await;
+    let mut target = server_as_mover(&pair.target).await;
     let report = check(&mut source, &mut target, &spec(&[("shop", None)]), TargetState::Fresh).await.unwrap();
     let unread = |c: &&Check| c.evidence.starts_with("could not be read: ");
     let dark: BTreeSet<_> = report.checks.iter().filter(unread).map(|c| c.name).collect();
@@ -317,8 +329,8 @@ async fn what_an_account_may_not_read_never_passes() {
             connect(node).await.query_all(grant).await.unwrap_or_else(|e| panic!("{grant}: {e}"));
         }
     }
-    let mut source = connect_as(&pair.source, "mover", "mover-secret").await;
-    let mut target = connect_as(&pair.target, "mover", "mover-secret").await;
+    let mut source = server_as_mover(&pair.source).await;
+    let mut target = server_as_mover(&pair.target).await;
     let report = check(&mut source, &mut target, &spec(&[("shop", None)]), TargetState::Fresh).await.unwrap();
     assert_eq!(report.refused(), 0, "{report}");
     assert_eq!(report.checks.iter().filter(unread).count(), 0, "{report}");

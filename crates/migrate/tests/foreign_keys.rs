@@ -6,7 +6,7 @@ mod world;
 
 use std::time::Duration;
 
-use migrate::check::{Outcome, TargetState, check};
+use migrate::check::{Outcome, Server, TargetState, check};
 use migrate::schema;
 use mysql::Connection;
 use sandbox::{Mysqld, Node, NodeOptions};
@@ -154,10 +154,10 @@ async fn a_server_that_does_not_log_cascades_is_refused_and_its_stream_stops() {
                CREATE TABLE quiet (id INT PRIMARY KEY, p INT, FOREIGN KEY (p) REFERENCES p (id)); \
                INSERT INTO p VALUES (1), (2); INSERT INTO c VALUES (1, 1)";
     world.on_source().await.query_all(sql).await.unwrap();
+    let mut source_asked = Server::connect(&admin(&world.source)).await.unwrap();
+    let mut target_asked = Server::connect(&admin(&world.target)).await.unwrap();
     let report =
-        check(&mut world.on_source().await, &mut world.on_target().await, &world::spec(), TargetState::Fresh)
-            .await
-            .unwrap();
+        check(&mut source_asked, &mut target_asked, &world::spec(), TargetState::Fresh).await.unwrap();
     let found: Vec<_> = report.checks.iter().filter(|c| c.name == "foreign-key-actions").collect();
     assert_eq!((found[0].outcome, found[1].outcome), (Outcome::Refused, Outcome::Passed), "{report}");
     assert!(found[0].evidence.contains("acts of app.c (ON DELETE CASCADE"), "{}", found[0].evidence);

@@ -118,22 +118,44 @@ impl Connection {
     /// # Errors
     /// As [`Connection::query`].
     pub async fn query_all(&mut self, sql: impl AsRef<[u8]>) -> Result<Vec<QueryResult>> {
+        match self.query_until_error(sql).await? {
+            (results, None) => Ok(results),
+            (_, Some(error)) => Err(Error::Server(error)),
+        }
+    }
+
+    /// Runs several statements sent in one packet, as [`Connection::query_all`] does, but keeps what those before the
+    /// first error answered. The error is that of the statement after the last result.
+    ///
+    /// # Errors
+    /// If the connection is no longer usable.
+    pub async fn query_until_error(
+        &mut self,
+        sql: impl AsRef<[u8]>,
+    ) -> Result<(Vec<QueryResult>, Option<ErrPacket>)> {
         self.send_command(Command::QUERY, sql.as_ref()).await?;
         let mut results = Vec::new();
         loop {
-            let result = match self.read_head().await? {
-                Head::Done(ok) => QueryResult::Done(ok),
-                Head::Columns(columns) => {
-                    let mut rows = Vec::new();
-                    while let Some(packet) = self.next_row().await? {
-                        rows.push(Row::parse(packet, columns.len())?);
-                    }
-                    QueryResult::Rows(ResultSet { columns, rows })
-                }
-            };
-            results.push(result);
+            match self.read_result().await {
+                Ok(result) => results.push(result),
+                Err(Error::Server(error)) => return Ok((results, Some(error))),
+                Err(error) => return Err(error),
+            }
             if !self.status.has(Status::MORE_RESULTS_EXISTS) {
-                return Ok(results);
+                return Ok((results, None));
+            }
+        }
+    }
+
+    async fn read_result(&mut self) -> Result<QueryResult> {
+        match self.read_head().await? {
+            Head::Done(ok) => Ok(QueryResult::Done(ok)),
+            Head::Columns(columns) => {
+                let mut rows = Vec::new();
+                while let Some(packet) = self.next_row().await? {
+                    rows.push(Row::parse(packet, columns.len())?);
+                }
+                Ok(QueryResult::Rows(ResultSet { columns, rows }))
             }
         }
     }

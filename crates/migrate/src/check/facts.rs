@@ -6,6 +6,7 @@ use model::TableName;
 
 use super::TargetState;
 use super::grants::Grants;
+use super::probe::Behaviour;
 use super::report::Side;
 use super::rule::{Fact, Unread};
 use crate::plan::{Along, MoveSpec};
@@ -46,6 +47,8 @@ pub(super) struct ServerFacts {
     pub open_transactions: Fact<Vec<OpenTransaction>>,
     /// The most connections there ever were at once.
     pub connections_max_used: Fact<u64>,
+    /// What it does in a session such as the application gets.
+    pub behaviour: Fact<Behaviour>,
 }
 
 /// Global variables, by name.

@@ -1,9 +1,9 @@
 //! Everything that can be known to go wrong with a move before anything is written, asked of both servers.
 //!
 //! ```text
-//!  server_reading --> ServerFacts x 2 --\
-//!                                        > Facts --> RULES (pure) --> CheckReport --> terminal
-//!  schema_reading --> SchemaFacts ------/
+//!  server_reading, probe --> ServerFacts x 2 --\
+//!                                               > Facts --> RULES (pure) --> CheckReport --> terminal
+//!  schema_reading --> SchemaFacts -------------/
 //! ```
 //!
 //! Invariant: a check writes nothing on either server, and a fact that cannot be read is never taken for a good one.
@@ -11,7 +11,10 @@
 mod access;
 mod accounts;
 mod activity;
+mod behaviour;
 mod columns;
+mod expression;
+mod expressions;
 mod facts;
 mod foreign_keys;
 mod grants;
@@ -19,9 +22,11 @@ mod identity;
 mod log;
 mod nearest;
 mod objects;
+mod probe;
 mod report;
 mod rule;
 mod schema_reading;
+mod server;
 mod server_reading;
 mod settings;
 mod shape;
@@ -32,8 +37,7 @@ mod zone;
 mod sample;
 
 pub use report::{Check, CheckReport, Outcome, Side};
-
-use mysql::Connection;
+pub use server::Server;
 
 use crate::plan::{Along, MoveSpec};
 use facts::Facts;
@@ -75,6 +79,7 @@ fn rules() -> impl Iterator<Item = &'static Rule> {
         activity::RULES,
         zone::RULES,
         settings::RULES,
+        behaviour::RULES,
         shape::RULES,
         columns::RULES,
         foreign_keys::RULES,
@@ -86,15 +91,15 @@ fn rules() -> impl Iterator<Item = &'static Rule> {
 
 /// Reads the facts from both servers and judges them.
 ///
-/// It sets `information_schema_stats_expiry` of both sessions to 0: with any other value, reading a table's size makes
+/// It sets `information_schema_stats_expiry` of our own sessions to 0: with any other value, reading a table's size makes
 /// the server store it, and a check writes nothing. And it has them show generated invisible primary keys.
 ///
 /// # Errors
 /// If a connection breaks. A statement that a server refuses does not end the check: what could not be read is
 /// reported as such.
 pub async fn check(
-    source: &mut Connection,
-    target: &mut Connection,
+    source: &mut Server,
+    target: &mut Server,
     spec: &MoveSpec,
     options: impl Into<CheckOptions>,
 ) -> mysql::Result<CheckReport> {
@@ -104,15 +109,16 @@ pub async fn check(
 }
 
 async fn read(
-    source: &mut Connection,
-    target: &mut Connection,
+    source: &mut Server,
+    target: &mut Server,
     spec: &MoveSpec,
     options: &CheckOptions,
 ) -> mysql::Result<Facts> {
     let (state, along) = (options.state, options.along);
     let source_facts = server_reading::read(source, Side::Source).await?;
     let target_facts = server_reading::read(target, Side::Target).await?;
-    let schema = schema_reading::read(source, &source_facts, spec).await?;
-    let there = schema_reading::read_target(target, &source_facts, &target_facts, spec, state).await?;
+    let schema = schema_reading::read(&mut source.ours, &source_facts, spec).await?;
+    let there =
+        schema_reading::read_target(&mut target.ours, &source_facts, &target_facts, spec, state).await?;
     Ok(Facts { spec: spec.clone(), state, along, source: source_facts, target: target_facts, schema, there })
 }

@@ -57,7 +57,7 @@ pub struct Check {
     pub side: Side,
     /// How it came out.
     pub outcome: Outcome,
-    /// What was seen.
+    /// What was seen, one thing a line where it is several that each need a sentence.
     pub evidence: String,
     /// What to run or set, one statement a line; `None` if it passed.
     pub fix: Option<String>,

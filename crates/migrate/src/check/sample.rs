@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use model::TableName;
 
 use super::TargetState;
+use super::expressions;
 use super::facts::{
     Account, Clock, ColumnFacts, Facts, Gtids, KeyPart, LogFilters, Object, SchemaFacts, ServerFacts,
     TableFacts, TargetFacts, Variables,
 };
 use super::grants::Grants;
+use super::probe::{Answer, Behaviour};
 use super::report::{Outcome, Side};
 use super::rule::Judged;
 use crate::plan::{Along, MoveSpec, TablePattern};
@@ -73,6 +75,10 @@ pub(super) fn server(side: Side) -> ServerFacts {
         xa_prepared: Ok(0),
         open_transactions: Ok(Vec::new()),
         connections_max_used: Ok(12),
+        behaviour: Ok(Behaviour {
+            answers: expressions::all().map(|e| (e.name, Answer::Value(Some("1".into())))).collect(),
+            settings: BTreeMap::new(),
+        }),
     }
 }
 

@@ -9,8 +9,10 @@ use super::facts::{
     Channel, Clock, Gtids, LogFilters, OpenTransaction, ServerFacts, Variables, quoted_account,
 };
 use super::grants::Grants;
+use super::probe;
 use super::report::Side;
 use super::rule::{Fact, Unread};
+use super::server::Server;
 
 /// The global variables the rules look at. SHOW leaves out those a server does not have; a SELECT would fail.
 const VARIABLES: &[&str] = &[
@@ -67,7 +69,9 @@ const VARIABLES: &[&str] = &[
 ///
 /// # Errors
 /// If the connection breaks.
-pub(super) async fn read(conn: &mut Connection, side: Side) -> mysql::Result<ServerFacts> {
+pub(super) async fn read(server: &mut Server, side: Side) -> mysql::Result<ServerFacts> {
+    let behaviour = probe::read(&mut server.application).await?;
+    let conn = &mut server.ours;
     let variables = read_variables(conn).await?;
     let who = ask(conn, "SELECT CURRENT_USER(), CURRENT_ROLE()", "move between MySQL servers").await?;
     let (account, active_roles) = match who.as_deref() {
@@ -86,6 +90,7 @@ pub(super) async fn read(conn: &mut Connection, side: Side) -> mysql::Result<Ser
         xa_prepared: ask(conn, "XA RECOVER", &grant("XA_RECOVER_ADMIN", &us)).await?.map(|rows| rows.len()),
         open_transactions: read_open_transactions(conn, &us).await?,
         connections_max_used: read_connections_max_used(conn).await?,
+        behaviour,
         side,
         variables,
         account,

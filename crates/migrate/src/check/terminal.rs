@@ -85,12 +85,12 @@ fn word(outcome: Outcome, paint: Paint) -> String {
 }
 
 fn push_wrapped(out: &mut String, head: &str, indent: usize, room: usize, text: &str) {
-    for (n, line) in wrapped(text, room).iter().enumerate() {
+    for (n, line) in text.split('\n').flat_map(|line| wrapped(line, room)).enumerate() {
         match n {
             0 => out.push_str(head),
             _ => out.extend(std::iter::repeat_n(' ', indent)),
         }
-        out.push_str(line);
+        out.push_str(&line);
         out.push('\n');
     }
 }
@@ -188,6 +188,13 @@ REFUSED  source  binlog-format  binlog_format = STATEMENT
             plain = plain.replace(code, "");
         }
         assert_eq!(plain, report().to_string());
+    }
+
+    #[test]
+    fn each_thing_that_was_seen_begins_a_line() {
+        let mut out = String::new();
+        push_wrapped(&mut out, "seen: ", 6, 9, "one\ntwo three four\nfive");
+        assert_eq!(out, "seen: one\n      two three\n      four\n      five\n");
     }
 
     #[test]
