@@ -7,6 +7,7 @@ mod colour;
 mod complaint;
 mod progress;
 mod status;
+mod table;
 
 use std::io::{ErrorKind, Write};
 
