@@ -44,12 +44,24 @@ pub fn key_list(table: &Table) -> String {
     list.join(", ")
 }
 
+/// Names the hash below, and how hashes of rows are combined: sums made by another one cannot be compared with ours.
+pub const ROW_HASH: &str = "sha2-256, first 64 bits, summed; exact values with lengths, 1";
+
 /// A 64-bit hash over a row's exact values, generated columns included. Every value goes in with its length, so that
 /// no two rows run together into the same text, and as bytes, so that no collation merges them.
-/// SHA2 because MySQL 9.6 took MD5 and SHA1 out of the server.
+/// SHA2 because MySQL 9.6 took MD5 and SHA1 out of the server. Whoever changes it gives [`ROW_HASH`] another number.
 pub fn row_hash(table: &Table) -> String {
     let parts = exact_bytes(table.columns.iter());
     format!("CAST(CONV(LEFT(SHA2(CONCAT({parts}),256),16),16,10) AS UNSIGNED)")
+}
+
+/// Count and sum of hashes of the rows of a range.
+pub fn range_sum(table: &Table, range: &KeyRange) -> Vec<u8> {
+    let mut sql =
+        format!("SELECT COUNT(*), IFNULL(SUM({}), 0) FROM {}", row_hash(table), table.name.quoted())
+            .into_bytes();
+    sql.extend_from_slice(&in_range(table, range));
+    sql
 }
 
 /// What tells the rows of a bag apart: SHA-256, in hexadecimal, of the exact values a row was written with.

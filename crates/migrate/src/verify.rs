@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use model::GtidSet;
+use model::{GtidSet, TableName};
 use mysql::{Connection, Row};
 use tokio::sync::oneshot;
 
@@ -18,17 +18,17 @@ use crate::error::{Doing, MoveError, Result, Side};
 use crate::literal::{Key, RowShape};
 use crate::proof::TableVerdict;
 use crate::ranges::{self, RangeCutter};
-use crate::select::{KeyRange, in_keys, in_range, key_list, row_hash};
+use crate::select::{KeyRange, in_keys, in_range, key_list, range_sum, row_hash};
 use crate::sequencer::{AtClose, ComparePoint};
 use crate::session;
 use crate::window_reader::WindowReader;
 
 /// Keys proven in one go: bounds the statement's size.
-const KEYS_AT_ONCE: usize = 500;
+pub(crate) const KEYS_AT_ONCE: usize = 500;
 /// Values of a bag proven in one go; more than of keys, since each lot may read the whole table.
 const BAG_VALUES_AT_ONCE: usize = 5_000;
 /// Rows of a range to verify; larger than a copied one, since only hashes travel.
-const RANGE_ROWS: u64 = 20_000;
+pub(crate) const RANGE_ROWS: u64 = 20_000;
 
 pub(crate) const SNAPSHOT: &str =
     "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
@@ -86,13 +86,10 @@ impl Verifier {
     /// Compares a range by count and sum of hashes, and row by row if those differ.
     async fn range(&mut self, table: usize, range: &KeyRange, verdict: &mut TableVerdict) -> Result<u64> {
         let shape = &self.direction.tables[table];
-        let mut sql =
-            format!("SELECT COUNT(*), IFNULL(SUM({}), 0) FROM {}", row_hash(shape), shape.name.quoted())
-                .into_bytes();
-        sql.extend_from_slice(&in_range(shape, range));
-        let (here, there, _) = self.both(table, &sql).await?;
+        let (here, there, _) = self.both(table, &range_sum(shape, range)).await?;
         let (here, there) = (first(&here)?, first(&there)?);
         if here.bytes(0) == there.bytes(0) && here.bytes(1) == there.bytes(1) {
+            verdict.add_hash(here.bytes(1))?;
             return Ok(here.number(0).unwrap_or(0));
         }
 
@@ -102,6 +99,7 @@ impl Verifier {
         for key in self.differing(table, &here, &there, &touched)? {
             verdict.differs(&key);
         }
+        self.add_hashes(table, &here, verdict)?;
         Ok(here.len() as u64)
     }
 
@@ -174,13 +172,23 @@ impl Verifier {
         Ok(proven)
     }
 
-    fn keyed_hashes(&self, table: usize) -> Vec<u8> {
+    /// Adds the hashes of rows that were read with their keys.
+    pub(crate) fn add_hashes(&self, table: usize, here: &[Row], verdict: &mut TableVerdict) -> Result<()> {
+        let hash_at = self.direction.tables[table].key.len();
+        here.iter().try_for_each(|row| verdict.add_hash(row.bytes(hash_at)))
+    }
+
+    pub(crate) fn keyed_hashes(&self, table: usize) -> Vec<u8> {
         let table = &self.direction.tables[table];
         format!("SELECT {}, {} FROM {}", key_list(table), row_hash(table), table.name.quoted()).into_bytes()
     }
 
     /// Runs a statement on the source inside a window and on the target where the window closes.
-    async fn both(&mut self, table: usize, sql: &[u8]) -> Result<(Vec<Row>, Vec<Row>, HashSet<Key>)> {
+    pub(crate) async fn both(
+        &mut self,
+        table: usize,
+        sql: &[u8],
+    ) -> Result<(Vec<Row>, Vec<Row>, HashSet<Key>)> {
         let doing = format!("compare {}", self.direction.tables[table].name);
         let read = self.reader.read(table, sql, usize::MAX, &doing).await?;
         let (point, closed) = oneshot::channel();
@@ -195,7 +203,7 @@ impl Verifier {
     }
 
     /// Keys whose hashes differ, or that only one side has.
-    fn differing(
+    pub(crate) fn differing(
         &self,
         table: usize,
         here: &[Row],
@@ -221,11 +229,11 @@ impl Verifier {
     }
 }
 
-fn first(rows: &[Row]) -> Result<&Row> {
+pub(crate) fn first(rows: &[Row]) -> Result<&Row> {
     rows.first().ok_or(mysql::Error::Unexpected("no row")).doing(Side::Source, "compare")
 }
 
-/// The outcome of a pass over every range of every table.
+/// The outcome of a pass over every range of every table, or of a spot check.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub struct Verification {
     /// Per table.
@@ -236,6 +244,15 @@ pub struct Verification {
     pub different: u64,
     /// The position the verdict holds as of.
     pub as_of: GtidSet,
-    /// Keys the stream had touched since, still to be proven.
+    /// Keys the stream had touched since, still to be proven. Of a spot check: keys that it could not compare, since they
+    /// were written to time and again.
     pub keys_in_flight: u64,
+    /// How long it took.
+    pub seconds: f64,
+    /// What was applied when this process began to see which tables the stream changes.
+    pub watched_since: GtidSet,
+    /// Of a spot check, how many of each table's newest rows were compared. It proves nothing of the others.
+    pub newest: Option<u64>,
+    /// Tables that a spot check left out: they have more rows than that, and no key that says which are the newest.
+    pub left_out: Vec<TableName>,
 }
