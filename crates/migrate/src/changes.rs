@@ -57,3 +57,33 @@ impl LastChanges {
         set
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UUID: [u8; 16] = [7; 16];
+
+    fn gtid(number: u64) -> Gtid {
+        Gtid { uuid: UUID, tag: Default::default(), number }
+    }
+
+    fn set(numbers: impl IntoIterator<Item = u64>) -> GtidSet {
+        let mut set = GtidSet::default();
+        numbers.into_iter().for_each(|number| set.add(gtid(number)));
+        set
+    }
+
+    #[test]
+    fn the_last_change_of_each_table_is_kept_and_a_statement_may_change_any() {
+        let changes = LastChanges::new(3, set(1..5));
+        changes.changed([0, 2].into_iter(), gtid(5));
+        changes.changed([2].into_iter(), gtid(6));
+        assert_eq!([0, 1, 2].map(|table| changes.of(table)), [set([5]), set([]), set([6])]);
+        changes.any_changed(gtid(7));
+        assert_eq!([0, 1, 2].map(|table| changes.of(table)), [7, 7, 7].map(|number| set([number])));
+        assert_eq!(changes.since(), set(1..5));
+        changes.begin_at(set(1..9));
+        assert_eq!(changes.since(), set(1..9));
+    }
+}

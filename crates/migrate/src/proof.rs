@@ -223,3 +223,29 @@ impl Proof {
         self.lock().tables.iter().map(|t| t.different).sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn some(different: u64) -> TableVerdict {
+        let mut verdict = TableVerdict::new(TableName::new("shop", "orders"));
+        verdict.rows = 100;
+        (0..different).for_each(|key| verdict.differs(key.to_string().as_bytes()));
+        verdict
+    }
+
+    #[test]
+    fn what_a_spot_check_finds_counts_once_and_only_against_a_complete_proof() {
+        let proof = Proof::default();
+        proof.found(&some(3));
+        assert_eq!(proof.different(), 0, "nothing was proven");
+        proof.complete(GtidSet::default(), vec![TableVerdict { rows: 1_000, ..some(0) }]);
+        proof.found(&some(0));
+        assert_eq!(proof.different(), 0);
+        proof.found(&some(3));
+        proof.found(&some(3));
+        let verdicts = proof.verdicts();
+        assert_eq!((verdicts[0].rows, proof.different(), verdicts[0].keys.len()), (1_000, 3, 3));
+    }
+}
