@@ -50,7 +50,7 @@ pub enum Command {
     /// Pause, resume or limit the copy, or show its pace
     Throttle(ThrottleArgs),
     /// Prove every row equal, as of a position in the stream
-    Verify(MoveArgs),
+    Verify(VerifyArgs),
     /// Make the target the writer: hold, drain, fence, settle, prove, switch, release
     Cutover(CutoverArgs),
     /// Make the old source the writer again, without losing a write
@@ -134,7 +134,24 @@ pub struct ThrottleArgs {
     pub json: bool,
 }
 
-/// `highwater verify` and `highwater finish`
+/// `highwater verify`
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Compare only the last N rows of each table by key order: a spot check, and no proof
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with_all = ["proof", "against"])]
+    pub newest: Option<u64>,
+    /// Write what is proven of each table to a file
+    #[arg(long, value_name = "FILE")]
+    pub proof: Option<PathBuf>,
+    /// Say which tables are what they were when this file was written with `--proof`
+    #[arg(long, value_name = "FILE")]
+    pub against: Option<PathBuf>,
+    /// Which move, and how to answer.
+    #[command(flatten)]
+    pub one: MoveArgs,
+}
+
+/// `highwater finish`
 #[derive(Debug, Args)]
 pub struct MoveArgs {
     /// The move; may be left out if there is only one

@@ -15,5 +15,6 @@ pub mod control;
 mod demo;
 pub mod output;
 pub mod preflight;
+pub mod proof_file;
 pub mod service;
 pub mod trouble;

@@ -6,6 +6,7 @@ use model::{GtidSet, Table};
 use mysql::ConnectOptions;
 use tokio::sync::mpsc;
 
+use crate::changes::LastChanges;
 use crate::copy::CopyOptions;
 use crate::dirty::DirtyKeys;
 use crate::ledger::LedgerName;
@@ -47,6 +48,7 @@ pub(crate) struct Direction {
     pub ledger: LedgerName,
     pub progress: Arc<Progress>,
     pub dirty: Arc<DirtyKeys>,
+    pub changes: LastChanges,
     pub proof: Arc<Proof>,
     pub reshaping: Arc<Pending>,
 }

@@ -67,12 +67,17 @@ impl Keeper {
         let claim = Claim::take(&mut target, &before.ledger, LANES).await?;
         let lower_case = self.check_same_source(&before).await?;
         self.state.send_replace(MoverState::Running);
-        let direction = if self.as_of.take().as_ref() == Some(&claim.applied) {
+        let as_of = self.as_of.take();
+        let direction = if as_of.as_ref() == Some(&claim.applied) {
             before
         } else {
             let tables = reshape::tables_as_of(&mut target, &before.ledger).await?;
             reshape::renewed(&before, tables, &claim.applied)
         };
+        if as_of.is_some() {
+            // Who had the move before us may have gone on until we took it over.
+            direction.changes.begin_at(claim.applied.clone());
+        }
         self.direction.send_replace(Arc::clone(&direction));
         let created = due::due(&mut target, &direction.ledger).await?.filter(|d| d.created).map(|d| d.gtid);
         let names = direction.tables.iter().map(|t| t.name.clone());

@@ -27,8 +27,10 @@ pub mod work;
 mod xa;
 
 // The proof.
+mod changes;
 mod dirty;
 mod proof;
+mod row_sum;
 mod verify;
 mod verify_range;
 
@@ -55,4 +57,6 @@ pub use mover::{Mover, MoverState, gtid_executed};
 pub use plan::{Along, MoveSpec, TablePattern};
 pub use progress::{Progress, TableSnapshot};
 pub use proof::{Proof, TableVerdict};
+pub use row_sum::RowSum;
+pub use select::ROW_HASH;
 pub use verify::Verification;

@@ -2,12 +2,13 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use model::{GtidSet, Table, TableName, Trouble};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::changes::LastChanges;
 use crate::copy::CopyOptions;
 use crate::direction::{Access, Direction, MoverOptions, Start};
 use crate::dirty::DirtyKeys;
@@ -23,6 +24,8 @@ use crate::schema;
 use crate::seed;
 use crate::session;
 use crate::verify::{Verification, Verifier};
+
+mod newest;
 
 /// How long a comparison waits for the pipeline it needs.
 const PIPELINE_WAIT: Duration = Duration::from_secs(10);
@@ -122,12 +125,14 @@ impl Mover {
         if let Start::At(_) = options.start {
             (0..tables.len()).for_each(|i| progress.table_copied(i));
         }
+        let changes = LastChanges::new(tables.len(), as_of.clone());
         let direction = Direction {
             options,
             tables: Arc::new(tables),
             ledger: ledger.clone(),
             progress: Arc::clone(&progress),
             dirty,
+            changes,
             proof: Arc::clone(&proof),
             reshaping: Arc::default(),
         };
@@ -176,6 +181,10 @@ impl Mover {
     /// The tables, as they are now.
     pub fn tables(&self) -> Arc<Vec<Table>> {
         Arc::clone(&self.now().tables)
+    }
+
+    fn applied_now(&self) -> GtidSet {
+        self.progress.applied_set().borrow().clone()
     }
 
     /// The direction as it is now.
@@ -251,12 +260,7 @@ impl Mover {
     /// # Errors
     /// If a server fails or the copy is not complete.
     pub async fn verify(&self, workers: usize, seen: &(dyn Fn(u64) + Sync)) -> Result<Verification> {
-        if !self.progress.all_copied() {
-            return Err(MoveError::Refused {
-                what: "cannot verify: the copy is not complete".into(),
-                hint: "wait until `highwater status` shows every table copied".into(),
-            });
-        }
+        self.unless_copying()?;
         drop(self.set_prover(None));
         loop {
             let direction = self.now();
@@ -266,6 +270,16 @@ impl Mover {
                 outcome => return outcome,
             }
         }
+    }
+
+    fn unless_copying(&self) -> Result<()> {
+        if self.progress.all_copied() {
+            return Ok(());
+        }
+        Err(MoveError::Refused {
+            what: "cannot verify: the copy is not complete".into(),
+            hint: "wait until `highwater status` shows every table copied".into(),
+        })
     }
 
     /// Whether a failed comparison is explained by a statement of the stream, which may have to come by yet.
@@ -285,6 +299,7 @@ impl Mover {
         workers: usize,
         seen: &(dyn Fn(u64) + Sync),
     ) -> Result<Verification> {
+        let begun = Instant::now();
         self.proof.restart();
         direction.dirty.reset();
         direction.dirty.start();
@@ -295,7 +310,7 @@ impl Mover {
             verdicts.extend(lane?);
         }
         verdicts.sort_by(|a, b| a.table.cmp(&b.table));
-        self.proof.complete(self.progress.applied_set().borrow().clone(), verdicts);
+        self.proof.complete(self.applied_now(), verdicts);
 
         // What was touched meanwhile is proven once here, so that a difference there shows in this answer too.
         let mut verifier = self.verifier_of(direction).await?;
@@ -307,12 +322,20 @@ impl Mover {
             }
         }
         self.start_proving();
-        let tables = self.proof.verdicts();
+        let mut tables = self.proof.verdicts();
+        for verdict in &mut tables {
+            let place = direction.tables.iter().position(|t| t.name == verdict.table);
+            verdict.last_change = place.map(|i| direction.changes.of(i)).unwrap_or_default();
+        }
         Ok(Verification {
             rows: tables.iter().map(|t| t.rows).sum(),
             different: self.proof.different(),
-            as_of: self.progress.applied_set().borrow().clone(),
+            as_of: self.applied_now(),
             keys_in_flight: self.keys_in_flight(),
+            seconds: begun.elapsed().as_secs_f64(),
+            watched_since: direction.changes.since(),
+            newest: None,
+            left_out: Vec::new(),
             tables,
         })
     }
@@ -347,7 +370,9 @@ impl Mover {
             if table >= direction.tables.len() {
                 return Ok(verdicts);
             }
-            verdicts.push(verifier.table(table, seen).await?);
+            let begun_at = self.applied_now();
+            let verdict = verifier.table(table, seen).await?;
+            verdicts.push(verdict.compared_between(begun_at, self.applied_now()));
         }
     }
 

@@ -1,9 +1,13 @@
 //! What is proven: which pass over all ranges is complete, as of which position, and what was found different.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use model::{GtidSet, TableName};
 use serde::{Deserialize, Serialize};
+
+use crate::error::{Doing, Result, Side};
+use crate::row_sum::RowSum;
 
 /// Differing keys kept for the report; counting goes on beyond.
 const KEYS_KEPT: usize = 100;
@@ -35,12 +39,49 @@ pub struct TableVerdict {
     pub different: u64,
     /// The first of them, as literals.
     pub keys: Vec<String>,
+    /// The sum of the hashes of the rows compared, as the source has them.
+    pub hash: RowSum,
+    /// What was applied when its comparison began. Each range was compared as of a position from here on.
+    pub begun_at: GtidSet,
+    /// What was applied when every range was compared.
+    pub as_of: GtidSet,
+    /// When that was, in seconds of Unix time.
+    pub ended_unix_s: u64,
+    /// The last transaction that changed it, of those seen since [`crate::Verification::watched_since`]; empty if none did.
+    pub last_change: GtidSet,
 }
 
 impl TableVerdict {
     /// Nothing compared yet.
     pub fn new(table: TableName) -> Self {
-        Self { table, rows: 0, ranges: 0, different: 0, keys: Vec::new() }
+        Self {
+            table,
+            rows: 0,
+            ranges: 0,
+            different: 0,
+            keys: Vec::new(),
+            hash: RowSum::default(),
+            begun_at: GtidSet::default(),
+            as_of: GtidSet::default(),
+            ended_unix_s: 0,
+            last_change: GtidSet::default(),
+        }
+    }
+
+    /// Adds a hash, or a sum of hashes, as the source has answered it.
+    ///
+    /// # Errors
+    /// If the answer is none.
+    pub(crate) fn add_hash(&mut self, answer: Option<&[u8]>) -> Result<()> {
+        let sum = answer.and_then(RowSum::of_answer).ok_or(mysql::Error::Unexpected("no sum of hashes"));
+        self.hash += sum.doing(Side::Source, format!("compare {}", self.table))?;
+        Ok(())
+    }
+
+    /// It was compared just now, and this was applied before and after.
+    pub(crate) fn compared_between(mut self, begun_at: GtidSet, as_of: GtidSet) -> Self {
+        self.ended_unix_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        Self { begun_at, as_of, ..self }
     }
 
     /// Records a differing key.
@@ -54,6 +95,19 @@ impl TableVerdict {
         if self.keys.len() < KEYS_KEPT {
             self.keys.push(value.to_owned());
         }
+    }
+}
+
+impl State {
+    fn verdict_of(&mut self, table: &TableName) -> &mut TableVerdict {
+        let at = match self.tables.iter().position(|t| t.table == *table) {
+            Some(at) => at,
+            None => {
+                self.tables.push(TableVerdict::new(table.clone()));
+                self.tables.len() - 1
+            }
+        };
+        &mut self.tables[at]
     }
 }
 
@@ -93,15 +147,21 @@ impl Proof {
 
     /// Rows of a value of a bag were found to differ in number after the pass.
     pub fn differs_by(&self, table: &TableName, value: &str, rows: u64) {
+        self.lock().verdict_of(table).differs_by(value, rows);
+    }
+
+    /// A comparison of some of a table's rows has found differences: if the table was proven, it is so no more. Of one
+    /// known to differ there is nothing new to learn.
+    pub(crate) fn found(&self, some: &TableVerdict) {
         let mut state = self.lock();
-        let at = match state.tables.iter().position(|t| t.table == *table) {
-            Some(at) => at,
-            None => {
-                state.tables.push(TableVerdict::new(table.clone()));
-                state.tables.len() - 1
-            }
-        };
-        state.tables[at].differs_by(value, rows);
+        if state.complete_as_of.is_none() || some.different == 0 {
+            return;
+        }
+        let verdict = state.verdict_of(&some.table);
+        if verdict.different == 0 {
+            verdict.different = some.different;
+            verdict.keys.clone_from(&some.keys);
+        }
     }
 
     /// The position the proof is complete as of, if a pass is complete and no table is in doubt.
@@ -161,5 +221,31 @@ impl Proof {
     /// Keys known to differ.
     pub fn different(&self) -> u64 {
         self.lock().tables.iter().map(|t| t.different).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn some(different: u64) -> TableVerdict {
+        let mut verdict = TableVerdict::new(TableName::new("shop", "orders"));
+        verdict.rows = 100;
+        (0..different).for_each(|key| verdict.differs(key.to_string().as_bytes()));
+        verdict
+    }
+
+    #[test]
+    fn what_a_spot_check_finds_counts_once_and_only_against_a_complete_proof() {
+        let proof = Proof::default();
+        proof.found(&some(3));
+        assert_eq!(proof.different(), 0, "nothing was proven");
+        proof.complete(GtidSet::default(), vec![TableVerdict { rows: 1_000, ..some(0) }]);
+        proof.found(&some(0));
+        assert_eq!(proof.different(), 0);
+        proof.found(&some(3));
+        proof.found(&some(3));
+        let verdicts = proof.verdicts();
+        assert_eq!((verdicts[0].rows, proof.different(), verdicts[0].keys.len()), (1_000, 3, 3));
     }
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use model::{Gtid, GtidSet, Table};
 use mysql::Connection;
 
+use crate::changes::LastChanges;
 use crate::ddl::{Effect, destiny, origin};
 use crate::direction::Direction;
 use crate::dirty::DirtyKeys;
@@ -99,6 +100,7 @@ pub(crate) fn renewed(direction: &Arc<Direction>, tables: Vec<Table>, applied: &
     }
     Arc::new(Direction {
         options: direction.options.clone(),
+        changes: LastChanges::new(tables.len(), applied.clone()),
         tables: Arc::new(tables),
         ledger: direction.ledger.clone(),
         progress: Arc::clone(&direction.progress),

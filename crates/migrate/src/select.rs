@@ -58,9 +58,13 @@ pub fn key_list(table: &Table) -> String {
     list.join(", ")
 }
 
+/// Names the hashes of rows ([`crate::RowSum`], and the one below for tables without a key) and how they are combined: sums
+/// made by others cannot be compared with ours.
+pub const ROW_HASH: &str = "sha2-256, first 64 bits, summed; exact values with lengths, 2";
+
 /// A 64-bit hash over a row's exact values, generated columns included. Every value goes in with its length, so that
 /// no two rows run together into the same text, and as bytes, so that no collation merges them.
-/// SHA2 because MySQL 9.6 took MD5 and SHA1 out of the server.
+/// SHA2 because MySQL 9.6 took MD5 and SHA1 out of the server. Whoever changes it gives [`ROW_HASH`] another number.
 pub fn row_hash(table: &Table) -> String {
     let parts = exact_bytes(table.columns.iter());
     format!("CAST(CONV(LEFT(SHA2(CONCAT({parts}),256),16),16,10) AS UNSIGNED)")

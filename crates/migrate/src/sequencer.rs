@@ -104,6 +104,8 @@ pub(crate) struct Sequencer {
     reading: Vec<(WindowId, Weak<()>)>,
     /// Takes the parts of a huge transaction under way to the lane that executes it.
     huge: Option<mpsc::Sender<Batch>>,
+    /// Tables changed by the transaction that is passing.
+    changing: Vec<usize>,
 }
 
 impl Sequencer {
@@ -116,7 +118,7 @@ impl Sequencer {
     ) -> Self {
         let mut order = Order::new(&direction.tables, applied);
         *order.bags() = Bags::of(&direction.tables, here);
-        Self { order, direction, lanes, reading: Vec::new(), huge: None }
+        Self { order, direction, lanes, reading: Vec::new(), huge: None, changing: Vec::new() }
     }
 
     /// Runs until the stream or a lane is gone.
@@ -183,14 +185,26 @@ impl Sequencer {
     }
 
     fn pass(&mut self, item: StreamItem) -> Result<()> {
-        let transactions = u64::from(matches!(item, StreamItem::Transaction(_)));
+        let transaction = match &item {
+            StreamItem::Transaction(transaction) => Some(transaction.gtid),
+            _ => None,
+        };
         let known = self.order.batch().marks.len();
-        let dirty = &self.direction.dirty;
-        self.order.pass(item, |table, key| dirty.add(table, key)).map_err(|Contradiction { table }| {
+        let (dirty, changing) = (&self.direction.dirty, &mut self.changing);
+        let touched = |table, key: &Key| {
+            dirty.add(table, key);
+            if changing.last() != Some(&table) && !changing.contains(&table) {
+                changing.push(table);
+            }
+        };
+        self.order.pass(item, touched).map_err(|Contradiction { table }| {
             let evidence = "the stream inserts a row that is there, or removes one that is not".into();
             MoveError::NotExact { table, evidence }
         })?;
-        self.direction.progress.received(transactions);
+        if let Some(gtid) = transaction {
+            self.direction.changes.changed(self.changing.drain(..), gtid);
+        }
+        self.direction.progress.received(u64::from(transaction.is_some()));
         if let Some(table) = self.order.bags().overfull() {
             return Err(too_much_held(&self.direction.tables[table].name));
         }
@@ -280,6 +294,7 @@ impl Sequencer {
     async fn replay(&mut self, logged: LoggedStatement) -> Result<()> {
         self.give_batch().await?;
         self.direction.progress.received(1);
+        self.direction.changes.any_changed(logged.gtid);
         let mut applied = self.order.passed().clone();
         applied.add(logged.gtid);
         let replay = Replay { gtid: logged.gtid, applied, statement: logged.statement };

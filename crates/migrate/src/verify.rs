@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use model::GtidSet;
+use model::{GtidSet, TableName};
 use mysql::{Connection, Row};
 use tokio::sync::oneshot;
 
@@ -24,11 +24,11 @@ use crate::session;
 use crate::window_reader::{ReadRows, WindowReader};
 
 /// Keys proven in one go: bounds the statement's size.
-const KEYS_AT_ONCE: usize = 500;
+pub(crate) const KEYS_AT_ONCE: usize = 500;
 /// Values of a bag proven in one go; more than of keys, since each lot may read the whole table.
 const BAG_VALUES_AT_ONCE: usize = 5_000;
 /// The most rows of a range to verify.
-const RANGE_ROWS: u64 = 20_000;
+pub(crate) const RANGE_ROWS: u64 = 20_000;
 
 pub(crate) const SNAPSHOT: &str =
     "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
@@ -74,9 +74,8 @@ impl Verifier {
                 Some(throttle) => Some(throttle.turn(&direction.progress).await),
                 None => None,
             };
+            // Keys in flight are dirty: they are proven again on their own.
             let compared = self.range(table, low, rows, &mut verdict).await?;
-            verdict.rows += compared.rows;
-            verdict.ranges += 1;
             seen(compared.rows);
             ended = compared.high.is_none();
             low = compared.high;
@@ -223,7 +222,7 @@ impl Verifier {
     }
 }
 
-/// The outcome of a pass over every range of every table.
+/// The outcome of a pass over every range of every table, or of a spot check.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub struct Verification {
     /// Per table.
@@ -234,6 +233,15 @@ pub struct Verification {
     pub different: u64,
     /// The position the verdict holds as of.
     pub as_of: GtidSet,
-    /// Keys the stream had touched since, still to be proven.
+    /// Keys the stream had touched since, still to be proven. Of a spot check: keys that it could not compare, since they
+    /// were written to time and again.
     pub keys_in_flight: u64,
+    /// How long it took.
+    pub seconds: f64,
+    /// What was applied when this process began to see which tables the stream changes.
+    pub watched_since: GtidSet,
+    /// Of a spot check, how many of each table's newest rows were compared. It proves nothing of the others.
+    pub newest: Option<u64>,
+    /// Tables that a spot check left out: they have more rows than that, and no key that says which are the newest.
+    pub left_out: Vec<TableName>,
 }

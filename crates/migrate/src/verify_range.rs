@@ -11,6 +11,7 @@ use mysql::Row;
 use crate::error::{Doing, MoveError, Result, Side};
 use crate::literal::{Key, RowShape, literals};
 use crate::proof::TableVerdict;
+use crate::row_sum::RowSum;
 use crate::select::{KeyRange, in_range, whole_row_list};
 use crate::verify::Verifier;
 
@@ -23,10 +24,15 @@ pub(crate) struct Compared {
     pub rows: u64,
     /// Where the range ended, as the literals of a key; `None` at the end of the table.
     pub high: Option<Vec<Vec<u8>>>,
+    /// Keys that were not the same, and that the stream touched meanwhile: nothing is known of them.
+    pub in_flight: Vec<Key>,
 }
 
 impl Verifier {
-    /// Compares the range that begins above `low` and has at most so many rows.
+    /// Compares the range that begins above `low` and has at most so many rows, and adds it to the verdict.
+    ///
+    /// # Errors
+    /// If a server fails or the pipeline has ended.
     pub(crate) async fn range(
         &mut self,
         table: usize,
@@ -49,13 +55,23 @@ impl Verifier {
         self.end_snapshot().await?;
         let differing = match there {
             Some(there) if here == there => Vec::new(),
-            Some(there) => differing_rows(&shape, &here, &there, &touched)?,
+            Some(there) => differing_rows(&shape, &here, &there)?
+                .into_iter()
+                .map(|key| (touched.contains(&key), key))
+                .collect(),
             None => self.differing_hashes(table, &range).await?,
         };
-        for key in differing {
-            verdict.differs(&key);
+        let mut in_flight = Vec::new();
+        for (touched, key) in differing {
+            match touched {
+                true => in_flight.push(key),
+                false => verdict.differs(&key),
+            }
         }
-        Ok(Compared { rows: here.len() as u64, high: range.high })
+        here.iter().for_each(|row| verdict.hash += RowSum::of_row(row));
+        verdict.rows += here.len() as u64;
+        verdict.ranges += 1;
+        Ok(Compared { rows: here.len() as u64, high: range.high, in_flight })
     }
 
     fn rows_in(&self, table: usize, range: &KeyRange) -> Vec<u8> {
@@ -82,17 +98,19 @@ impl Verifier {
         Ok(all.then_some(rows))
     }
 
-    /// Keys of a range that differ, found by hashes, which take less room than rows.
-    async fn differing_hashes(&mut self, table: usize, range: &KeyRange) -> Result<Vec<Key>> {
+    /// Keys of a range that are not the same, found by hashes, which take less room than rows; and whether the stream touched
+    /// them meanwhile.
+    async fn differing_hashes(&mut self, table: usize, range: &KeyRange) -> Result<Vec<(bool, Key)>> {
         let mut sql = self.keyed_hashes(table);
         sql.extend_from_slice(&in_range(&self.direction.tables[table], range));
         let (here, there, touched) = self.both(table, &sql).await?;
-        self.differing(table, &here, &there, &touched)
+        let differing = self.differing(table, &here, &there, &HashSet::new())?;
+        Ok(differing.into_iter().map(|key| (touched.contains(&key), key)).collect())
     }
 }
 
 /// Keys of rows that are not the same, or that only one side has.
-fn differing_rows(shape: &RowShape, here: &[Row], there: &[Row], touched: &HashSet<Key>) -> Result<Vec<Key>> {
+fn differing_rows(shape: &RowShape, here: &[Row], there: &[Row]) -> Result<Vec<Key>> {
     let key = |row: &Row| Ok::<_, MoveError>(shape.key(&shape.from_text(row)?));
     let mut expected = HashMap::with_capacity(here.len());
     for row in here {
@@ -106,6 +124,5 @@ fn differing_rows(shape: &RowShape, here: &[Row], there: &[Row], touched: &HashS
         }
     }
     differing.extend(expected.into_keys());
-    differing.retain(|key| !touched.contains(key));
     Ok(differing)
 }

@@ -30,6 +30,11 @@ impl Row {
         Ok(Self { packet, cells })
     }
 
+    /// The row as the server has sent it: every cell's bytes after their length.
+    pub fn packet(&self) -> &[u8] {
+        &self.packet
+    }
+
     /// Number of cells.
     pub fn len(&self) -> usize {
         self.cells.len()

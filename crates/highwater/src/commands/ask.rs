@@ -35,7 +35,11 @@ pub fn told<T>(json: bool, outcome: Result<T, Trouble>) -> Result<T, Trouble> {
     outcome
 }
 
-async fn ask(
+/// Asks the running process about one move, showing its progress, and returns the answer.
+///
+/// # Errors
+/// As [`ask_about_move`].
+pub async fn ask(
     context: &Context,
     args: &MoveArgs,
     request: impl FnOnce(String) -> Request,

@@ -44,10 +44,13 @@ pub enum Request {
         /// What is to change; nothing, to ask only.
         change: Option<ThrottleChange>,
     },
-    /// Prove a move's rows equal.
+    /// Compare a move's rows; answered with a [`migrate::Verification`], whether or not they are equal.
     Verify {
         /// The move.
         move_name: String,
+        /// Only so many of each table's newest rows.
+        #[serde(default)]
+        newest: Option<u64>,
     },
     /// Make the target the writer.
     Cutover {

@@ -24,7 +24,7 @@ impl Host for Rehearsal {
     async fn handle(&self, request: Request, progress: Progress) -> Result<Value, Trouble> {
         match request {
             Request::Status => Ok(json!({"version": "test"})),
-            Request::Verify { move_name } => {
+            Request::Verify { move_name, .. } => {
                 progress.line(format!("verifying {move_name}"));
                 progress.step("verify", 5, Some(10), "rows");
                 Ok(json!({"differences": 0}))
@@ -87,7 +87,9 @@ async fn progress_comes_in_order_and_before_the_answer() {
     let running = start("order");
     let mut client = running.client().await;
     let mut seen = Vec::new();
-    let answer = client.ask(&Request::Verify { move_name: "shop".into() }, |update| seen.push(update)).await;
+    let answer = client
+        .ask(&Request::Verify { move_name: "shop".into(), newest: None }, |update| seen.push(update))
+        .await;
     assert_eq!(answer, Ok(json!({"differences": 0})));
     let step = ProgressUpdate::Step { phase: "verify".into(), done: 5, total: Some(10), unit: "rows".into() };
     assert_eq!(seen, [ProgressUpdate::Line("verifying shop".into()), step]);

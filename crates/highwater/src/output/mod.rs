@@ -7,6 +7,8 @@ mod colour;
 mod complaint;
 mod progress;
 mod status;
+mod table;
+mod verification;
 
 use std::io::{ErrorKind, Write};
 
@@ -18,6 +20,7 @@ pub use colour::Colour;
 pub use complaint::{complain, render as render_trouble};
 pub use progress::ProgressDisplay;
 pub use status::render as render_status;
+pub use verification::{render as render_verification, render_comparison};
 
 /// Whether anybody still reads what is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! The status, for people.
 
+use super::table::{grouped, lined_up};
 use crate::control::{DoorView, MoveView, PaceView, StatusView, TableView};
 
 /// The status as text, ending in a line break.
@@ -84,21 +85,10 @@ fn render_tables(tables: &[TableView]) -> String {
             if table.done { String::new() } else { rate(table.rows_per_s) },
         ]
     });
-    let rows: Vec<_> = std::iter::once(header).chain(rows).collect();
     if tables.is_empty() {
         return String::new();
     }
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths = [0, 1, 2, 3, 4].map(width);
-    rows.iter()
-        .map(|row| {
-            let mut line = format!("  {:<width$}", row[0], width = widths[0]);
-            for column in 1..row.len() {
-                line.push_str(&format!("  {:>width$}", row[column], width = widths[column]));
-            }
-            line.trim_end().to_owned() + "\n"
-        })
-        .collect()
+    lined_up(std::iter::once(header).chain(rows))
 }
 
 fn render_door(door: &DoorView) -> String {
@@ -127,19 +117,6 @@ fn share(done_rows: u64, estimate: u64, done: bool) -> String {
 fn rate(per_s: f64) -> String {
     // The cast saturates, and a rate has no use for decimals.
     grouped(per_s.max(0.0).round() as u64)
-}
-
-/// 1234567 as `1,234,567`.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 fn span(seconds: u64) -> String {

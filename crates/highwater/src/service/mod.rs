@@ -9,6 +9,7 @@ mod view;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use migrate::cutover::{Home, MoveDriver, Phase};
@@ -209,16 +210,24 @@ impl Service {
     /// Compares every row of a move.
     ///
     /// # Errors
-    /// If that cannot be done, or rows differ.
+    /// If that cannot be done.
     pub async fn verify(&self, name: &str, progress: &Progress) -> Result<migrate::Verification, Trouble> {
         let running = self.running(name)?;
         let total = running.driver.mover().map(|m| m.progress().rows_copied());
-        let seen = std::sync::atomic::AtomicU64::new(0);
-        let tell = |rows: u64| {
-            let seen = seen.fetch_add(rows, std::sync::atomic::Ordering::Relaxed) + rows;
-            progress.step("verify", seen, total.map(|t| t.max(seen)), "rows");
-        };
-        running.driver.verify(VERIFY_LANES, &tell).await
+        running.driver.verify(VERIFY_LANES, &rows_seen(progress, total)).await
+    }
+
+    /// Compares the newest rows of each table of a move.
+    ///
+    /// # Errors
+    /// If that cannot be done.
+    pub async fn verify_newest(
+        &self,
+        name: &str,
+        newest: u64,
+        progress: &Progress,
+    ) -> Result<migrate::Verification, Trouble> {
+        self.running(name)?.driver.verify_newest(newest, VERIFY_LANES, &rows_seen(progress, None)).await
     }
 
     /// Moves the traffic of a move to the other side.
@@ -259,12 +268,11 @@ impl Host for Service {
         let answer = match request {
             Request::Status => serde_json::to_value(self.status()),
             Request::Throttle { move_name, change } => Ok(self.throttle_moves(move_name.as_deref(), change)?),
-            Request::Verify { move_name } => {
-                let verdict = self.verify(&move_name, &progress).await?;
-                if verdict.different > 0 {
-                    return Err(view::different(&move_name, &verdict));
-                }
-                serde_json::to_value(verdict)
+            Request::Verify { move_name, newest: None } => {
+                serde_json::to_value(self.verify(&move_name, &progress).await?)
+            }
+            Request::Verify { move_name, newest: Some(newest) } => {
+                serde_json::to_value(self.verify_newest(&move_name, newest, &progress).await?)
             }
             Request::Cutover { move_name, dry_run: true, .. } => {
                 let running = self.running(&move_name)?;
@@ -285,6 +293,15 @@ impl Host for Service {
             }
         };
         Ok(answer.expect("answers have only string keys"))
+    }
+}
+
+/// Tells how many rows have been compared.
+fn rows_seen(progress: &Progress, total: Option<u64>) -> impl Fn(u64) + Sync {
+    let seen = AtomicU64::new(0);
+    move |rows| {
+        let seen = seen.fetch_add(rows, Ordering::Relaxed) + rows;
+        progress.step("verify", seen, total.map(|t| t.max(seen)), "rows");
     }
 }
 

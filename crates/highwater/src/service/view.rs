@@ -1,8 +1,7 @@
 //! The running process as outsiders see it.
 
 use migrate::cutover::{Guardrail, Home, State};
-use migrate::{Mover, MoverState, Verification};
-use model::Trouble;
+use migrate::{Mover, MoverState};
 use proxy::Door;
 
 use super::gate::NOT_ALONE_HINT;
@@ -101,26 +100,4 @@ fn door_view(door: &Door) -> DoorView {
         pinned: stats.pinned as u64,
         commands: stats.commands,
     }
-}
-
-/// Keys shown per table.
-const KEYS_SHOWN: usize = 10;
-
-/// What an operator is told when rows differ. Keys are named, since they are what he asked for; other values are not.
-pub(super) fn different(name: &str, verdict: &Verification) -> Trouble {
-    let tables: Vec<String> = verdict
-        .tables
-        .iter()
-        .filter(|t| t.different > 0)
-        .map(|t| {
-            let keys: Vec<_> = t.keys.iter().take(KEYS_SHOWN).map(|k| format!("({k})")).collect();
-            let more = if t.different > keys.len() as u64 { ", …" } else { "" };
-            format!("{}: {} rows, with keys {}{more}", t.table, t.different, keys.join(" "))
-        })
-        .collect();
-    Trouble::new(
-        format!("{} rows of move '{name}' differ: {}", verdict.different, tables.join("; ")),
-        "traffic is where it was; the move goes on, and its cutover is refused while rows differ",
-        "find out who writes to the target; drop the table there, run `highwater finish`, and copy again",
-    )
 }

@@ -243,6 +243,20 @@ impl<G: TrafficGate> MoveDriver<G> {
         self.running_mover()?.verify(workers, seen).await.map_err(|e| e.trouble())
     }
 
+    /// Compares the newest rows of each table; see [`Mover::verify_newest`].
+    ///
+    /// # Errors
+    /// As [`MoveDriver::verify`].
+    pub async fn verify_newest(
+        &self,
+        newest: u64,
+        workers: usize,
+        seen: &(dyn Fn(u64) + Sync),
+    ) -> Result<Verification, Trouble> {
+        let _command = self.command()?;
+        self.running_mover()?.verify_newest(newest, workers, seen).await.map_err(|e| e.trouble())
+    }
+
     /// What must hold before a crossing may begin, as seen now.
     ///
     /// # Errors
