@@ -214,10 +214,7 @@ impl Sequencer {
 
     /// Takes the batch, and the marks of what it writes.
     fn take_batch(&mut self) -> (Work, Vec<Mark>) {
-        let mut batch = self.order.take_batch();
-        let mut marks = std::mem::take(&mut batch.marks);
-        marks.extend(batch.bags.iter().flat_map(|(table, fold)| bag::recorded(*table, fold)));
-        (Work::Batch(batch), marks)
+        with_marks(self.order.take_batch())
     }
 
     /// Between two transactions: gives out a step of copying a bag. With the last one, what was held back goes out, so
@@ -277,9 +274,9 @@ impl Sequencer {
             return Ok(());
         }
         let due = self.order.take_due();
-        if let Some(mut batch) = due.batch {
-            let marks = std::mem::take(&mut batch.marks);
-            self.lanes.give_in_order(Work::Batch(batch), marks).await?;
+        if let Some(batch) = due.batch {
+            let (batch, marks) = with_marks(batch);
+            self.lanes.give_in_order(batch, marks).await?;
         }
         for closed in due.closed {
             if let Some((work, marks)) = self.work_for(closed) {
@@ -327,6 +324,13 @@ impl Sequencer {
     }
 }
 
+/// A batch as work, and the marks of everything it writes: later work waits for it by these.
+fn with_marks(mut batch: Batch) -> (Work, Vec<Mark>) {
+    let mut marks = std::mem::take(&mut batch.marks);
+    marks.extend(batch.bags.iter().flat_map(|(table, fold)| bag::recorded(*table, fold)));
+    (Work::Batch(batch), marks)
+}
+
 fn too_much_held(table: &model::TableName) -> MoveError {
     MoveError::Refused {
         what: format!(
@@ -335,5 +339,24 @@ fn too_much_held(table: &model::TableName) -> MoveError {
         hint: "start again when it is written to less, or add a key, for example ALTER TABLE ... ADD COLUMN id BIGINT \
                UNSIGNED AUTO_INCREMENT INVISIBLE PRIMARY KEY"
             .into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::apply::Schedule;
+    use crate::bag::BagFold;
+
+    #[test]
+    fn work_on_a_bag_waits_for_every_batch_that_changes_it() {
+        let mut fold = BagFold::default();
+        fold.count(b"1".as_slice().into(), -1);
+        let mut batch = Batch::new(1);
+        batch.bags.insert(0, fold.clone());
+        let mut schedule = Schedule::new(1);
+        let turn = schedule.begin(with_marks(batch).1, 0);
+        let waits_for: Vec<_> = bag::waits(0, &fold).into_iter().map(|mark| schedule.writer(mark)).collect();
+        assert_eq!(waits_for, [Some(turn), Some(turn)]);
     }
 }

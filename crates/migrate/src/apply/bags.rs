@@ -118,10 +118,12 @@ async fn count_there<'a>(
     }
     // In a table of its own: the server takes no JSON_TABLE, which a JSON column's digest has, in GROUP BY (error 1210).
     let (digest, name) = (row_digest(table), table.name.quoted());
+    // Locked, so that none of the rows counted goes before they are deleted: of several values together only the sum is
+    // checked then, and a row that went from one of them to another meanwhile would not show in it.
     let mut sql = format!("SELECT d, COUNT(*) FROM (SELECT {digest} AS d FROM {name} WHERE ").into_bytes();
     sql.extend_from_slice(&narrow(table, values.iter().copied()));
     let digests = has_digest(table, by_digest.keys().map(String::as_str));
-    sql.extend_from_slice(format!(" AND {digests}) AS found GROUP BY d").as_bytes());
+    sql.extend_from_slice(format!(" AND {digests} FOR UPDATE) AS found GROUP BY d").as_bytes());
     for row in statements.ask(&sql).await? {
         let surplus = by_digest.get_mut(&row.text(0)).ok_or_else(not_told)?;
         surplus.there = row.number(1).ok_or_else(not_told)?;
