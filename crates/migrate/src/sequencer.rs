@@ -345,7 +345,7 @@ fn too_much_held(table: &model::TableName) -> MoveError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::apply::Schedule;
+    use crate::apply::schedule::Schedule;
     use crate::bag::BagFold;
 
     #[test]
