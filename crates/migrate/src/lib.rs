@@ -46,6 +46,7 @@ mod progress;
 mod prover;
 mod reshape;
 pub mod throttle;
+mod watch;
 
 pub use copy::CopyOptions;
 pub use direction::{MoverOptions, Start};
@@ -55,3 +56,4 @@ pub use plan::{Along, MoveSpec, TablePattern};
 pub use progress::{Progress, TableSnapshot};
 pub use proof::{Proof, TableVerdict};
 pub use verify::Verification;
+pub use watch::{ForeignWrite, Reading, Watched};

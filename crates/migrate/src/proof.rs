@@ -18,7 +18,8 @@ pub struct Proof {
 struct State {
     complete_as_of: Option<GtidSet>,
     tables: Vec<TableVerdict>,
-    /// Tables that have to be compared again as a whole, since a statement has changed them after the pass.
+    /// Tables that have to be compared again as a whole: since the pass a statement has changed them, or
+    /// someone else rows that cannot be named.
     doubted: Vec<TableName>,
 }
 
@@ -101,7 +102,10 @@ impl Proof {
                 state.tables.len() - 1
             }
         };
-        state.tables[at].differs_by(value, rows);
+        // Whoever finds it again, as it was found before, has found nothing new.
+        if !state.tables[at].keys.iter().any(|known| known == value) {
+            state.tables[at].differs_by(value, rows);
+        }
     }
 
     /// The position the proof is complete as of, if a pass is complete and no table is in doubt.
@@ -110,7 +114,7 @@ impl Proof {
         state.complete_as_of.clone().filter(|_| state.doubted.is_empty())
     }
 
-    /// Tables to be compared again since a statement in the stream has changed them.
+    /// Tables to be compared again as a whole.
     pub fn doubted(&self) -> Vec<TableName> {
         self.lock().doubted.clone()
     }

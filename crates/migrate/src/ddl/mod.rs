@@ -319,7 +319,10 @@ mod tests {
 
     fn meaning(schema: &str, sql: &str) -> Result<Meaning> {
         let status = StatusVars::default();
-        scope().meaning(&QueryEvent { schema: schema.into(), status, sql: sql.as_bytes().to_vec() }, 0)
+        scope().meaning(
+            &QueryEvent { thread_id: 1, schema: schema.into(), status, sql: sql.as_bytes().to_vec() },
+            0,
+        )
     }
 
     fn replayed(schema: &str, sql: &str) -> String {
