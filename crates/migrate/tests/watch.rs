@@ -138,28 +138,45 @@ async fn a_strangers_write_is_named_within_a_second_under_load_and_nothing_of_ou
     rogue.execute("DELETE FROM app.empty_one WHERE id = 92").await.unwrap();
     named(&mover, 8).await;
 
+    // Statements too.
+    rogue
+        .query_all(
+            "ANALYZE TABLE app.account; CREATE TABLE other.u (a INT PRIMARY KEY); TRUNCATE TABLE other.t",
+        )
+        .await
+        .unwrap();
+    nothing_else_is_named(&world, &mover, 8).await;
+    rogue.execute("ALTER TABLE app.empty_one COMMENT 'mine'").await.unwrap();
+    let write = named(&mover, 9).await.remove(8);
+    assert_eq!((write.table.as_str(), write.thread), ("app.empty_one", Some(rogue.id())));
+    assert!(write.statement.unwrap().contains("ALTER TABLE app.empty_one"));
+    rogue.execute("ALTER TABLE app.empty_one COMMENT ''").await.unwrap();
+    named(&mover, 10).await;
+
     // A transaction of any size is named, with the first of its keys.
-    source.query_all("CREATE TABLE app.wide (id INT PRIMARY KEY, v LONGTEXT)").await.unwrap();
+    source.query_all("CREATE TABLE app.wide (id INT PRIMARY KEY, v LONGTEXT); CREATE TABLE app.passing (a INT PRIMARY KEY); \
+                      ALTER TABLE app.passing ADD b INT; INSERT INTO app.passing VALUES (1, 2); TRUNCATE app.passing; \
+                      DROP TABLE app.passing").await.unwrap();
     caught_up(&world, &mover).await;
     rogue.execute("SET SESSION binlog_row_image = 'FULL', cte_max_recursion_depth = 100000").await.unwrap();
     let many = "INSERT INTO app.wide WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i < 5000) \
                 SELECT i, REPEAT('x', 1000) FROM n";
     rogue.execute(many).await.unwrap();
-    let write = named(&mover, 9).await.remove(8);
+    let write = named(&mover, 11).await.remove(10);
     assert!(write.more && write.inserted > 100 && write.inserted < 5000, "{write}");
     assert_eq!(write.keys[..2], ["1", "2"]);
     rogue.execute("DELETE FROM app.wide").await.unwrap();
-    named(&mover, 10).await;
+    named(&mover, 12).await;
     // And one of ours is ours, whatever its size: the ledger's row comes last.
     source.execute("SET SESSION cte_max_recursion_depth = 100000").await.unwrap();
     source.execute(many).await.unwrap();
 
     let statements = writers.stop().await;
     caught_up(&world, &mover).await;
-    nothing_else_is_named(&world, &mover, 10).await;
+    nothing_else_is_named(&world, &mover, 12).await;
     let (transactions, _) = mover.progress().applied_counts();
     println!(
-        "{statements} statements of writers, {transactions} transactions applied, 10 foreign writes named"
+        "{statements} statements of writers, {transactions} transactions applied, 12 foreign writes named"
     );
     assert!(transactions > 100);
     assert_eq!(world.difference().await, "");

@@ -17,6 +17,9 @@ pub struct ForeignWrite {
     pub deleted: u64,
     /// Whether it changed more rows of the table than were looked at.
     pub more: bool,
+    /// The statement, by verb and tables, if it was one that changes tables.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statement: Option<String>,
     /// The first of their keys, as literals; none of a table without a key, where it would be the whole row.
     pub keys: Vec<String>,
     /// When the target committed it, in microseconds since the epoch.
@@ -36,6 +39,7 @@ impl std::fmt::Display for ForeignWrite {
         let done: Vec<String> =
             done.iter().filter(|(rows, _)| *rows > 0).map(|(rows, what)| format!("{rows} {what}")).collect();
         match (done.is_empty(), self.more) {
+            _ if let Some(statement) = &self.statement => f.write_str(statement)?,
             (true, _) => f.write_str("rows changed")?,
             (false, false) => f.write_str(&done.join(", "))?,
             (false, true) => write!(f, "{} and more", done.join(", "))?,
@@ -95,6 +99,8 @@ mod tests {
             "shop.orders: 2 updated, keys (7) (9), at 2025-01-01 00:00:00.123 UTC, by root@localhost in connection 12, \
              transaction 3e11fa47-71ca-11e1-9e33-c80aa9429562:5"
         );
+        let emptied = ForeignWrite { statement: Some("TRUNCATE TABLE shop.orders".into()), ..write.clone() };
+        assert!(emptied.to_string().starts_with("shop.orders: TRUNCATE TABLE shop.orders, "), "{emptied}");
         write = ForeignWrite { inserted: 1, updated: 0, deleted: 9, more: true, account: None, ..write };
         let told = write.to_string();
         assert!(told.contains("1 inserted, 9 deleted and more, keys (7) (9) …, at"), "{told}");

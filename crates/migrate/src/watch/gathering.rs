@@ -3,6 +3,9 @@
 //! Every transaction in which we change rows of moved tables changes our row of `highwater.ledger` as well: that is how a
 //! crash loses nothing, and here it is our signature. It may come last, so what came before is held, as it came and not
 //! decoded, up to a bound; of a transaction that turns out to be ours it is forgotten.
+//!
+//! A statement that changes tables is a transaction of its own and bears no such signature: it is ours if it came by a
+//! connection of ours.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -30,6 +33,8 @@ pub(super) struct Transaction {
     pub rows: Vec<(Arc<TableMap>, RowsEvent)>,
     /// Tables of which there were more than is held.
     pub more: BTreeSet<TableName>,
+    /// A statement in it that did not come by a connection of ours, and when it began.
+    pub statement: Option<(QueryEvent, u32)>,
     /// Whether it has changed the ledger.
     ours: bool,
     held: usize,
@@ -46,10 +51,10 @@ enum Mapped {
 }
 
 impl Transaction {
-    /// Whether it changed moved tables and is not ours.
+    /// Whether it changed moved tables, or may have by a statement, and is not ours.
     pub fn is_foreign(&self) -> bool {
-        let changes_moved_tables = !self.rows.is_empty() || !self.more.is_empty();
-        changes_moved_tables && !self.ours
+        let changes_rows = !self.rows.is_empty() || !self.more.is_empty();
+        (changes_rows && !self.ours) || self.statement.is_some()
     }
 
     fn map(&mut self, map: TableMap, moved: &dyn Fn(&TableName) -> bool) {
@@ -88,6 +93,14 @@ impl Transaction {
     }
 }
 
+/// What the log is judged by.
+pub(super) struct Whose<'a> {
+    /// Whether a table is the move's.
+    pub moves: &'a dyn Fn(&TableName) -> bool,
+    /// Whether a connection is ours.
+    pub is_ours: &'a dyn Fn(u32) -> bool,
+}
+
 /// Follows the log from transaction to transaction.
 #[derive(Debug, Default)]
 pub(super) struct Gathering {
@@ -97,18 +110,13 @@ pub(super) struct Gathering {
 }
 
 impl Gathering {
-    /// Takes an event; returns the transactions that ended with it. `moved` says which tables are the move's.
-    pub fn take(
-        &mut self,
-        event: &RawEvent,
-        moved: &dyn Fn(&TableName) -> bool,
-        ended: &mut Vec<Transaction>,
-    ) -> Result<()> {
+    /// Takes an event; adds the transactions that end with it to `ended`.
+    pub fn take(&mut self, event: &RawEvent, whose: &Whose<'_>, ended: &mut Vec<Transaction>) -> Result<()> {
         match event.decode()? {
             Event::Gtid(gtid) => self.current = Transaction { gtid: Some(gtid), ..Transaction::default() },
             Event::AnonymousGtid => self.current = Transaction::default(),
-            Event::Query(query) => ended.extend(self.query(&query)),
-            Event::TableMap(map) => self.current.map(map, moved),
+            Event::Query(query) => ended.extend(self.query(query, event.header.timestamp, whose)),
+            Event::TableMap(map) => self.current.map(map, whose.moves),
             Event::Rows(rows) => self.current.rows(rows, event.body.len()),
             Event::Xid => ended.push(self.end()),
             Event::XaPrepare(xa) if xa.one_phase => ended.push(self.end()),
@@ -120,7 +128,7 @@ impl Gathering {
                     self.prepared.insert(xa.xid, whole);
                 }
             }
-            Event::Payload(payload) => self.payload(&payload, moved, ended)?,
+            Event::Payload(payload) => self.payload(&payload, whose, ended)?,
             Event::Rotate { .. } | Event::Heartbeat { .. } | Event::Nothing => {}
             Event::Unknown(number) => {
                 return Err(MoveError::Unsupported(format!("an event of type {number}")));
@@ -129,22 +137,17 @@ impl Gathering {
         Ok(())
     }
 
-    fn payload(
-        &mut self,
-        payload: &Payload,
-        moved: &dyn Fn(&TableName) -> bool,
-        ended: &mut Vec<Transaction>,
-    ) -> Result<()> {
+    fn payload(&mut self, payload: &Payload, whose: &Whose<'_>, ended: &mut Vec<Transaction>) -> Result<()> {
         payload.for_each_event(|event| match event.decode()? {
             // One within another would be followed without end.
             Event::Payload(_) => {
                 Err(MoveError::Unsupported("a compressed transaction within another".into()))
             }
-            _ => self.take(&event, moved, ended),
+            _ => self.take(&event, whose, ended),
         })
     }
 
-    fn query(&mut self, query: &QueryEvent) -> Option<Transaction> {
+    fn query(&mut self, query: QueryEvent, began: u32, whose: &Whose<'_>) -> Option<Transaction> {
         self.current.thread.get_or_insert(query.thread_id);
         match XaStatement::of(&query.sql) {
             Some(XaStatement::Start) => {
@@ -171,9 +174,13 @@ impl Gathering {
                 None
             }
             b"COMMIT" => Some(self.end()),
-            // A savepoint, or the like.
-            _ if self.current.begun => None,
-            _ => Some(self.end()),
+            _ => {
+                if !(whose.is_ours)(query.thread_id) {
+                    self.current.statement = Some((query, began));
+                }
+                // Within a transaction it is a savepoint, or creates the table whose rows follow.
+                if self.current.begun { None } else { Some(self.end()) }
+            }
         }
     }
 

@@ -1,12 +1,13 @@
-//! Which rows a foreign transaction changed.
+//! Which rows a foreign transaction changed, or which tables its statement.
 
 use std::collections::BTreeMap;
 
 use model::TableName;
-use wire::binlog::{Cell, RowsEvent, RowsKind, TableMap};
+use wire::binlog::{Cell, QueryEvent, RowsEvent, RowsKind, TableMap};
 
 use super::ForeignWrite;
 use super::gathering::Transaction;
+use crate::ddl::{Effect, Meaning, Scope};
 use crate::direction::Direction;
 use crate::error::Result;
 use crate::literal::{Key, RowShape};
@@ -28,8 +29,8 @@ pub(super) struct Touched {
 }
 
 impl Touched {
-    /// Looks at the rows of a transaction, with the tables as they are now.
-    pub fn of(transaction: &Transaction, direction: &Direction) -> Self {
+    /// Looks at a transaction, with the tables as they are now.
+    pub fn of(transaction: &Transaction, direction: &Direction, lower_case: bool) -> Self {
         let mut touched = Self::default();
         for (map, rows) in &transaction.rows {
             touched.rows(map, rows, direction);
@@ -38,12 +39,38 @@ impl Touched {
             touched.writes.entry(name.clone()).or_default().more = true;
             touched.doubted.extend(place(direction, name));
         }
+        if let Some((query, began)) = &transaction.statement {
+            touched.statement(query, *began, direction, lower_case);
+        }
         for (name, write) in &mut touched.writes {
             write.table = name.to_string();
         }
         touched.doubted.sort_unstable();
         touched.doubted.dedup();
         touched
+    }
+
+    fn statement(&mut self, query: &QueryEvent, began: u32, direction: &Direction, lower_case: bool) {
+        let names = direction.tables.iter().map(|table| table.name.clone());
+        let scope = Scope::new(&direction.options.spec, names, lower_case);
+        let all_of = |schema: &str| TableName::new(schema, "*");
+        let (shown, names) = match scope.meaning(query, began) {
+            Ok(Meaning::Replay(statement)) => {
+                let schemas = statement.effects.iter().filter_map(|effect| match effect {
+                    Effect::Schema(name) => Some(all_of(name)),
+                    _ => None,
+                });
+                let names: Vec<_> = statement.tables().into_iter().cloned().chain(schemas).collect();
+                (statement.shown, names)
+            }
+            Ok(_) => return,
+            // It may change moved tables, and is not one that the stream could carry.
+            Err(error) => (error.trouble().what, vec![all_of(&query.schema)]),
+        };
+        for name in names {
+            self.doubted.extend(place(direction, &name));
+            self.writes.entry(name).or_default().statement = Some(shown.clone());
+        }
     }
 
     fn rows(&mut self, map: &TableMap, rows: &RowsEvent, direction: &Direction) {

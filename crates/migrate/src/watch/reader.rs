@@ -8,12 +8,14 @@ use std::time::Duration;
 use model::TableName;
 use mysql::{BinlogStream, ConnectOptions, Connection};
 use tokio::sync::watch;
+use wire::binlog::RawEvent;
 
-use super::gathering::{Gathering, Transaction};
+use super::gathering::{Gathering, Transaction, Whose};
 use super::keys::Touched;
 use super::{Reading, WRITES_KEPT, Watched};
 use crate::direction::Direction;
 use crate::error::{Doing, Result, Side};
+use crate::mover::variable;
 use crate::session;
 use crate::stream::{dump_options, gtid_of};
 
@@ -34,13 +36,15 @@ pub(super) struct Reader {
     watched: Arc<Watched>,
     target: ConnectOptions,
     accounts: Accounts,
+    /// Whether the target writes all names in lower case.
+    lower_case: bool,
 }
 
 impl Reader {
     pub fn new(direction: watch::Receiver<Arc<Direction>>, watched: Arc<Watched>) -> Self {
         let target = direction.borrow().options.target.clone();
         let accounts = Accounts { target: target.clone(), asking: None, known: HashMap::new() };
-        Self { direction, watched, target, accounts }
+        Self { direction, watched, target, accounts, lower_case: false }
     }
 
     pub async fn keep_reading(mut self) {
@@ -66,6 +70,10 @@ impl Reader {
     }
 
     async fn read(&mut self) -> Result<Infallible> {
+        let mut asking = session::open(&self.target, Side::Target).await?;
+        let lower_case = variable(&mut asking, Side::Target, "@@GLOBAL.lower_case_table_names").await?;
+        self.lower_case = lower_case != "0";
+        drop(asking);
         let options = dump_options(&self.watched.position.borrow().read, HEARTBEAT)?;
         let reading = "read the binary log";
         let mut stream = BinlogStream::open(&self.target, &options).await.doing(Side::Target, reading)?;
@@ -77,7 +85,7 @@ impl Reader {
             // That it cannot be read shows at the first event, not before.
             self.watched.set_reading(Reading::Yes);
             tables.renew(&self.direction);
-            gathering.take(&event, &|name| tables.names.contains(name), &mut ended)?;
+            self.judge(&mut gathering, &event, &tables, &mut ended)?;
             for transaction in ended.drain(..) {
                 if transaction.is_foreign() {
                     self.name(&transaction).await;
@@ -90,9 +98,26 @@ impl Reader {
         }
     }
 
+    fn judge(
+        &self,
+        gathering: &mut Gathering,
+        event: &RawEvent,
+        tables: &Moved,
+        ended: &mut Vec<Transaction>,
+    ) -> Result<()> {
+        let whose = Whose {
+            moves: &|name| tables.names.contains(name),
+            is_ours: &|id| session::is_ours(&self.target, id),
+        };
+        gathering.take(event, &whose, ended)
+    }
+
     /// Says what a foreign transaction did, and has its rows proven again.
     async fn name(&mut self, transaction: &Transaction) {
         let mut touched = self.touched(transaction);
+        if touched.writes.is_empty() {
+            return;
+        }
         let gtid = transaction.gtid.as_ref().and_then(|gtid| gtid_of(gtid).ok());
         let account = match transaction.thread {
             Some(thread) => self.accounts.of(thread).await,
@@ -115,7 +140,7 @@ impl Reader {
     fn touched(&self, transaction: &Transaction) -> Touched {
         loop {
             let direction = Arc::clone(&self.direction.borrow());
-            let touched = Touched::of(transaction, &direction);
+            let touched = Touched::of(transaction, &direction, self.lower_case);
             for (table, key) in &touched.dirty {
                 direction.dirty.add(*table, key);
             }
