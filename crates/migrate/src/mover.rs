@@ -77,7 +77,7 @@ impl Mover {
             move_name: options.spec.name.clone(),
             source_uuid: variable(&mut source, Side::Source, "@@GLOBAL.server_uuid").await?,
         };
-        session::adopt(&mut target, &options.target, Side::Target).await?;
+        session::adopt(&mut target, &options.target).await;
         // Before anything is written: what is written from here on is ours, or a stranger's.
         let watched_from = gtid_executed(&mut target, Side::Target).await?;
         ledger::create(&mut target).await?;

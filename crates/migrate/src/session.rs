@@ -48,16 +48,18 @@ pub fn is_ours(options: &ConnectOptions, id: u32) -> bool {
 }
 
 /// Takes the connections that an earlier process has left behind for ours: a server goes on with a statement whose client
-/// was killed. A server without `performance_schema` does not tell of them.
-///
-/// # Errors
-/// If the server refuses.
-pub async fn adopt(connection: &mut Connection, options: &ConnectOptions, side: Side) -> Result<()> {
+/// was killed. A server that does not tell of them stops nobody: such a statement is then taken for a stranger's.
+pub async fn adopt(connection: &mut Connection, options: &ConnectOptions) {
     let sql = "SELECT PROCESSLIST_ID FROM performance_schema.session_account_connect_attrs \
                WHERE ATTR_NAME = 'program_name' AND ATTR_VALUE = 'highwater'";
-    let left = connection.rows(sql).await.doing(side, "list connections of ours")?;
-    left.iter().filter_map(|row| row.text(0).parse().ok()).for_each(|id| remember(options, id));
-    Ok(())
+    match connection.rows(sql).await {
+        Ok(left) => {
+            left.iter().filter_map(|row| row.text(0).parse().ok()).for_each(|id| remember(options, id))
+        }
+        Err(error) => {
+            tracing::info!(target: "highwater::watch", %error, "an earlier process's connections are not known")
+        }
+    }
 }
 
 /// Opens a connection with these settings.

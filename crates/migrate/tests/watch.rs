@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use migrate::cutover::{CutoverOptions, Home, Journal, MoveDriver, TrafficGate, Unproven};
 use migrate::{CopyOptions, ForeignWrite, Mover, Reading};
 use model::Trouble;
+use mysql::{ConnectOptions, Connection, Password};
 use world::{World, Writers, admin, caught_up, copied, spec};
 
 /// Nobody stands between the clients and the servers.
@@ -33,6 +34,11 @@ async fn driver(world: &World) -> MoveDriver<OpenGate> {
     let copy = CopyOptions { readers: 2, chunk_rows: 500, ..CopyOptions::default() };
     let options = CutoverOptions::default();
     MoveDriver::start(spec(), clusters, &journal, copy, options, Arc::new(OpenGate)).await.unwrap()
+}
+
+/// An account of the target whose password is its name.
+fn target_account(world: &World, name: &str) -> ConnectOptions {
+    ConnectOptions::new("127.0.0.1", world.target.port(), name, Password::new(name))
 }
 
 /// Waits until there are so many writes that are not ours, at most a second.
@@ -269,6 +275,13 @@ async fn a_watch_that_loses_its_connection_misses_nothing_and_one_that_may_not_r
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     nothing_else_is_named(&world, &mover, 2).await;
+    // A process that comes later knows our connections by what they say of themselves, with no privilege at all.
+    let ours = "SELECT COUNT(*) FROM performance_schema.session_account_connect_attrs \
+                WHERE ATTR_NAME = 'program_name' AND ATTR_VALUE = 'highwater'";
+    assert!(rogue.row(ours).await.unwrap().unwrap().number(0).unwrap_or(0) >= 4);
+    rogue.execute("CREATE USER nobody@'%' IDENTIFIED BY 'nobody'").await.unwrap();
+    let mut nobody = Connection::connect(&target_account(&world, "nobody")).await.unwrap();
+    assert_eq!(nobody.row(ours).await.unwrap().unwrap().number(0), Some(0));
     drop(mover);
     rogue.execute("DELETE FROM app.empty_one").await.unwrap();
 
@@ -281,12 +294,7 @@ async fn a_watch_that_loses_its_connection_misses_nothing_and_one_that_may_not_r
         .await
         .unwrap();
     let mut options = world.options();
-    options.target = mysql::ConnectOptions::new(
-        "127.0.0.1",
-        world.target.port(),
-        "partly",
-        mysql::Password::new("partly"),
-    );
+    options.target = target_account(&world, "partly");
     let mover = Mover::start(options).await.unwrap();
     let begun = Instant::now();
     let reason = loop {
