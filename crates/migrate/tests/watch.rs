@@ -263,18 +263,20 @@ async fn a_watch_that_loses_its_connection_misses_nothing_and_one_that_may_not_r
     let mut rogue = world.on_target().await;
     let dumps = "SELECT ID FROM performance_schema.processlist WHERE COMMAND LIKE 'Binlog Dump%'";
     let id = rogue.row(dumps).await.unwrap().unwrap().text(0);
-    rogue
-        .query_all(&format!(
-            "INSERT INTO app.empty_one VALUES (1); KILL {id}; INSERT INTO app.empty_one VALUES (2)"
-        ))
-        .await
-        .unwrap();
+    // Prepared before, committed after.
+    let xa = "XA START 'x'; INSERT INTO app.empty_one VALUES (9); XA END 'x'; XA PREPARE 'x'";
+    rogue.query_all(xa).await.unwrap();
+    nothing_else_is_named(&world, &mover, 0).await;
+    let around = format!(
+        "INSERT INTO app.empty_one VALUES (1); KILL {id}; INSERT INTO app.empty_one VALUES (2); XA COMMIT 'x'"
+    );
+    rogue.query_all(&around).await.unwrap();
     let begun = Instant::now();
-    while mover.watched().count() < 2 {
+    while mover.watched().count() < 3 {
         assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", mover.watched());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    nothing_else_is_named(&world, &mover, 2).await;
+    nothing_else_is_named(&world, &mover, 3).await;
     // A process that comes later knows our connections by what they say of themselves, with no privilege at all.
     let ours = "SELECT COUNT(*) FROM performance_schema.session_account_connect_attrs \
                 WHERE ATTR_NAME = 'program_name' AND ATTR_VALUE = 'highwater'";
@@ -308,4 +310,25 @@ async fn a_watch_that_loses_its_connection_misses_nothing_and_one_that_may_not_r
     world.on_source().await.execute("INSERT INTO app.empty_one VALUES (3)").await.unwrap();
     caught_up(&world, &mover).await;
     assert_eq!(world.difference().await, "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_nobody_has_compared_may_be_accepted_and_what_is_not_copied_may_not() {
+    let world = World::new().await;
+    world.fill(30_000).await;
+    let driver = driver(&world).await;
+    let refused = driver.cross(Home::New, Unproven::Accept, &|_| ()).await.unwrap_err();
+    assert!(refused.what.contains("tables copied"), "{refused}");
+    copied(&driver.mover().unwrap()).await;
+    let refused = driver.cross(Home::New, Unproven::Refuse, &|_| ()).await.unwrap_err();
+    assert!(refused.what.contains("no pass over every row is complete"), "{refused}");
+    let report = driver.cross(Home::New, Unproven::Accept, &|_| ()).await.unwrap();
+    assert_eq!(report.accepted_unproven, ["not proven: no pass over every row is complete"]);
+    assert_eq!((report.proven_as_of, world.difference().await), (None, String::new()));
+
+    // Once everything is proven there is nothing to accept, and the next journal entry says so.
+    assert_eq!(driver.verify(2, &|_| ()).await.unwrap().different, 0);
+    let report = driver.cross(Home::Old, Unproven::Accept, &|_| ()).await.unwrap();
+    assert!(report.accepted_unproven.is_empty() && report.proven_as_of.is_some(), "{report:?}");
+    assert!(driver.state().accepted_unproven.is_empty());
 }

@@ -110,6 +110,11 @@ pub(super) struct Gathering {
 }
 
 impl Gathering {
+    /// A connection broke: the transaction under way comes again from its beginning, those that are prepared do not.
+    pub fn begin_again(&mut self) {
+        self.current = Transaction::default();
+    }
+
     /// Takes an event; adds the transactions that end with it to `ended`.
     pub fn take(&mut self, event: &RawEvent, whose: &Whose<'_>, ended: &mut Vec<Transaction>) -> Result<()> {
         match event.decode()? {

@@ -36,6 +36,7 @@ pub(super) struct Reader {
     watched: Arc<Watched>,
     target: ConnectOptions,
     accounts: Accounts,
+    gathering: Gathering,
     /// Whether the target writes all names in lower case.
     lower_case: bool,
 }
@@ -44,7 +45,7 @@ impl Reader {
     pub fn new(direction: watch::Receiver<Arc<Direction>>, watched: Arc<Watched>) -> Self {
         let target = direction.borrow().options.target.clone();
         let accounts = Accounts { target: target.clone(), asking: None, known: HashMap::new() };
-        Self { direction, watched, target, accounts, lower_case: false }
+        Self { direction, watched, target, accounts, gathering: Gathering::default(), lower_case: false }
     }
 
     pub async fn keep_reading(mut self) {
@@ -77,7 +78,7 @@ impl Reader {
         let options = dump_options(&self.watched.position.borrow().read, HEARTBEAT)?;
         let reading = "read the binary log";
         let mut stream = BinlogStream::open(&self.target, &options).await.doing(Side::Target, reading)?;
-        let mut gathering = Gathering::default();
+        self.gathering.begin_again();
         let mut ended = Vec::new();
         let mut tables = Moved::of(&self.direction.borrow());
         loop {
@@ -85,7 +86,7 @@ impl Reader {
             // That it cannot be read shows at the first event, not before.
             self.watched.set_reading(Reading::Yes);
             tables.renew(&self.direction);
-            self.judge(&mut gathering, &event, &tables, &mut ended)?;
+            self.judge(&event, &tables, &mut ended)?;
             for transaction in ended.drain(..) {
                 if transaction.is_foreign() {
                     self.name(&transaction).await;
@@ -98,18 +99,12 @@ impl Reader {
         }
     }
 
-    fn judge(
-        &self,
-        gathering: &mut Gathering,
-        event: &RawEvent,
-        tables: &Moved,
-        ended: &mut Vec<Transaction>,
-    ) -> Result<()> {
+    fn judge(&mut self, event: &RawEvent, tables: &Moved, ended: &mut Vec<Transaction>) -> Result<()> {
         let whose = Whose {
             moves: &|name| tables.names.contains(name),
             is_ours: &|id| session::is_ours(&self.target, id),
         };
-        gathering.take(event, &whose, ended)
+        self.gathering.take(event, &whose, ended)
     }
 
     /// Says what a foreign transaction did, and has its rows proven again.
