@@ -159,6 +159,20 @@ async fn a_strangers_write_is_named_within_a_second_under_load_and_nothing_of_ou
     rogue.execute("ALTER TABLE app.empty_one COMMENT ''").await.unwrap();
     named(&mover, 10).await;
 
+    // One that is not understood, and may have touched the tables, is told as well.
+    rogue
+        .query_all("USE app; CREATE TABLE other.v (a INT PRIMARY KEY); CREATE TABLE empty_two LIKE other.v")
+        .await
+        .unwrap();
+    let write = named(&mover, 11).await.remove(10);
+    assert!(
+        write
+            .to_string()
+            .starts_with("app.*: CREATE TABLE app.empty_two LIKE other.v, which does not move, at"),
+        "{write}"
+    );
+    rogue.execute("DROP TABLE empty_two").await.unwrap();
+
     // A transaction of any size is named, with the first of its keys.
     source.query_all("CREATE TABLE app.wide (id INT PRIMARY KEY, v LONGTEXT); CREATE TABLE app.passing (a INT PRIMARY KEY); \
                       ALTER TABLE app.passing ADD b INT; INSERT INTO app.passing VALUES (1, 2); TRUNCATE app.passing; \
@@ -168,21 +182,21 @@ async fn a_strangers_write_is_named_within_a_second_under_load_and_nothing_of_ou
     let many = "INSERT INTO app.wide WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i < 5000) \
                 SELECT i, REPEAT('x', 1000) FROM n";
     rogue.execute(many).await.unwrap();
-    let write = named(&mover, 11).await.remove(10);
+    let write = named(&mover, 12).await.remove(11);
     assert!(write.more && write.inserted > 100 && write.inserted < 5000, "{write}");
     assert_eq!(write.keys[..2], ["1", "2"]);
     rogue.execute("DELETE FROM app.wide").await.unwrap();
-    named(&mover, 12).await;
+    named(&mover, 13).await;
     // And one of ours is ours, whatever its size: the ledger's row comes last.
     source.execute("SET SESSION cte_max_recursion_depth = 100000").await.unwrap();
     source.execute(many).await.unwrap();
 
     let statements = writers.stop().await;
     caught_up(&world, &mover).await;
-    nothing_else_is_named(&world, &mover, 12).await;
+    nothing_else_is_named(&world, &mover, 13).await;
     let (transactions, _) = mover.progress().applied_counts();
     println!(
-        "{statements} statements of writers, {transactions} transactions applied, 12 foreign writes named"
+        "{statements} statements of writers, {transactions} transactions applied, 13 foreign writes named"
     );
     assert!(transactions > 100);
     assert_eq!(world.difference().await, "");

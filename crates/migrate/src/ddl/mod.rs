@@ -292,9 +292,12 @@ fn named(tables: &[TableName]) -> String {
     tables.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
+/// How an error begins that says by which statement the stream is stopped.
+pub(crate) const STOPPED_BY: &str = "the binary log of the source holds ";
+
 fn stop(what: String) -> MoveError {
     MoveError::Refused {
-        what: format!("the binary log of the source holds {what}"),
+        what: format!("{STOPPED_BY}{what}"),
         hint: "the target cannot follow past it: run `highwater finish`, leave such statements out while the move runs, and \
                copy again"
             .into(),

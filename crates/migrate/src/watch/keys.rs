@@ -7,9 +7,9 @@ use wire::binlog::{Cell, QueryEvent, RowsEvent, RowsKind, TableMap};
 
 use super::ForeignWrite;
 use super::gathering::Transaction;
-use crate::ddl::{Effect, Meaning, Scope};
+use crate::ddl::{Effect, Meaning, STOPPED_BY, Scope};
 use crate::direction::Direction;
-use crate::error::Result;
+use crate::error::{MoveError, Result};
 use crate::literal::{Key, RowShape};
 
 /// Keys told of one write.
@@ -65,7 +65,7 @@ impl Touched {
             }
             Ok(_) => return,
             // It may change moved tables, and is not one that the stream could carry.
-            Err(error) => (error.trouble().what, vec![all_of(&query.schema)]),
+            Err(error) => (unreadable(&error), vec![all_of(&query.schema)]),
         };
         for name in names {
             self.doubted.extend(place(direction, &name));
@@ -100,6 +100,12 @@ impl Touched {
             self.doubted.push(i);
         }
     }
+}
+
+/// What there is to say of a statement that the stream could not carry either.
+fn unreadable(error: &MoveError) -> String {
+    let what = error.to_string();
+    what.strip_prefix(STOPPED_BY).map_or(what.clone(), str::to_owned)
 }
 
 fn place(direction: &Direction, name: &TableName) -> Option<usize> {
@@ -163,7 +169,7 @@ fn each_key(
         if let Some((key, is_row)) = key {
             found(key, is_row);
         }
-        Ok::<(), crate::error::MoveError>(())
+        Ok::<(), MoveError>(())
     })?;
     Ok(all)
 }

@@ -14,7 +14,7 @@ use super::gathering::{Gathering, Transaction, Whose};
 use super::keys::Touched;
 use super::{Reading, WRITES_KEPT, Watched};
 use crate::direction::Direction;
-use crate::error::{Doing, Result, Side};
+use crate::error::{Doing, MoveError, Result, Side};
 use crate::mover::variable;
 use crate::session;
 use crate::stream::{dump_options, gtid_of};
@@ -54,7 +54,7 @@ impl Reader {
         loop {
             let read_before = self.watched.position.borrow().read.clone();
             let error = match self.read().await {
-                Err(error) => error.to_string(),
+                Err(error) => of_the_target(&error),
                 Ok(never) => match never {},
             };
             if error != said {
@@ -147,6 +147,15 @@ impl Reader {
                 return touched;
             }
         }
+    }
+}
+
+/// The error in the words of this log: what decodes events takes them for the source's.
+fn of_the_target(error: &MoveError) -> String {
+    match error {
+        MoveError::Unsupported(what) => format!("the binary log of the target holds {what}"),
+        MoveError::Server { error, doing, .. } => format!("cannot {doing} on the target: {error}"),
+        other => other.to_string(),
     }
 }
 
