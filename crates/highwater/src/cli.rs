@@ -171,6 +171,9 @@ pub struct CutoverArgs {
     /// Close the connections of pinned clients instead of refusing because of them
     #[arg(long)]
     pub close_pinned: bool,
+    /// Go on although not every row is proven equal, or someone else has written to the other side; it is recorded
+    #[arg(long)]
+    pub accept_unproven: bool,
     /// Which move, and how to answer.
     #[command(flatten)]
     pub one: MoveArgs,
@@ -182,6 +185,9 @@ pub struct RollbackArgs {
     /// Close the connections of pinned clients instead of refusing because of them
     #[arg(long)]
     pub close_pinned: bool,
+    /// Go on although not every row is proven equal, or someone else has written to the other side; it is recorded
+    #[arg(long)]
+    pub accept_unproven: bool,
     /// Which move, and how to answer.
     #[command(flatten)]
     pub one: MoveArgs,

@@ -23,7 +23,7 @@ impl Host for Rehearsal {
                 let status = StatusView { version: "0".into(), moves: vec![shop], door: Some(door) };
                 Ok(serde_json::to_value(status).unwrap())
             }
-            Request::Cutover { move_name, dry_run: false, close_pinned } => {
+            Request::Cutover { move_name, dry_run: false, close_pinned, .. } => {
                 progress.step("hold", 1, Some(1), "doors");
                 progress.step("drain", 12, Some(12), "clients");
                 Ok(json!({"move": move_name, "close_pinned": close_pinned, "longest_hold_ms": 312}))

@@ -4,7 +4,7 @@
 
 mod site;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use load::Shoppers;
 use mysql::Connection;
@@ -115,5 +115,58 @@ async fn failed_cutover_leaves_the_source_serving() {
     drop(dawdler);
     site.done(&["cutover", "--close-pinned"]);
     orders_of(&shoppers, 20).await;
+    every_order_is_there(&site, shoppers, &site.new).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_strangers_write_on_the_target_is_named_and_goes_past_a_cutover_only_when_accepted() {
+    let site = Site::new("").with_shop().await;
+    let _serve = served(&site).await;
+    let shoppers = site.shoppers(site.through_door(), 12).await;
+    orders_of(&shoppers, 20).await;
+    let watch = || site.status().unwrap()["moves"][0]["watch"].clone();
+    assert_eq!((watch()["watched"].clone(), watch()["foreign_writes"].clone()), (true.into(), 0.into()));
+    assert!(site.done(&["status"]).contains("nobody but us writes to the target"));
+
+    let mut stranger = site.on(&site.new).await;
+    let begun = Instant::now();
+    stranger.execute("UPDATE shop.categories SET name = CONCAT(name, '!') WHERE id = 3").await.unwrap();
+    while watch()["foreign_writes"] == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(1), "not named: {}", watch());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    println!("in `status` after {:?}", begun.elapsed());
+    let write = &watch()["writes"][0];
+    assert_eq!(
+        (&write["table"], &write["updated"], &write["keys"]),
+        (&"shop.categories".into(), &1.into(), &["3"][..].into())
+    );
+    assert_eq!(write["thread"], stranger.id());
+    let told = site.done(&["status"]);
+    assert!(
+        told.contains("1 WRITE ON THE TARGET IS NOT OURS")
+            && told.contains("shop.categories: 1 updated, key (3)"),
+        "{told}"
+    );
+
+    let dry: serde_json::Value =
+        serde_json::from_str(&site.done(&["cutover", "--dry-run", "--json"])).unwrap();
+    let rail = dry["guardrails"].as_array().unwrap().iter().find(|g| g["name"] == "watch").unwrap();
+    assert_eq!((&rail["holds"], &rail["acceptable"]), (&false.into(), &true.into()));
+    let refused = site.refused(&["cutover"]);
+    assert!(refused.contains("shop.categories: 1 updated, key (3)"), "{refused}");
+    assert!(refused.contains("--accept-unproven"), "{refused}");
+    assert_eq!(site.state(), "following");
+
+    let answer = site.done(&["cutover", "--accept-unproven"]);
+    assert!(answer.contains("accepted unproven") && answer.contains("key (3)"), "{answer}");
+    let journal = std::fs::read_to_string(site.dir.join("state/shop.journal")).unwrap();
+    let switched: Vec<_> = journal.lines().filter(|line| line.contains("\"switched\"")).collect();
+    assert!(switched.len() == 1 && switched[0].contains("shop.categories: 1 updated, key (3)"), "{journal}");
+    orders_of(&shoppers, 20).await;
+    assert_eq!(watch()["foreign_writes"], 0, "the shop writes there now: {}", watch());
+    // What was accepted is no proof for the way back.
+    let unproven = site.refused(&["rollback"]);
+    assert!(unproven.contains("highwater verify"), "{unproven}");
     every_order_is_there(&site, shoppers, &site.new).await;
 }

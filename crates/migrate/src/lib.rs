@@ -49,6 +49,7 @@ mod progress;
 mod prover;
 mod reshape;
 pub mod throttle;
+mod watch;
 
 pub use copy::CopyOptions;
 pub use direction::{MoverOptions, Start};
@@ -60,3 +61,4 @@ pub use proof::{Proof, TableVerdict};
 pub use row_sum::RowSum;
 pub use select::ROW_HASH;
 pub use verify::Verification;
+pub use watch::{ForeignWrite, Reading, Watched};

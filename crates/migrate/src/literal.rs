@@ -93,6 +93,27 @@ impl RowShape {
         self.build(|out, i, column| write_cell(out, &image[i], column))
     }
 
+    /// The key of an image in the binary log; `None` if the image leaves a column of it out.
+    ///
+    /// # Errors
+    /// If a value is not of its column's type.
+    pub fn key_from_image(&self, image: &[Cell<'_>]) -> Result<Option<Key>> {
+        let mut out = Vec::new();
+        for (n, &k) in self.key.iter().enumerate() {
+            let i = self.written[k];
+            match image.get(i) {
+                None | Some(Cell::Absent) => return Ok(None),
+                Some(cell) => {
+                    if n > 0 {
+                        out.push(b',');
+                    }
+                    write_cell(&mut out, cell, &self.columns[i])?;
+                }
+            }
+        }
+        Ok(Some(out.into()))
+    }
+
     /// The row of a query result, whose columns are [`crate::select::row_list`]'s.
     ///
     /// # Errors
@@ -240,7 +261,7 @@ fn write_fraction(out: &mut Vec<u8>, micros: u32, digits: u8) {
 }
 
 /// The proleptic Gregorian date of a day counted from 1970-01-01 (Howard Hinnant's `civil_from_days`).
-fn civil_date(days: u32) -> (u32, u32, u32) {
+pub(crate) fn civil_date(days: u32) -> (u32, u32, u32) {
     let z = days + 719_468;
     let era = z / 146_097;
     let day_of_era = z % 146_097;

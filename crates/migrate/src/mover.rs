@@ -24,11 +24,15 @@ use crate::schema;
 use crate::seed;
 use crate::session;
 use crate::verify::{Verification, Verifier};
+use crate::watch::{Watch, Watched};
 
 mod newest;
 
 /// How long a comparison waits for the pipeline it needs.
 const PIPELINE_WAIT: Duration = Duration::from_secs(10);
+
+/// How long a comparison waits for the watch to read the target's log.
+const WATCH_WAIT: Duration = Duration::from_secs(5);
 
 /// What the mover is doing.
 #[derive(Debug, Clone)]
@@ -54,6 +58,7 @@ pub struct Mover {
     state: watch::Receiver<MoverState>,
     task: JoinHandle<()>,
     prover: Mutex<Option<Prover>>,
+    watch: Watch,
     stop: watch::Sender<bool>,
 }
 
@@ -75,6 +80,9 @@ impl Mover {
             move_name: options.spec.name.clone(),
             source_uuid: variable(&mut source, Side::Source, "@@GLOBAL.server_uuid").await?,
         };
+        session::adopt(&mut target, &options.target).await;
+        // Before anything is written: what is written from here on is ours, or a stranger's.
+        let watched_from = gtid_executed(&mut target, Side::Target).await?;
         ledger::create(&mut target).await?;
         let begun = ledger::read(&mut target, &ledger).await?;
         let spec = &options.spec;
@@ -148,10 +156,11 @@ impl Mover {
             stop: stop.subscribe(),
         };
         let task = tokio::spawn(keeper.keep_going());
+        let watch = Watch::start(direction.clone(), watched_from);
         // Who asks right after this is told that it runs, or why not. An error means that it has ended, which shows as well.
         let _ = state.wait_for(|state| !matches!(state, MoverState::Starting)).await;
         let prover = Mutex::new(None);
-        let mover = Self { direction, progress, proof, ledger, access, state, task, prover, stop };
+        let mover = Self { direction, progress, proof, ledger, access, state, task, prover, watch, stop };
         if proven {
             mover.start_proving();
         }
@@ -162,6 +171,7 @@ impl Mover {
     /// the other way may begin.
     pub async fn stop(&self) {
         self.rest().await;
+        self.end_watch();
         self.stop.send_replace(true);
         // The keeper's end of the channel goes away with it.
         let mut state = self.state.clone();
@@ -176,6 +186,23 @@ impl Mover {
     /// The proof so far.
     pub fn proof(&self) -> &Proof {
         &self.proof
+    }
+
+    /// What was written to the target that is not ours.
+    pub fn watched(&self) -> &Watched {
+        self.watch.watched()
+    }
+
+    /// Ends the watch of the target: whoever writes to it from now on may.
+    pub(crate) fn end_watch(&self) {
+        self.watch.end();
+    }
+
+    /// Forgets that the servers were proven equal; the next pass over every row begins anew.
+    pub(crate) async fn forget_proof(&self) {
+        self.rest().await;
+        self.proof.restart();
+        self.now().dirty.reset();
     }
 
     /// The tables, as they are now.
@@ -302,6 +329,8 @@ impl Mover {
         let begun = Instant::now();
         self.proof.restart();
         direction.dirty.reset();
+        self.watch_what_was_written(direction).await?;
+        let foreign_writes = self.watched().count();
         direction.dirty.start();
         let next = AtomicUsize::new(0);
         let lanes = (0..workers.max(1)).map(|_| self.verify_lane(direction, &next, seen));
@@ -322,14 +351,17 @@ impl Mover {
             }
         }
         self.start_proving();
-        let mut tables = self.proof.verdicts();
+        let (mut tables, different) = (self.proof.verdicts(), self.proof.different());
         for verdict in &mut tables {
             let place = direction.tables.iter().position(|t| t.name == verdict.table);
             verdict.last_change = place.map(|i| direction.changes.of(i)).unwrap_or_default();
         }
+        if different == 0 {
+            self.watched().settle(foreign_writes);
+        }
         Ok(Verification {
             rows: tables.iter().map(|t| t.rows).sum(),
-            different: self.proof.different(),
+            different,
             as_of: self.applied_now(),
             keys_in_flight: self.keys_in_flight(),
             seconds: begun.elapsed().as_secs_f64(),
@@ -338,6 +370,15 @@ impl Mover {
             left_out: Vec::new(),
             tables,
         })
+    }
+
+    /// Before a pass begins: what a stranger has written so far is the pass's to find, once, and not a dirty key beside it.
+    async fn watch_what_was_written(&self, direction: &Direction) -> Result<()> {
+        let mut target = session::open(&direction.options.target, Side::Target).await?;
+        let written = gtid_executed(&mut target, Side::Target).await?;
+        // Past that, a difference may be counted twice.
+        let _ = tokio::time::timeout(WATCH_WAIT, self.watched().has_read(&written)).await;
+        Ok(())
     }
 
     /// A pair of connections that compares these tables and no others.

@@ -22,7 +22,8 @@ pub struct Proof {
 struct State {
     complete_as_of: Option<GtidSet>,
     tables: Vec<TableVerdict>,
-    /// Tables that have to be compared again as a whole, since a statement has changed them after the pass.
+    /// Tables that have to be compared again as a whole: since the pass a statement has changed them, or
+    /// someone else rows that cannot be named.
     doubted: Vec<TableName>,
 }
 
@@ -147,7 +148,12 @@ impl Proof {
 
     /// Rows of a value of a bag were found to differ in number after the pass.
     pub fn differs_by(&self, table: &TableName, value: &str, rows: u64) {
-        self.lock().verdict_of(table).differs_by(value, rows);
+        let mut state = self.lock();
+        let verdict = state.verdict_of(table);
+        // Whoever finds it again, as it was found before, has found nothing new.
+        if !verdict.keys.iter().any(|known| known == value) {
+            verdict.differs_by(value, rows);
+        }
     }
 
     /// A comparison of some of a table's rows has found differences: if the table was proven, it is so no more. Of one
@@ -170,7 +176,7 @@ impl Proof {
         state.complete_as_of.clone().filter(|_| state.doubted.is_empty())
     }
 
-    /// Tables to be compared again since a statement in the stream has changed them.
+    /// Tables to be compared again as a whole.
     pub fn doubted(&self) -> Vec<TableName> {
         self.lock().doubted.clone()
     }

@@ -1,4 +1,8 @@
-//! The settings every connection of ours has, on both sides, so that no value depends on a server's defaults.
+//! The settings every connection of ours has, on both sides, so that no value depends on a server's defaults; and which
+//! connections those are, so that a statement of ours in a server's log is not taken for a stranger's.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use mysql::{ConnectOptions, Connection};
 
@@ -17,12 +21,55 @@ const SETTINGS: &str = "SET SESSION time_zone='+00:00', \
     group_concat_max_len=1073741824, information_schema_stats_expiry=0, transaction_isolation='READ-COMMITTED' \
     /*!80030 , show_gipk_in_create_table_and_information_schema=ON */";
 
+/// What our connections say of themselves, encoded: a process that comes after us knows by it which are an earlier one's.
+const ATTRIBUTES: &[u8] = b"\x0cprogram_name\x09highwater";
+/// Connections remembered of one server.
+const OPENED_KEPT: usize = 1 << 16;
+
+/// By server address, the numbers that servers gave our connections. A fact of the process, whoever opened them.
+static OPENED: Mutex<BTreeMap<String, BTreeSet<u32>>> = Mutex::new(BTreeMap::new());
+
+fn opened() -> MutexGuard<'static, BTreeMap<String, BTreeSet<u32>>> {
+    OPENED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn remember(options: &ConnectOptions, id: u32) {
+    let mut opened = opened();
+    let ids = opened.entry(options.address()).or_default();
+    ids.insert(id);
+    if ids.len() > OPENED_KEPT {
+        ids.pop_first();
+    }
+}
+
+/// Whether a connection of a server is, or was, one of ours.
+pub fn is_ours(options: &ConnectOptions, id: u32) -> bool {
+    opened().get(&options.address()).is_some_and(|ids| ids.contains(&id))
+}
+
+/// Takes the connections that an earlier process has left behind for ours: a server goes on with a statement whose client
+/// was killed. A server that does not tell of them stops nobody: such a statement is then taken for a stranger's.
+pub async fn adopt(connection: &mut Connection, options: &ConnectOptions) {
+    let sql = "SELECT PROCESSLIST_ID FROM performance_schema.session_account_connect_attrs \
+               WHERE ATTR_NAME = 'program_name' AND ATTR_VALUE = 'highwater'";
+    match connection.rows(sql).await {
+        Ok(left) => {
+            left.iter().filter_map(|row| row.text(0).parse().ok()).for_each(|id| remember(options, id))
+        }
+        Err(error) => {
+            tracing::info!(target: "highwater::watch", %error, "an earlier process's connections are not known")
+        }
+    }
+}
+
 /// Opens a connection with these settings.
 ///
 /// # Errors
 /// If the server cannot be reached, refuses the account, or refuses a setting.
 pub async fn open(options: &ConnectOptions, side: Side) -> Result<Connection> {
-    let mut connection = Connection::connect(options).await.doing(side, "open a connection")?;
+    let named = ConnectOptions { attributes: ATTRIBUTES.to_vec(), ..options.clone() };
+    let mut connection = Connection::connect(&named).await.doing(side, "open a connection")?;
+    remember(options, connection.id());
     connection.execute(SETTINGS).await.doing(side, "set up the session")?;
     Ok(connection)
 }

@@ -130,14 +130,7 @@ impl TransactionReader {
         created: Option<String>,
         applied: &GtidSet,
     ) -> Result<Self> {
-        let random = wire::auth::nonce()?;
-        let options = DumpOptions {
-            // High numbers: clear of those that administrators give their replicas.
-            server_id: u32::from_le_bytes([random[0], random[1], random[2], 0xE0 | random[3] & 0x0F]),
-            uuid: uuid_text(&random),
-            applied: applied.clone(),
-            heartbeat: HEARTBEAT,
-        };
+        let options = dump_options(applied, HEARTBEAT)?;
         let mut server = session::open(source, Side::Source).await?;
         let cascading = foreign_keys::cascading(&mut server, tables).await?;
         let stream =
@@ -391,7 +384,19 @@ fn never_began() -> MoveError {
     MoveError::Unsupported("a transaction that never began".into())
 }
 
-fn gtid_of(event: &GtidEvent) -> Result<Gtid> {
+/// How to ask for everything not in `applied`, under an identity of our own.
+pub(crate) fn dump_options(applied: &GtidSet, heartbeat: Duration) -> Result<DumpOptions> {
+    let random = wire::auth::nonce()?;
+    Ok(DumpOptions {
+        // High numbers: clear of those that administrators give their replicas.
+        server_id: u32::from_le_bytes([random[0], random[1], random[2], 0xE0 | random[3] & 0x0F]),
+        uuid: uuid_text(&random),
+        applied: applied.clone(),
+        heartbeat,
+    })
+}
+
+pub(crate) fn gtid_of(event: &GtidEvent) -> Result<Gtid> {
     let tag = Tag::new(&event.tag).map_err(|e| MoveError::Unsupported(e.to_string()))?;
     Ok(Gtid { uuid: event.uuid, tag, number: event.number })
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use migrate::cutover::{CutoverOptions, Home, MoveDriver, TrafficGate};
+use migrate::cutover::{CutoverOptions, Home, MoveDriver, TrafficGate, Unproven};
 use migrate::{CopyOptions, MoveSpec, Mover, MoverOptions, Side, Start, TablePattern, gtid_executed};
 use model::Trouble;
 use mysql::Connection;
@@ -372,7 +372,7 @@ async fn a_cutover_and_a_rollback_prove_bags_by_the_values_just_written() {
             .await
             .expect("catches up")
             .unwrap();
-        let report = driver.cross(to, &|_| ()).await.unwrap();
+        let report = driver.cross(to, Unproven::Refuse, &|_| ()).await.unwrap();
         println!(
             "{} values proven behind the fence, held {} ms",
             report.keys_proven_at_fence, report.held_ms
@@ -384,7 +384,7 @@ async fn a_cutover_and_a_rollback_prove_bags_by_the_values_just_written() {
     stranger.query_all("INSERT INTO bags.indexed VALUES (77, 'stray')").await.unwrap();
     world.on_source().await.query_all("INSERT INTO bags.indexed VALUES (77, 'stray')").await.unwrap();
     caught_up(&world, &driver.mover().unwrap()).await;
-    let refused = driver.cross(Home::New, &|_| ()).await.unwrap_err();
+    let refused = driver.cross(Home::New, Unproven::Refuse, &|_| ()).await.unwrap_err();
     assert!(refused.what.contains("differ"), "{refused:?}");
 }
 

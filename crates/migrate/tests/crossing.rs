@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use migrate::CopyOptions;
-use migrate::cutover::{CutoverOptions, Home, MoveDriver, TrafficGate};
+use migrate::cutover::{CutoverOptions, Home, MoveDriver, TrafficGate, Unproven};
 use model::Trouble;
 use mysql::{ConnectOptions, Connection};
 use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
@@ -127,7 +127,7 @@ async fn there_and_back_keeps_every_acknowledged_write() {
     proven(&driver).await;
 
     for (to, epoch) in [(Home::New, 1), (Home::Old, 2), (Home::New, 3)] {
-        let report = driver.cross(to, &|_| ()).await.unwrap();
+        let report = driver.cross(to, Unproven::Refuse, &|_| ()).await.unwrap();
         println!("{to:?}: held {:.1} ms, {:?}", report.held_ms, report.phases);
         assert_eq!((report.home, report.epoch), (to, epoch));
         tokio::time::sleep(Duration::from_millis(700)).await;
@@ -160,13 +160,13 @@ async fn failed_cutover_leaves_the_source_serving() {
     };
     let driver = driver(&world, &gate, options).await;
 
-    let refused = driver.cross(Home::New, &|_| ()).await.unwrap_err();
+    let refused = driver.cross(Home::New, Unproven::Refuse, &|_| ()).await.unwrap_err();
     assert!(refused.what.starts_with("cannot start cutover"), "{refused}");
     proven(&driver).await;
 
     // A transaction that does not end: the drain gives up.
     let open = gate.home.read().await;
-    let given_up = driver.cross(Home::New, &|_| ()).await.unwrap_err();
+    let given_up = driver.cross(Home::New, Unproven::Refuse, &|_| ()).await.unwrap_err();
     assert!(given_up.what.contains("a transaction is open"), "{given_up}");
     assert!(given_up.state.contains("everything was put back"), "{given_up:?}");
     drop(open);
@@ -174,7 +174,7 @@ async fn failed_cutover_leaves_the_source_serving() {
     // A lock that keeps the source from accepting the fence.
     let mut stray = world.on_source().await;
     stray.execute("LOCK TABLES app.account WRITE").await.unwrap();
-    let given_up = driver.cross(Home::New, &|_| ()).await.unwrap_err();
+    let given_up = driver.cross(Home::New, Unproven::Refuse, &|_| ()).await.unwrap_err();
     assert!(given_up.what.contains("fence"), "{given_up}");
     stray.execute("UNLOCK TABLES").await.unwrap();
     stray.execute("INSERT INTO app.empty_one VALUES (-1)").await.unwrap();
@@ -183,7 +183,7 @@ async fn failed_cutover_leaves_the_source_serving() {
     let mut blocker = world.on_target().await;
     blocker.query_all("START TRANSACTION; SELECT * FROM app.account WHERE id = 1 FOR UPDATE").await.unwrap();
     stray.execute("UPDATE app.account SET balance = 0 WHERE id = 1").await.unwrap();
-    let given_up = driver.cross(Home::New, &|_| ()).await.unwrap_err();
+    let given_up = driver.cross(Home::New, Unproven::Refuse, &|_| ()).await.unwrap_err();
     assert!(given_up.what.contains("settle was not done"), "{given_up}");
     blocker.execute("ROLLBACK").await.unwrap();
 
@@ -203,7 +203,7 @@ async fn a_restarted_controller_knows_where_the_traffic_is() {
     let gate = LockGate::new();
     let first = driver(&world, &gate, CutoverOptions::default()).await;
     proven(&first).await;
-    first.cross(Home::New, &|_| ()).await.unwrap();
+    first.cross(Home::New, Unproven::Refuse, &|_| ()).await.unwrap();
     drop(first);
 
     let gate = LockGate::new();
@@ -211,7 +211,7 @@ async fn a_restarted_controller_knows_where_the_traffic_is() {
     assert_eq!(*gate.home.read().await, Home::New);
     let clients = Clients::start(&gate, admin(&world.source), admin(&world.target));
     proven(&second).await;
-    second.cross(Home::Old, &|_| ()).await.unwrap();
+    second.cross(Home::Old, Unproven::Refuse, &|_| ()).await.unwrap();
     let acknowledged = clients.stop().await;
     assert_eq!(orders(&mut world.on_source().await).await, acknowledged);
 }

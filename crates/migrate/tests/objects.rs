@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use migrate::CopyOptions;
-use migrate::cutover::{CutoverOptions, Home, MoveDriver, TrafficGate};
+use migrate::cutover::{CutoverOptions, Home, MoveDriver, TrafficGate, Unproven};
 use model::Trouble;
 use mysql::Connection;
 use world::{World, admin, caught_up, copied, spec};
@@ -130,7 +130,7 @@ async fn objects_go_there_and_back_to_the_byte_and_fire_on_one_side_only() {
 
     let mut serving = (&mut new, &mut old);
     for to in [Home::New, Home::Old, Home::New] {
-        driver.cross(to, &|_| ()).await.unwrap();
+        driver.cross(to, Unproven::Refuse, &|_| ()).await.unwrap();
         assert_eq!(shown(serving.0, QUIET).await, quiet);
         assert_eq!(shown(serving.0, ACTIVE).await, active);
         assert!(shown(serving.1, ACTIVE).await.is_empty());
@@ -172,7 +172,7 @@ async fn a_crossing_given_up_leaves_no_trigger_behind_and_the_stream_exact() {
     // The triggers' table is locked on the target, and the deadline passes.
     let mut blocker = world.on_target().await;
     blocker.query_all("START TRANSACTION; SELECT COUNT(*) FROM app.account").await.unwrap();
-    let given_up = driver.cross(Home::New, &|_| ()).await.unwrap_err();
+    let given_up = driver.cross(Home::New, Unproven::Refuse, &|_| ()).await.unwrap_err();
     assert!(given_up.what.contains("prove was not done"), "{given_up}");
     assert!(given_up.state.contains("everything was put back"), "{given_up:?}");
     assert!(shown(&mut world.on_target().await, ACTIVE).await.is_empty());
@@ -180,7 +180,7 @@ async fn a_crossing_given_up_leaves_no_trigger_behind_and_the_stream_exact() {
     assert_eq!(shown(&mut old, ACTIVE).await, active);
     old.query_all("INSERT INTO app.account (slot, balance) VALUES (-77, 1)").await.unwrap();
     caught_up(&world, &driver.mover().unwrap()).await;
-    driver.cross(Home::New, &|_| ()).await.unwrap();
+    driver.cross(Home::New, Unproven::Refuse, &|_| ()).await.unwrap();
     assert_eq!(shown(&mut world.on_target().await, ACTIVE).await, active);
 }
 
@@ -195,15 +195,15 @@ async fn what_cannot_be_created_or_is_there_otherwise_is_refused_by_name() {
     let driver = driver(&world, CutoverOptions::default()).await.unwrap();
     // The stream goes on without them.
     proven(&driver).await;
-    let refused = driver.cross(Home::New, &|_| ()).await.unwrap_err();
+    let refused = driver.cross(Home::New, Unproven::Refuse, &|_| ()).await.unwrap_err();
     assert!(refused.what.contains("function app.careless"), "{refused:?}");
     target.query_all("SET GLOBAL log_bin_trust_function_creators = ON; DROP PROCEDURE app.latin; CREATE PROCEDURE app.latin() SELECT 1").await.unwrap();
-    let refused = driver.cross(Home::New, &|_| ()).await.unwrap_err();
+    let refused = driver.cross(Home::New, Unproven::Refuse, &|_| ()).await.unwrap_err();
     assert!(
         refused.what.contains("procedure app.latin is on the target with another definition"),
         "{refused:?}"
     );
     assert!(refused.hint.contains("DROP PROCEDURE `app`.`latin`"), "{refused:?}");
     target.query_all("DROP PROCEDURE app.latin").await.unwrap();
-    driver.cross(Home::New, &|_| ()).await.unwrap();
+    driver.cross(Home::New, Unproven::Refuse, &|_| ()).await.unwrap();
 }

@@ -12,7 +12,7 @@ use crate::control::Request;
 /// # Errors
 /// If none runs, or what it refused or failed at.
 pub async fn run(context: &Context, args: &CutoverArgs) -> Result<(), Trouble> {
-    let (dry_run, close_pinned) = (args.dry_run, args.close_pinned);
-    ask_about_move(context, &args.one, |move_name| Request::Cutover { move_name, dry_run, close_pinned })
-        .await
+    let (dry_run, close_pinned, accept_unproven) = (args.dry_run, args.close_pinned, args.accept_unproven);
+    let request = |move_name| Request::Cutover { move_name, dry_run, close_pinned, accept_unproven };
+    ask_about_move(context, &args.one, request).await
 }

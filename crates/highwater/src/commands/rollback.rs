@@ -12,6 +12,7 @@ use crate::control::Request;
 /// # Errors
 /// If none runs, or what it refused or failed at.
 pub async fn run(context: &Context, args: &RollbackArgs) -> Result<(), Trouble> {
-    let close_pinned = args.close_pinned;
-    ask_about_move(context, &args.one, |move_name| Request::Rollback { move_name, close_pinned }).await
+    let (close_pinned, accept_unproven) = (args.close_pinned, args.accept_unproven);
+    let request = |move_name| Request::Rollback { move_name, close_pinned, accept_unproven };
+    ask_about_move(context, &args.one, request).await
 }

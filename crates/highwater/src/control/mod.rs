@@ -23,7 +23,7 @@ use serde_json::Value;
 pub use client::Client;
 pub use progress::{Progress, ProgressUpdate};
 pub use server::{ControlSocket, Host};
-pub use status_view::{DoorView, MoveView, PaceView, ProofView, StatusView, TableView};
+pub use status_view::{DoorView, MoveView, PaceView, ProofView, StatusView, TableView, WatchView};
 
 /// A request's line is at most this long; ours have a few hundred bytes.
 const REQUEST_BYTES_MAX: u64 = 64 * 1024;
@@ -60,6 +60,9 @@ pub enum Request {
         dry_run: bool,
         /// Close the connections of pinned clients instead of refusing.
         close_pinned: bool,
+        /// Go on although not everything is proven, and record it.
+        #[serde(default)]
+        accept_unproven: bool,
     },
     /// Make the old source the writer again.
     Rollback {
@@ -67,6 +70,9 @@ pub enum Request {
         move_name: String,
         /// Close the connections of pinned clients instead of refusing.
         close_pinned: bool,
+        /// Go on although not everything is proven, and record it.
+        #[serde(default)]
+        accept_unproven: bool,
     },
     /// Give up the way back and end the move.
     Finish {

@@ -45,6 +45,9 @@ pub struct MoveView {
     pub applied: String,
     /// What verification has established, if it has begun.
     pub proof: Option<ProofView>,
+    /// Who else writes to the target.
+    #[serde(default)]
+    pub watch: Option<WatchView>,
     /// Why the move has stopped, if it has.
     pub trouble: Option<model::Trouble>,
 }
@@ -86,6 +89,19 @@ pub struct ProofView {
     pub keys_in_flight: u64,
     /// Rows found different.
     pub differences: u64,
+}
+
+/// What is known of writes on the target that are not ours.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct WatchView {
+    /// Whether the target's log is being read.
+    pub watched: bool,
+    /// Why not, if it cannot be.
+    pub reason: Option<String>,
+    /// Writes that are not ours, and that no later pass over every row has found harmless.
+    pub foreign_writes: u64,
+    /// The first of them.
+    pub writes: Vec<migrate::ForeignWrite>,
 }
 
 /// The front door.

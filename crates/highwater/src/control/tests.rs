@@ -79,7 +79,7 @@ impl Running {
 }
 
 fn cutover() -> Request {
-    Request::Cutover { move_name: "shop".into(), dry_run: false, close_pinned: false }
+    Request::Cutover { move_name: "shop".into(), dry_run: false, close_pinned: false, accept_unproven: false }
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use super::stage::Stage;
 use crate::cli::DemoArgs;
 use crate::control::{ControlSocket, Progress};
 use crate::preflight;
-use crate::service::Service;
+use crate::service::{Leave, Service};
 use crate::trouble::from_mysql;
 
 /// The one move.
@@ -223,7 +223,7 @@ impl Scenes<'_> {
         self.say.chapter(&format!("{name}: hold, drain, fence, settle, prove, switch, release"));
         let timeline = self.shoppers.timeline();
         let begun = Instant::now();
-        let report = self.service.cross(MOVE, to, false, &Progress::unwatched()).await?;
+        let report = self.service.cross(MOVE, to, Leave::default(), &Progress::unwatched()).await?;
         // What came before the hold (logins on the other side) and after the release (the stream back) held nobody.
         let held = Duration::from_secs_f64(report.held_ms / 1000.0);
         let end = Instant::now();

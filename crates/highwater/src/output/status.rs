@@ -1,7 +1,10 @@
 //! The status, for people.
 
 use super::table::{grouped, lined_up};
-use crate::control::{DoorView, MoveView, PaceView, StatusView, TableView};
+use crate::control::{DoorView, MoveView, PaceView, StatusView, TableView, WatchView};
+
+/// Writes on the target that are shown; `--json` has more.
+const WRITES_SHOWN: usize = 5;
 
 /// The status as text, ending in a line break.
 pub fn render(status: &StatusView) -> String {
@@ -47,6 +50,12 @@ fn render_move(one: &MoveView) -> String {
         );
         field("proof", format!("{proven}; {counts}"));
     }
+    if let Some(watch) = &one.watch {
+        field("watch", render_watch(watch));
+        for write in watch.writes.iter().take(WRITES_SHOWN) {
+            field("", write.to_string());
+        }
+    }
     if let Some(trouble) = &one.trouble {
         field("error", trouble.what.clone());
         field("state", trouble.state.clone());
@@ -54,6 +63,18 @@ fn render_move(one: &MoveView) -> String {
     }
     text.push_str(&render_tables(&one.tables));
     text
+}
+
+fn render_watch(watch: &WatchView) -> String {
+    let seen = match watch.foreign_writes {
+        0 if watch.watched => "nobody but us writes to the target".to_owned(),
+        0 => String::new(),
+        1 => "1 WRITE ON THE TARGET IS NOT OURS".to_owned(),
+        n => format!("{} WRITES ON THE TARGET ARE NOT OURS", grouped(n)),
+    };
+    let blind = watch.reason.as_ref().map(|reason| format!("not watched: {reason}"));
+    let parts: Vec<String> = Some(seen).filter(|seen| !seen.is_empty()).into_iter().chain(blind).collect();
+    parts.join("; ")
 }
 
 fn render_pace(pace: &PaceView) -> String {
@@ -164,6 +185,19 @@ mod tests {
                 applied: "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5,\n4e11fa47-71ca-11e1-9e33-c80aa9429562:1"
                     .into(),
                 proof: Some(ProofView { proven_as_of: None, keys_in_flight: 7, differences: 0 }),
+                watch: Some(WatchView {
+                    watched: true,
+                    reason: None,
+                    foreign_writes: 1_200,
+                    writes: vec![migrate::ForeignWrite {
+                        table: "shop.orders".into(),
+                        deleted: 1,
+                        keys: vec!["7".into()],
+                        gtid: "4e11fa47-71ca-11e1-9e33-c80aa9429562:9".into(),
+                        account: Some("root@localhost".into()),
+                        ..migrate::ForeignWrite::default()
+                    }],
+                }),
                 trouble: None,
             }],
             door: Some(DoorView { listen: "127.0.0.1:6033".into(), clients: 18_000, ..DoorView::default() }),
@@ -176,6 +210,8 @@ move shop  old -> new  copying
   lag      0.042 s
   applied  3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5,4e11fa47-71ca-11e1-9e33-c80aa9429562:1
   proof    first pass under way; 7 keys in flight, 0 differences
+  watch    1,200 WRITES ON THE TARGET ARE NOT OURS
+           shop.orders: 1 deleted, key (7), by root@localhost, transaction 4e11fa47-71ca-11e1-9e33-c80aa9429562:9
   table             rows   estimate  copied  rows/s
   shop.orders  1,000,400  1,000,000   100 %
   shop.items      50,000  1,000,000     5 %  12,346

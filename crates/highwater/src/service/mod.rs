@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use migrate::cutover::{Home, MoveDriver, Phase};
+use migrate::cutover::{Home, MoveDriver, Phase, Unproven};
 use migrate::throttle::{Pulse, PulseOptions, Throttle};
 use model::{GtidSet, Trouble};
 use proxy::{Backend, Control, Door, DoorOptions, PinnedPolicy};
@@ -35,6 +35,15 @@ pub struct Service {
     pulses: BTreeMap<String, Arc<Pulse>>,
     door: Option<Door>,
     stop: watch::Sender<bool>,
+}
+
+/// What an operator lets a crossing pass over; by default nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Leave {
+    /// Pinned clients: their connections are closed.
+    pub close_pinned: bool,
+    /// That not everything is proven: it is recorded.
+    pub accept_unproven: bool,
 }
 
 /// A move and its gate.
@@ -238,14 +247,15 @@ impl Service {
         &self,
         name: &str,
         to: Home,
-        close_pinned: bool,
+        how: Leave,
         progress: &Progress,
     ) -> Result<migrate::cutover::CrossingReport, Trouble> {
         let running = self.running(name)?;
-        let close = close_pinned || self.config.cutover.pinned == Pinned::Close;
+        let close = how.close_pinned || self.config.cutover.pinned == Pinned::Close;
         running.gate.set_pinned(if close { PinnedPolicy::Close } else { PinnedPolicy::Refuse });
         let told = |phase: Phase| progress.line(phase.to_string());
-        running.driver.cross(to, &told).await
+        let unproven = if how.accept_unproven { Unproven::Accept } else { Unproven::Refuse };
+        running.driver.cross(to, unproven, &told).await
     }
 
     async fn finish(&self, name: &str) -> Result<Value, Trouble> {
@@ -280,11 +290,13 @@ impl Host for Service {
                 guardrails.push(view::alone(running.gate.not_alone()));
                 serde_json::to_value(json!({ "guardrails": guardrails }))
             }
-            Request::Cutover { move_name, close_pinned, .. } => {
-                serde_json::to_value(self.cross(&move_name, Home::New, close_pinned, &progress).await?)
+            Request::Cutover { move_name, close_pinned, accept_unproven, .. } => {
+                let how = Leave { close_pinned, accept_unproven };
+                serde_json::to_value(self.cross(&move_name, Home::New, how, &progress).await?)
             }
-            Request::Rollback { move_name, close_pinned } => {
-                serde_json::to_value(self.cross(&move_name, Home::Old, close_pinned, &progress).await?)
+            Request::Rollback { move_name, close_pinned, accept_unproven } => {
+                let how = Leave { close_pinned, accept_unproven };
+                serde_json::to_value(self.cross(&move_name, Home::Old, how, &progress).await?)
             }
             Request::Finish { move_name } => Ok(self.finish(&move_name).await?),
             Request::Stop => {

@@ -1,12 +1,12 @@
 //! The running process as outsiders see it.
 
 use migrate::cutover::{Guardrail, Home, State};
-use migrate::{Mover, MoverState};
+use migrate::{Mover, MoverState, Reading, Watched};
 use proxy::Door;
 
 use super::gate::NOT_ALONE_HINT;
 use super::{RunningMove, pace};
-use crate::control::{DoorView, MoveView, ProofView, StatusView, TableView};
+use crate::control::{DoorView, MoveView, ProofView, StatusView, TableView, WatchView};
 
 pub(super) fn status(moves: &[RunningMove], door: Option<&Door>) -> StatusView {
     StatusView {
@@ -78,6 +78,18 @@ fn add_mover(view: &mut MoveView, mover: &Mover, state: &State) {
         keys_in_flight: mover.keys_in_flight(),
         differences: mover.proof().different(),
     });
+    view.watch = Some(watch_view(mover.watched()));
+}
+
+fn watch_view(watched: &Watched) -> WatchView {
+    let (is_watched, reason) = match watched.reading() {
+        Reading::Yes => (true, None),
+        Reading::Starting => (false, Some("its log is not read yet".to_owned())),
+        Reading::No(reason) => (false, Some(reason)),
+        Reading::Ended => (false, Some("it serves now".to_owned())),
+    };
+    let (foreign_writes, writes) = (watched.unsettled(), watched.writes());
+    WatchView { watched: is_watched, reason, foreign_writes, writes }
 }
 
 /// Whether other moves would be stopped by this one's fence.
@@ -87,6 +99,7 @@ pub(super) fn alone(not_alone: Option<String>) -> Guardrail {
         holds: not_alone.is_none(),
         seen: not_alone.unwrap_or_else(|| "no other move from this source".to_owned()),
         hint: NOT_ALONE_HINT.to_owned(),
+        acceptable: false,
     }
 }
 

@@ -18,11 +18,22 @@ use crate::verify::Verifier;
 /// How long taking back triggers and events may take, for clients wait meanwhile; past it the stream is stopped instead.
 const WITHDRAW_DEADLINE: Duration = Duration::from_secs(3);
 
-/// Every row is proven equal behind the fence, and where the stream back begins is known. It cannot be aborted.
+/// Every row is proven equal behind the fence, or the operator has accepted what is not, and where the stream back begins is known. It cannot be aborted.
 struct PointOfNoReturn {
     position: GtidSet,
     proven_as_of: GtidSet,
     keys_proven: u64,
+    /// What is not proven, and accepted by the operator.
+    accepted_unproven: Vec<String>,
+}
+
+/// What to do when not everything is proven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unproven {
+    /// Give up.
+    Refuse,
+    /// Go on, and record what was accepted.
+    Accept,
 }
 
 impl<G: TrafficGate> MoveDriver<G> {
@@ -31,7 +42,12 @@ impl<G: TrafficGate> MoveDriver<G> {
     /// # Errors
     /// If it is there already, a guardrail does not hold, or a phase before the switch fails: then everything is put
     /// back and the clients go on where they were.
-    pub async fn cross(&self, to: Home, told: &(dyn Fn(Phase) + Sync)) -> Result<CrossingReport, Trouble> {
+    pub async fn cross(
+        &self,
+        to: Home,
+        unproven: Unproven,
+        told: &(dyn Fn(Phase) + Sync),
+    ) -> Result<CrossingReport, Trouble> {
         let mut journal = self.command()?;
         let state = journal.state().clone();
         if state.home == to {
@@ -43,7 +59,7 @@ impl<G: TrafficGate> MoveDriver<G> {
             return Err(Trouble::new("traffic is there already", "nothing was changed", hint));
         }
         let mover = self.running_mover()?;
-        self.refuse_unless_guarded(&mover)?;
+        self.refuse_unless_guarded(&mover, unproven)?;
         self.gate.warm(to).await?;
 
         let failed = |e: MoveError| e.trouble();
@@ -61,7 +77,7 @@ impl<G: TrafficGate> MoveDriver<G> {
             format!("SET SESSION lock_wait_timeout = {}", self.options.prove_deadline.as_secs().max(1));
         target.execute(patience).await.doing(Side::Target, "bound its waits").map_err(failed)?;
         let mut verifier = mover.verifier().await.map_err(failed)?;
-        self.prove_most(&mover, &mut verifier).await?;
+        self.prove_most(&mover, &mut verifier, unproven).await?;
 
         let mut clock = PhaseClock::new(told);
         let before = self
@@ -74,7 +90,7 @@ impl<G: TrafficGate> MoveDriver<G> {
                     verifier: &mut verifier,
                     hands: hands.as_mut(),
                 },
-                &state,
+                (&state, unproven),
                 &mut clock,
             )
             .await;
@@ -98,11 +114,15 @@ impl<G: TrafficGate> MoveDriver<G> {
     ) -> Result<CrossingReport, Trouble> {
         let (to, epoch) = (state.home.other(), state.epoch + 1);
         clock.enter(Phase::Switch);
-        let switched = Event::Switched { to, position: point.position, epoch };
+        let accepted = point.accepted_unproven;
+        let switched =
+            Event::Switched { to, position: point.position, epoch, accepted_unproven: accepted.clone() };
         if let Err(trouble) = self.record(journal, switched) {
             // Not on disk: it has not happened.
             return Err(self.undo(journal, &mover, (state.home, creating), trouble).await);
         }
+        // From here on, who writes there may.
+        mover.end_watch();
         let opened = match fence::open_for_writes(&mut target, Side::Target).await {
             Ok(()) => Ok(()),
             // Once more on a connection of its own; each statement may run twice.
@@ -128,12 +148,14 @@ impl<G: TrafficGate> MoveDriver<G> {
             phases,
             held_ms,
             keys_proven_at_fence: point.keys_proven,
-            proven_as_of: point.proven_as_of,
+            proven_as_of: accepted.is_empty().then_some(point.proven_as_of),
+            accepted_unproven: accepted,
         })
     }
 
-    fn refuse_unless_guarded(&self, mover: &Mover) -> Result<(), Trouble> {
-        match guard::look(mover, self.options.lag_max).into_iter().find(|g| !g.holds) {
+    fn refuse_unless_guarded(&self, mover: &Mover, unproven: Unproven) -> Result<(), Trouble> {
+        let accepted = |g: &guard::Guardrail| g.acceptable && unproven == Unproven::Accept;
+        match guard::look(mover, self.options.lag_max).into_iter().find(|g| !g.holds && !accepted(g)) {
             None => Ok(()),
             Some(g) => Err(Trouble::new(
                 format!("cannot start cutover: {}", g.seen),
@@ -144,13 +166,25 @@ impl<G: TrafficGate> MoveDriver<G> {
     }
 
     /// Proves what is dirty now, while clients still go on, so that only the last moments remain behind the fence.
-    async fn prove_most(&self, mover: &Mover, verifier: &mut Verifier) -> Result<(), Trouble> {
+    async fn prove_most(
+        &self,
+        mover: &Mover,
+        verifier: &mut Verifier,
+        unproven: Unproven,
+    ) -> Result<(), Trouble> {
         let proving = async {
             mover.rest().await;
             verifier.dirty_keys().await
         };
         match within(self.options.settle_deadline, "settle", proving).await {
             Ok(_) => Ok(()),
+            // What that leaves unproven is found, and recorded, behind the fence. A comparison that was broken off leaves its
+            // connections in the middle of an answer.
+            Err(cause) if unproven == Unproven::Accept => {
+                tracing::warn!(target: "highwater::move", cause = %cause.what, "going on unproven");
+                *verifier = mover.verifier().await.map_err(|e| e.trouble())?;
+                Ok(())
+            }
             Err(cause) => {
                 mover.start_proving();
                 let what = format!("cannot start cutover: {}", cause.what);
@@ -165,7 +199,7 @@ impl<G: TrafficGate> MoveDriver<G> {
         journal: &mut Journal,
         mover: &Mover,
         ends: &mut Ends<'_>,
-        state: &State,
+        (state, unproven): (&State, Unproven),
         clock: &mut PhaseClock<'_>,
     ) -> Result<PointOfNoReturn, Trouble> {
         let failed = |e: MoveError| e.trouble();
@@ -185,34 +219,55 @@ impl<G: TrafficGate> MoveDriver<G> {
         within(self.options.settle_deadline, "settle", mover.applied(&position)).await?;
 
         self.enter(journal, clock, Phase::Prove)?;
+        let (begun, deadline) = (Instant::now(), self.options.prove_deadline);
         let proving = async {
             // A statement may have changed the tables since it was opened; its keys would be those of another plan.
             mover.renew(ends.verifier).await?;
-            let keys = ends.verifier.dirty_keys_at_rest().await?;
+            ends.verifier.dirty_keys_at_rest().await
+        };
+        let mut accepted = Vec::new();
+        let keys_proven = match within(deadline, "prove", proving).await {
+            Ok(keys) => keys,
+            Err(cause) if unproven == Unproven::Accept => {
+                accepted.push(cause.what);
+                0
+            }
+            Err(cause) => return Err(cause),
+        };
+        let left = || match accepted.is_empty() {
+            true => deadline.saturating_sub(begun.elapsed()),
+            false => deadline,
+        };
+        let carrying = async {
             objects::advance_counters(ends.source, ends.target, &mover.tables()).await?;
             if let Some(hands) = ends.hands.as_deref_mut() {
                 hands.raise(self.spec()).await?;
             }
-            Ok(keys)
+            Ok(())
         };
-        let keys_proven = within(self.options.prove_deadline, "prove", proving).await?;
-        let different = mover.proof().different();
-        if let Some(table) = mover.proof().doubted().first() {
-            return Err(Trouble::new(
-                format!("not proven: a statement has changed {table}, which has to be compared again"),
-                "",
-                "wait until it is; `highwater status` shows the proof complete again",
-            ));
-        }
-        if different > 0 || mover.keys_in_flight() > 0 {
-            return Err(Trouble::new(
-                format!("not proven: {different} rows differ, {} are unproven", mover.keys_in_flight()),
-                "",
-                "run `highwater verify` and see which",
-            ));
-        }
+        within(left(), "prove", carrying).await?;
         let position_back = gtid_executed(ends.target, Side::Target).await.map_err(failed)?;
-        Ok(PointOfNoReturn { position: position_back, proven_as_of: position, keys_proven })
+        let looked_at = tokio::time::timeout(left(), mover.watched().has_read(&position_back)).await;
+        let mut missing = guard::unproven(mover);
+        if looked_at.is_err() {
+            missing.push(Trouble::new(
+                "not proven: the target's own log was not read to its end, so someone else may have written there",
+                "",
+                "try again when load is lower, or raise `cutover.prove_deadline`",
+            ));
+        }
+        accepted.extend(missing.iter().map(|missing| missing.what.clone()));
+        if let Some(missing) = missing.into_iter().next()
+            && unproven == Unproven::Refuse
+        {
+            return Err(missing);
+        }
+        Ok(PointOfNoReturn {
+            position: position_back,
+            proven_as_of: position,
+            keys_proven,
+            accepted_unproven: accepted,
+        })
     }
 
     fn enter(&self, journal: &mut Journal, clock: &mut PhaseClock<'_>, phase: Phase) -> Result<(), Trouble> {

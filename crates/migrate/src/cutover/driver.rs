@@ -187,7 +187,12 @@ impl<G: TrafficGate> MoveDriver<G> {
         if let Start::At(_) = &options.start {
             self.forget_older_ledger(&mut following, state).await?;
         }
-        self.set_mover(Some(Arc::new(Mover::start(options).await?)));
+        let mover = Mover::start(options).await?;
+        if !state.accepted_unproven.is_empty() {
+            // Nobody has proven what this direction begins with.
+            mover.forget_proof().await;
+        }
+        self.set_mover(Some(Arc::new(mover)));
         Ok(())
     }
 

@@ -2,9 +2,15 @@
 
 use std::time::Duration;
 
+use model::Trouble;
 use serde::{Deserialize, Serialize};
 
 use crate::mover::{Mover, MoverState};
+use crate::watch::{Reading, Watched};
+
+/// What to do about a stranger who writes to the target.
+const FOREIGN_HINT: &str = "find who writes there and end it, then run `highwater verify`: a pass without differences settles it; \
+     or `highwater cutover --accept-unproven`, which is recorded";
 
 /// One thing looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,11 +23,18 @@ pub struct Guardrail {
     pub seen: String,
     /// What to do if it does not hold.
     pub hint: String,
+    /// Whether `--accept-unproven` goes past it.
+    #[serde(default)]
+    pub acceptable: bool,
 }
 
 impl Guardrail {
     fn new(name: &str, holds: bool, seen: impl Into<String>, hint: &str) -> Self {
-        Self { name: name.into(), holds, seen: seen.into(), hint: hint.into() }
+        Self { name: name.into(), holds, seen: seen.into(), hint: hint.into(), acceptable: false }
+    }
+
+    fn acceptable(self) -> Self {
+        Self { acceptable: true, ..self }
     }
 }
 
@@ -58,26 +71,70 @@ pub(super) fn look(mover: &Mover, lag_max: Duration) -> Vec<Guardrail> {
             ),
             "wait, or raise `cutover.lag_max`",
         ),
+        watch(mover.watched()).acceptable(),
         Guardrail::new(
             "proof",
             proof.complete_as_of().is_some(),
             match proof.complete_as_of() {
                 Some(_) => format!("complete, {} keys in flight", mover.keys_in_flight()),
                 None if !proof.doubted().is_empty() => {
-                    format!(
-                        "{} tables are compared again, since statements have changed them",
-                        proof.doubted().len()
-                    )
+                    format!("{} tables are compared again as a whole", proof.doubted().len())
                 }
                 None => "no pass over every row is complete".into(),
             },
             "run `highwater verify`",
-        ),
+        )
+        .acceptable(),
         Guardrail::new(
             "differences",
             proof.different() == 0,
             format!("{} rows differ", proof.different()),
             "see `highwater verify`; rows that differ must be repaired first",
-        ),
+        )
+        .acceptable(),
     ]
+}
+
+/// Whether nobody but us writes to the target.
+fn watch(watched: &Watched) -> Guardrail {
+    let seen = match (watched.sentence(), watched.reading()) {
+        (Some(sentence), _) => sentence,
+        (None, Reading::Yes) => "no write on the target but ours".into(),
+        (None, Reading::Starting) => "the target's log is not read yet".into(),
+        (None, Reading::No(reason)) => format!("not watched: {reason}"),
+        (None, Reading::Ended) => "not watched any more".into(),
+    };
+    Guardrail::new("watch", watched.unsettled() == 0, seen, FOREIGN_HINT)
+}
+
+/// What of the proof is missing behind the fence, when the last dirty keys have been proven and the target's log is read
+/// to its end.
+pub(super) fn unproven(mover: &Mover) -> Vec<Trouble> {
+    let proof = mover.proof();
+    let mut missing = Vec::new();
+    if let Some(sentence) = mover.watched().sentence() {
+        missing.push(Trouble::new(format!("not proven: {sentence}"), "", FOREIGN_HINT));
+    }
+    if let Some(table) = proof.doubted().first() {
+        missing.push(Trouble::new(
+            format!("not proven: {table} has to be compared again as a whole"),
+            "",
+            "wait until it is; `highwater status` shows the proof complete again",
+        ));
+    } else if proof.complete_as_of().is_none() {
+        missing.push(Trouble::new(
+            "not proven: no pass over every row is complete",
+            "",
+            "run `highwater verify`",
+        ));
+    }
+    let (different, in_flight) = (proof.different(), mover.keys_in_flight());
+    if different > 0 || in_flight > 0 {
+        missing.push(Trouble::new(
+            format!("not proven: {different} rows differ, {in_flight} are unproven"),
+            "",
+            "run `highwater verify` and see which",
+        ));
+    }
+    missing
 }

@@ -19,6 +19,7 @@ mod objects;
 mod report;
 mod state;
 
+pub use crossing::Unproven;
 pub use driver::{CutoverOptions, MoveDriver};
 pub use gate::TrafficGate;
 pub use guard::Guardrail;

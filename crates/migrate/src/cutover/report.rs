@@ -27,6 +27,9 @@ pub struct CrossingReport {
     pub held_ms: f64,
     /// Keys proven between fence and switch.
     pub keys_proven_at_fence: u64,
-    /// The GTID set the proof is complete as of.
-    pub proven_as_of: GtidSet,
+    /// The GTID set the proof is complete as of; none if what was not proven was accepted.
+    pub proven_as_of: Option<GtidSet>,
+    /// What was not proven, and accepted by the operator.
+    #[serde(default)]
+    pub accepted_unproven: Vec<String>,
 }

@@ -79,6 +79,9 @@ pub enum Event {
         position: GtidSet,
         /// Number of this switch, counting from 1; the front doors must hold the same.
         epoch: u64,
+        /// What was not proven, and accepted by the operator; nothing, unless `--accept-unproven` was given.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        accepted_unproven: Vec<String>,
     },
     /// The crossing is complete: clients go on, the stream back runs.
     Completed,
@@ -95,6 +98,9 @@ pub struct State {
     pub epoch: u64,
     /// The serving side's GTID set at the last switch; `None` before the first.
     pub since: Option<GtidSet>,
+    /// What was not proven at the last switch, and accepted by the operator.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accepted_unproven: Vec<String>,
     /// What is under way.
     pub step: Step,
 }
@@ -123,7 +129,7 @@ pub struct Illegal {
 
 impl Default for State {
     fn default() -> Self {
-        Self { home: Home::Old, epoch: 0, since: None, step: Step::Steady }
+        Self { home: Home::Old, epoch: 0, since: None, accepted_unproven: Vec::new(), step: Step::Steady }
     }
 }
 
@@ -140,12 +146,13 @@ impl State {
                 Step::Crossing(*phase)
             }
             (Step::Crossing(_), Event::Aborted { .. }) => Step::Steady,
-            (Step::Crossing(Phase::Prove), Event::Switched { to, position, epoch })
+            (Step::Crossing(Phase::Prove), Event::Switched { to, position, epoch, accepted_unproven })
                 if *to == self.home.other() && *epoch == self.epoch + 1 =>
             {
                 next.home = *to;
                 next.epoch = *epoch;
                 next.since = Some(position.clone());
+                next.accepted_unproven.clone_from(accepted_unproven);
                 Step::Switched
             }
             (Step::Switched, Event::Completed) => Step::Steady,
@@ -165,7 +172,7 @@ mod tests {
     }
 
     fn switched(to: Home, epoch: u64) -> Event {
-        Event::Switched { to, position: GtidSet::default(), epoch }
+        Event::Switched { to, position: GtidSet::default(), epoch, accepted_unproven: Vec::new() }
     }
 
     fn check(events: &[Event]) -> Result<State, Illegal> {
@@ -192,6 +199,24 @@ mod tests {
             assert!(check(&events).is_err(), "switched after {:?}", BEFORE[n]);
         }
         assert!(check(&[entered(Phase::Drain)]).is_err());
+    }
+
+    #[test]
+    fn what_was_accepted_unproven_is_known_until_the_next_switch() {
+        let accepted = vec!["3 rows differ".to_owned()];
+        let mut events: Vec<Event> = BEFORE.map(entered).to_vec();
+        let Event::Switched { to, position, epoch, .. } = switched(Home::New, 1) else { unreachable!() };
+        events.extend([
+            Event::Switched { to, position, epoch, accepted_unproven: accepted.clone() },
+            Event::Completed,
+        ]);
+        assert_eq!(check(&events).unwrap().accepted_unproven, accepted);
+        events.extend(BEFORE.map(entered));
+        events.push(switched(Home::Old, 2));
+        assert!(check(&events).unwrap().accepted_unproven.is_empty());
+        let old = r#"{"event":"switched","to":"new","position":"","epoch":1}"#;
+        let read: Event = serde_json::from_str(old).unwrap();
+        assert_eq!(read, switched(Home::New, 1), "a journal from before there was such a thing");
     }
 
     #[test]

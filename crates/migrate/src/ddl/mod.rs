@@ -292,9 +292,12 @@ fn named(tables: &[TableName]) -> String {
     tables.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
+/// How an error begins that says by which statement the stream is stopped.
+pub(crate) const STOPPED_BY: &str = "the binary log of the source holds ";
+
 fn stop(what: String) -> MoveError {
     MoveError::Refused {
-        what: format!("the binary log of the source holds {what}"),
+        what: format!("{STOPPED_BY}{what}"),
         hint: "the target cannot follow past it: run `highwater finish`, leave such statements out while the move runs, and \
                copy again"
             .into(),
@@ -319,7 +322,10 @@ mod tests {
 
     fn meaning(schema: &str, sql: &str) -> Result<Meaning> {
         let status = StatusVars::default();
-        scope().meaning(&QueryEvent { schema: schema.into(), status, sql: sql.as_bytes().to_vec() }, 0)
+        scope().meaning(
+            &QueryEvent { thread_id: 1, schema: schema.into(), status, sql: sql.as_bytes().to_vec() },
+            0,
+        )
     }
 
     fn replayed(schema: &str, sql: &str) -> String {

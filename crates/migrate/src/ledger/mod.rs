@@ -21,6 +21,8 @@ pub(crate) use ranges::{insert_planned, plan};
 
 /// The schema that holds our tables. It is never part of a move.
 pub const SCHEMA: &str = "highwater";
+/// The table in it that every transaction of ours changes.
+pub(crate) const TABLE: &str = "ledger";
 
 const CREATE: &str = "CREATE DATABASE IF NOT EXISTS highwater;
 CREATE TABLE IF NOT EXISTS highwater.ledger (

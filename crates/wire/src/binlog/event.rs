@@ -181,6 +181,8 @@ fn heartbeat(r: &mut Reader<'_>) -> Result<Event> {
 /// A statement in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueryEvent {
+    /// The connection it came by, as the server numbers them.
+    pub thread_id: u32,
     /// The session's default schema.
     pub schema: String,
     /// The rest of its session.
@@ -191,7 +193,7 @@ pub struct QueryEvent {
 
 impl QueryEvent {
     fn parse(r: &mut Reader<'_>) -> Result<Self> {
-        r.u32("thread id")?;
+        let thread_id = r.u32("thread id")?;
         r.u32("execution time")?;
         let schema_len = usize::from(r.u8("schema length")?);
         r.u16("error code")?;
@@ -199,6 +201,6 @@ impl QueryEvent {
         let status = StatusVars::parse(r.bytes(status_len, "status variables")?)?;
         let schema = String::from_utf8_lossy(r.bytes(schema_len, "schema")?).into_owned();
         r.bytes(1, "schema")?;
-        Ok(Self { schema, status, sql: r.rest().to_vec() })
+        Ok(Self { thread_id, schema, status, sql: r.rest().to_vec() })
     }
 }
