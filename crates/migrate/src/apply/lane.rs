@@ -34,9 +34,15 @@ const TRIES_IN_TURN: u32 = 10;
 /// (`lock_rec_convert_impl_to_expl` in `storage/innobase/lock/lock0lock.cc`). A lock on a table is always one's own, and
 /// tells which transaction is ours. `INNODB_TRX` would tell it too, but does not look again while it is read more often than
 /// every 100 ms (`CACHE_MIN_IDLE_TIME_US` in `storage/innobase/trx/trx0i_s.cc`), as lanes that wait do.
-const STANDS_IN_THE_WAY: &str = "SELECT 1 FROM performance_schema.data_locks l JOIN performance_schema.data_lock_waits w \
+///
+/// The second part is about definitions: an ALTER TABLE that adds indexes waits for every transaction that has used the table,
+/// and whoever wants to use it meanwhile waits behind the ALTER, also the lane whose turn it is.
+const STANDS_IN_THE_WAY: &str = "(SELECT 1 FROM performance_schema.data_locks l JOIN performance_schema.data_lock_waits w \
      ON w.BLOCKING_ENGINE_TRANSACTION_ID = l.ENGINE_TRANSACTION_ID \
-     WHERE l.THREAD_ID = PS_CURRENT_THREAD_ID() AND l.LOCK_TYPE = 'TABLE' LIMIT 1";
+     WHERE l.THREAD_ID = PS_CURRENT_THREAD_ID() AND l.LOCK_TYPE = 'TABLE' LIMIT 1) UNION ALL \
+     (SELECT 1 FROM performance_schema.metadata_locks l JOIN performance_schema.metadata_locks w \
+     USING (OBJECT_TYPE, OBJECT_SCHEMA, OBJECT_NAME) WHERE l.OWNER_THREAD_ID = PS_CURRENT_THREAD_ID() \
+     AND l.OBJECT_TYPE = 'TABLE' AND l.LOCK_STATUS = 'GRANTED' AND w.LOCK_STATUS = 'PENDING' LIMIT 1)";
 
 /// See the module's comment.
 pub(crate) struct Lane {
