@@ -53,21 +53,14 @@ impl Verifier {
         let (here, touched) = self.snapshot_where_it_closes(read).await?;
         let there = self.there(table, &range).await?;
         self.end_snapshot().await?;
-        let differing = match there {
-            Some(there) if here == there => Vec::new(),
-            Some(there) => differing_rows(&shape, &here, &there)?
-                .into_iter()
-                .map(|key| (touched.contains(&key), key))
-                .collect(),
+        let (differing, touched) = match there {
+            Some(there) if here == there => (Vec::new(), touched),
+            Some(there) => (differing_rows(&shape, &here, &there)?, touched),
             None => self.differing_hashes(table, &range).await?,
         };
-        let mut in_flight = Vec::new();
-        for (touched, key) in differing {
-            match touched {
-                true => in_flight.push(key),
-                false => verdict.differs(&key),
-            }
-        }
+        let (in_flight, differing): (Vec<Key>, Vec<Key>) =
+            differing.into_iter().partition(|key| touched.contains(key));
+        differing.iter().for_each(|key| verdict.differs(key));
         here.iter().for_each(|row| verdict.hash += RowSum::of_row(row));
         verdict.rows += here.len() as u64;
         verdict.ranges += 1;
@@ -98,14 +91,13 @@ impl Verifier {
         Ok(all.then_some(rows))
     }
 
-    /// Keys of a range that are not the same, found by hashes, which take less room than rows; and whether the stream touched
-    /// them meanwhile.
-    async fn differing_hashes(&mut self, table: usize, range: &KeyRange) -> Result<Vec<(bool, Key)>> {
+    /// Keys of a range that are not the same, found by hashes, which take less room than rows; and those that the stream
+    /// touched meanwhile.
+    async fn differing_hashes(&mut self, table: usize, range: &KeyRange) -> Result<(Vec<Key>, HashSet<Key>)> {
         let mut sql = self.keyed_hashes(table);
         sql.extend_from_slice(&in_range(&self.direction.tables[table], range));
         let (here, there, touched) = self.both(table, &sql).await?;
-        let differing = self.differing(table, &here, &there, &HashSet::new())?;
-        Ok(differing.into_iter().map(|key| (touched.contains(&key), key)).collect())
+        Ok((self.differing(table, &here, &there, &HashSet::new())?, touched))
     }
 }
 
