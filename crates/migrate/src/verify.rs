@@ -29,6 +29,8 @@ pub(crate) const KEYS_AT_ONCE: usize = 500;
 const BAG_VALUES_AT_ONCE: usize = 5_000;
 /// The most rows of a range to verify.
 pub(crate) const RANGE_ROWS: u64 = 20_000;
+/// How often a comparison is made before a lock conflict is the answer.
+const TRIES: u32 = 10;
 
 pub(crate) const SNAPSHOT: &str =
     "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
@@ -157,12 +159,35 @@ impl Verifier {
         format!("SELECT {}, {} FROM {}", key_list(table), row_hash(table), table.name.quoted()).into_bytes()
     }
 
+    /// Whether a comparison failed for another statement's sake, and may be made again from its beginning. A plain SELECT
+    /// takes locks on definitions, so it can be a deadlock's victim: the first one of a table takes the schema's
+    /// while it holds the table's, ALTER DATABASE the other way round.
+    pub(crate) async fn gave_way(&mut self, tries: &mut u32, error: &MoveError) -> Result<bool> {
+        *tries += 1;
+        if !error.is_lock_conflict() || *tries >= TRIES {
+            return Ok(false);
+        }
+        self.target.execute("ROLLBACK").await.doing(Side::Target, "give up the snapshot")?;
+        self.reader.source().execute("ROLLBACK").await.doing(Side::Source, "give up the snapshot")?;
+        Ok(true)
+    }
+
     /// Runs a statement on the source inside a window and on the target where the window closes.
     pub(crate) async fn both(
         &mut self,
         table: usize,
         sql: &[u8],
     ) -> Result<(Vec<Row>, Vec<Row>, HashSet<Key>)> {
+        let mut tries = 0;
+        loop {
+            match self.both_once(table, sql).await {
+                Err(error) if self.gave_way(&mut tries, &error).await? => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn both_once(&mut self, table: usize, sql: &[u8]) -> Result<(Vec<Row>, Vec<Row>, HashSet<Key>)> {
         let doing = self.comparing(table);
         let read = self.reader.read(table, sql, usize::MAX, &doing).await?;
         let (here, touched) = self.snapshot_where_it_closes(read).await?;

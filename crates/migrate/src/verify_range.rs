@@ -40,6 +40,23 @@ impl Verifier {
         rows: u64,
         verdict: &mut TableVerdict,
     ) -> Result<Compared> {
+        let mut tries = 0;
+        loop {
+            match self.range_once(table, low.clone(), rows, verdict).await {
+                Err(error) if self.gave_way(&mut tries, &error).await? => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Adds to the verdict only when all is known.
+    async fn range_once(
+        &mut self,
+        table: usize,
+        low: Option<Vec<Vec<u8>>>,
+        rows: u64,
+        verdict: &mut TableVerdict,
+    ) -> Result<Compared> {
         let doing = self.comparing(table);
         let shape = RowShape::of(&self.direction.tables[table]);
         let mut range = KeyRange { low, high: None };

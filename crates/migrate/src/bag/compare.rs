@@ -34,6 +34,16 @@ type Counts = BTreeMap<String, (u64, String)>;
 impl Verifier {
     /// Compares a whole bag.
     pub(crate) async fn bag(&mut self, i: usize, seen: &(dyn Fn(u64) + Sync)) -> Result<TableVerdict> {
+        let mut tries = 0;
+        loop {
+            match self.bag_once(i, seen).await {
+                Err(error) if self.gave_way(&mut tries, &error).await? => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn bag_once(&mut self, i: usize, seen: &(dyn Fn(u64) + Sync)) -> Result<TableVerdict> {
         let tables = Arc::clone(&self.direction.tables);
         let table = &tables[i];
         let mut verdict = TableVerdict::new(table.name.clone());
@@ -83,6 +93,16 @@ impl Verifier {
 
     /// Proves what is dirty of a bag, as of one point of the stream, or while nothing changes on either side.
     pub(crate) async fn dirty_bag(&mut self, in_hand: &InHand, at_rest: bool) -> Result<()> {
+        let mut tries = 0;
+        loop {
+            match self.dirty_bag_once(in_hand, at_rest).await {
+                Err(error) if self.gave_way(&mut tries, &error).await? => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn dirty_bag_once(&mut self, in_hand: &InHand, at_rest: bool) -> Result<()> {
         let tables = Arc::clone(&self.direction.tables);
         let (i, table) = (in_hand.table, &tables[in_hand.table]);
         let sql = match in_hand.whole || in_hand.keys.is_empty() {
