@@ -140,12 +140,8 @@ impl Copier {
 
             let first_split = known.first().map_or(-1, |first| first.number.min(0) - 1);
             let countdown = Arc::new(Countdown::new(i, first_split, last_range_done.clone()));
-            let (mut number, mut low) = (0, None);
-            let mut complete = false;
-            if let Some(last) = known.last().filter(|last| last.number >= 0) {
-                (number, low) = (last.number + 1, last.range.high.clone());
-                complete = low.is_none();
-            }
+            let (mut number, low) = ledger::end_of_plan(&known);
+            let mut complete = number > 0 && low.is_none();
             for planned in known.into_iter().filter(|p| !p.done) {
                 self.hand_out(&jobs, i, planned, &countdown).await?;
             }

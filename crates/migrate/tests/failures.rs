@@ -95,10 +95,8 @@ async fn a_target_without_room_stops_the_copy_which_goes_on_when_there_is_some()
     caught_up(&world, &mover).await;
     assert_eq!(mover.verify(2, &|_| ()).await.unwrap().different, 0);
     assert_eq!(world.difference().await, "");
-    let done = "SELECT SUM(row_count) FROM highwater.ranges WHERE table_name='app.heavy'";
-    assert_eq!(
-        world.on_target().await.row(done).await.unwrap().unwrap().text(0),
-        "40",
-        "no row is copied twice"
-    );
+    // Rows are many bytes, so that ranges were cut; what was left of them was not planned again.
+    let done = "SELECT SUM(row_count), SUM(high IS NULL) FROM highwater.ranges WHERE table_name='app.heavy'";
+    let done = world.on_target().await.row(done).await.unwrap().unwrap();
+    assert_eq!((done.text(0), done.text(1)), ("40".into(), "1".into()));
 }

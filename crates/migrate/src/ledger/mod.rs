@@ -17,7 +17,7 @@ use crate::schema::quote_text;
 
 pub(crate) use claim::{Claim, LedgerRow, planning_ended};
 pub use ranges::{PlannedRange, planned};
-pub(crate) use ranges::{insert_planned, plan};
+pub(crate) use ranges::{end_of_plan, insert_planned, plan};
 
 /// The schema that holds our tables. It is never part of a move.
 pub const SCHEMA: &str = "highwater";

@@ -47,6 +47,21 @@ fn read(row: &Row, table: &Table) -> Result<PlannedRange> {
     })
 }
 
+/// Where planning goes on: the number of the next range, and the key above which it begins; none if the table is planned to its
+/// end, or not at all yet. The last range may have been cut short when it was read: then it ends where what was split off
+/// does, which begins where it ends, and may have been cut short as well.
+pub(crate) fn end_of_plan(known: &[PlannedRange]) -> (i32, Option<Vec<Vec<u8>>>) {
+    let Some(last) = known.iter().filter(|p| p.number >= 0).max_by_key(|p| p.number) else {
+        return (0, None);
+    };
+    let (mut split_off, mut end) =
+        (known.iter().filter(|p| p.number < 0).collect::<Vec<_>>(), &last.range.high);
+    while let Some(next) = split_off.iter().position(|p| end.is_some() && p.range.low == *end) {
+        end = &split_off.swap_remove(next).range.high;
+    }
+    (last.number + 1, end.clone())
+}
+
 /// Adds ranges to a table's plan. If a statement of the stream has changed the tables meanwhile, adds none and waits: the
 /// pipeline ends then, and the caller with it.
 ///
@@ -204,6 +219,37 @@ mod tests {
             columns: vec![column("a"), column("b")],
             key: vec![0, 1],
         }
+    }
+
+    #[test]
+    fn planning_goes_on_where_the_last_range_ended_before_it_was_cut() {
+        let range = |number: i32, low: &str, high: &str| {
+            let bound = |b: &str| (!b.is_empty()).then(|| vec![b.as_bytes().to_vec()]);
+            PlannedRange {
+                number,
+                range: KeyRange { low: bound(low), high: bound(high) },
+                done: true,
+                rows: 1,
+            }
+        };
+        let check = |known: &[PlannedRange], number, low: &str| {
+            let (next, from) = end_of_plan(known);
+            let low = (!low.is_empty()).then(|| vec![low.as_bytes().to_vec()]);
+            assert_eq!((next, from), (number, low));
+        };
+        check(&[], 0, "");
+        check(&[range(0, "", "5"), range(1, "5", "9")], 2, "9");
+        check(&[range(0, "", "5"), range(1, "5", "")], 2, "");
+        // The last one was cut at 6 and what was split off at 7; the one before at 2.
+        let known = [
+            range(-3, "7", "9"),
+            range(-2, "6", "7"),
+            range(-1, "2", "5"),
+            range(0, "", "2"),
+            range(1, "5", "6"),
+        ];
+        check(&known, 2, "9");
+        check(&[range(-1, "5", ""), range(0, "", "5")], 1, "");
     }
 
     #[test]
