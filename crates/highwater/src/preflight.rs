@@ -30,7 +30,7 @@ pub async fn check(
     let options = CheckOptions {
         state: target_state(target.session(), name).await.map_err(failed)?,
         accept: one.accept.iter().chain(accept).cloned().collect(),
-        along: one.along,
+        along: one.along.clone(),
     };
     migrate::check::check(&mut source, &mut target, &one.spec, options).await.map_err(failed)
 }

@@ -103,7 +103,7 @@ impl Copier {
     /// cutover asks again, and is refused.
     async fn bring_along(&self) -> Result<()> {
         let options = &self.direction.options;
-        match schema::bring(&options.source, &options.target, &options.spec, self.options.along).await {
+        match schema::bring(&options.source, &options.target, &options.spec, &self.options.along).await {
             Err(error @ MoveError::Refused { .. }) => {
                 tracing::warn!(target: "highwater::copy", %error, "not everything that goes along is on the target");
                 Ok(())

@@ -4,6 +4,7 @@ pub mod check;
 pub mod plan;
 
 // The data path, in the order rows take.
+mod accounts;
 pub mod apply;
 pub mod bag;
 mod copy;
@@ -51,6 +52,7 @@ mod reshape;
 pub mod throttle;
 mod watch;
 
+pub use accounts::Accounts;
 pub use copy::CopyOptions;
 pub use direction::{MoverOptions, Start};
 pub use error::{MoveError, Result, Side};

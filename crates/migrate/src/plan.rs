@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::accounts::Accounts;
+
 /// One move: a set of tables that goes from one cluster to another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MoveSpec {
@@ -12,15 +14,17 @@ pub struct MoveSpec {
 }
 
 /// What moves along with the tables.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Along {
     /// Triggers of the moved tables; views, routines and events of schemas that move whole.
     pub objects: bool,
+    /// Accounts, with what they are granted.
+    pub accounts: Accounts,
 }
 
 impl Default for Along {
     fn default() -> Self {
-        Self { objects: true }
+        Self { objects: true, accounts: Accounts::None }
     }
 }
 

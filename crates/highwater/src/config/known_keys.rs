@@ -19,7 +19,7 @@ const CLUSTER: &[&str] = &[
     "get_server_public_key",
     "replicas",
 ];
-const MOVE: &[&str] = &["source", "target", "tables", "accept", "objects"];
+const MOVE: &[&str] = &["source", "target", "tables", "accept", "objects", "accounts"];
 const FRONT_DOOR: &[&str] = &["listen", "threads", "hold_max", "clients_max", "cluster"];
 const COPY: &[&str] = &["chunk_rows", "readers", "defer_indexes"];
 const THROTTLE: &[&str] = &[

@@ -14,7 +14,7 @@ use super::resolved::{
     ClusterConfig, CopyOptions, CutoverOptions, FrontDoorOptions, MoveConfig, ResolvedConfig, ThrottleOptions,
 };
 use super::source_text::{STATE, SourceText};
-use super::written::{WrittenCluster, WrittenConfig, WrittenMove, WrittenThrottle};
+use super::written::{WrittenAccounts, WrittenCluster, WrittenConfig, WrittenMove, WrittenThrottle};
 
 /// Checks the tables against each other and reads the passwords.
 ///
@@ -140,8 +140,16 @@ fn resolve_move(
         source: from.to_owned(),
         target: to.to_owned(),
         accept: written.accept.clone(),
-        along: migrate::Along { objects: written.objects },
+        along: migrate::Along { objects: written.objects, accounts: accounts(&written.accounts) },
     })
+}
+
+fn accounts(written: &WrittenAccounts) -> migrate::Accounts {
+    match written {
+        WrittenAccounts::All(false) => migrate::Accounts::None,
+        WrittenAccounts::All(true) => migrate::Accounts::All,
+        WrittenAccounts::Named(names) => migrate::Accounts::Named(names.clone()),
+    }
 }
 
 /// A table that two moves take from one source would have two owners after the first cutover.

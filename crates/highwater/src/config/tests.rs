@@ -81,6 +81,20 @@ fn move_names_its_tables_and_both_clusters() {
 }
 
 #[test]
+fn accounts_move_along_as_the_settings_say() {
+    let accounts = |line: &str| {
+        let config = resolve_text(&format!("{CLUSTERS}{MOVE}{line}"))?;
+        Ok::<_, Trouble>(config.move_named(None)?.along.accounts.clone())
+    };
+    assert_eq!(accounts("").unwrap(), migrate::Accounts::None);
+    assert_eq!(accounts("\naccounts = true").unwrap(), migrate::Accounts::All);
+    let named = migrate::Accounts::Named(vec!["shop@%".into()]);
+    assert_eq!(accounts("\naccounts = ['shop@%']").unwrap(), named);
+    let what = accounts("\naccounts = 'shop@%'").unwrap_err().what;
+    assert!(what.contains("`true`, `false`, or a list of accounts as `user@host`"), "{what}");
+}
+
+#[test]
 fn unknown_key_names_the_nearest_one() {
     check(
         "[copy]\nchunk_row = 1",

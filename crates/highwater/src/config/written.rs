@@ -60,6 +60,22 @@ pub struct WrittenMove {
     pub accept: Vec<String>,
     #[serde(default = "yes")]
     pub objects: bool,
+    #[serde(default)]
+    pub accounts: WrittenAccounts,
+}
+
+/// `false`, `true`, or a list of `user@host`.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "`true`, `false`, or a list of accounts as `user@host`")]
+pub enum WrittenAccounts {
+    All(bool),
+    Named(Vec<String>),
+}
+
+impl Default for WrittenAccounts {
+    fn default() -> Self {
+        Self::All(false)
+    }
 }
 
 /// `schema.*` or `schema.table`

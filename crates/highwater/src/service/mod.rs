@@ -97,7 +97,7 @@ impl Service {
                 readers: self.config.copy.readers,
                 chunk_rows: u64::from(self.config.copy.chunk_rows),
                 defer_indexes: self.config.copy.defer_indexes,
-                along: one.along,
+                along: one.along.clone(),
                 throttle: Arc::clone(&throttle),
                 from_backup,
             },

@@ -361,9 +361,9 @@ mod tests {
     #[test]
     fn accounts_that_could_write_past_a_fence_are_named_and_ours_is_not() {
         let account = |name: &str, locked, powers: &[&str]| Account {
-            name: name.into(),
             locked,
             powers: powers.iter().map(|p| (*p).to_owned()).collect(),
+            ..sample::account(name)
         };
         let mut server = sample::server(Side::Source);
         let quiet = vec![

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mysql::Connection;
+use mysql::{Connection, Row};
 
 use super::facts::Account;
 use super::rule::Fact;
@@ -14,7 +14,8 @@ const POWERS: &str = "_utf8mb4'SYSTEM_VARIABLES_ADMIN', _utf8mb4'CONNECTION_ADMI
 /// Reads all accounts from the grant tables: information_schema would show our own alone, without saying so.
 pub(super) async fn read(conn: &mut Connection, us: &str) -> mysql::Result<Fact<Vec<Account>>> {
     let fix = grant("SELECT", us).replace("*.*", "mysql.*");
-    let users = "SELECT CONCAT(User, '@', Host), account_locked = 'Y', Super_priv = 'Y' FROM mysql.user";
+    let users = "SELECT CONCAT(User, '@', Host), account_locked = 'Y', Super_priv = 'Y', plugin, \
+         IFNULL(JSON_CONTAINS_PATH(User_attributes, 'one', '$.additional_password'), 0) FROM mysql.user";
     let powers =
         format!("SELECT CONCAT(USER, '@', HOST), PRIV FROM mysql.global_grants WHERE PRIV IN ({POWERS})");
     let edges =
@@ -35,9 +36,14 @@ pub(super) async fn read(conn: &mut Connection, us: &str) -> mysql::Result<Fact<
     }
     let edges = edges.iter().map(|row| (row.text(0), row.text(1))).collect();
     let all = with_roles(own, edges);
-    let account =
-        |name: String, locked| Account { powers: all.get(&name).cloned().unwrap_or_default(), name, locked };
-    Ok(Ok(users.iter().map(|row| account(row.text(0), row.text(1) == "1")).collect()))
+    let account = |row: &Row| Account {
+        name: row.text(0),
+        locked: row.text(1) == "1",
+        plugin: row.text(3),
+        second_password: row.text(4) == "1",
+        powers: all.get(&row.text(0)).cloned().unwrap_or_default(),
+    };
+    Ok(Ok(users.iter().map(account).collect()))
 }
 
 /// Hands each role's powers on to whoever has the role, through any number of roles. An edge leads from a role to

@@ -39,6 +39,8 @@ pub(super) struct ServerFacts {
     pub clock: Fact<Clock>,
     pub grants: Fact<Grants>,
     pub accounts: Fact<Vec<Account>>,
+    /// Plugins that accounts may log in with; read where accounts move along.
+    pub login_plugins: Fact<BTreeSet<String>>,
     pub log_filters: Fact<LogFilters>,
     pub channels: Fact<Vec<Channel>>,
     /// Transactions in XA PREPARED state.
@@ -140,6 +142,10 @@ pub(super) struct Account {
     /// `user@host`.
     pub name: String,
     pub locked: bool,
+    /// What it logs in with.
+    pub plugin: String,
+    /// Whether a second password is kept beside the current one.
+    pub second_password: bool,
     /// Of the privileges that reach through a read-only fence, those it has, by itself or through roles.
     pub powers: BTreeSet<String>,
 }

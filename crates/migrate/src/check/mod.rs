@@ -20,6 +20,7 @@ mod foreign_keys;
 mod grants;
 mod identity;
 mod log;
+mod logins;
 mod nearest;
 mod objects;
 mod probe;
@@ -76,6 +77,7 @@ fn rules() -> impl Iterator<Item = &'static Rule> {
         identity::RULES,
         log::RULES,
         access::RULES,
+        logins::RULES,
         activity::RULES,
         zone::RULES,
         settings::RULES,
@@ -114,9 +116,9 @@ async fn read(
     spec: &MoveSpec,
     options: &CheckOptions,
 ) -> mysql::Result<Facts> {
-    let (state, along) = (options.state, options.along);
-    let source_facts = server_reading::read(source, Side::Source).await?;
-    let target_facts = server_reading::read(target, Side::Target).await?;
+    let (state, along) = (options.state, options.along.clone());
+    let source_facts = server_reading::read(source, Side::Source, &along).await?;
+    let target_facts = server_reading::read(target, Side::Target, &along).await?;
     let schema = schema_reading::read(&mut source.ours, &source_facts, spec).await?;
     let there =
         schema_reading::read_target(&mut target.ours, &source_facts, &target_facts, spec, state).await?;

@@ -57,7 +57,12 @@ pub(super) fn server(side: Side) -> ServerFacts {
         "GRANT ALL PRIVILEGES ON *.* TO `hw`@`%`",
         "GRANT SYSTEM_VARIABLES_ADMIN,CONNECTION_ADMIN,SHOW_ROUTINE ON *.* TO `hw`@`%`",
     ];
-    let ours = Account { name: "hw@%".into(), locked: false, powers: ["SUPER".to_owned()].into() };
+    let ours = Account {
+        name: "hw@%".into(),
+        locked: false,
+        powers: ["SUPER".to_owned()].into(),
+        ..account("hw@%")
+    };
     ServerFacts {
         side,
         variables: Variables(variables),
@@ -70,6 +75,7 @@ pub(super) fn server(side: Side) -> ServerFacts {
         clock: Ok(Clock { now: 0, january: 0, july: 0, names_loaded: true }),
         grants: Ok(Grants::parse(all)),
         accounts: Ok(vec![ours]),
+        login_plugins: Ok(["caching_sha2_password".to_owned()].into()),
         log_filters: Ok(LogFilters::default()),
         channels: Ok(Vec::new()),
         xa_prepared: Ok(0),
@@ -79,6 +85,16 @@ pub(super) fn server(side: Side) -> ServerFacts {
             answers: expressions::all().map(|e| (e.name, Answer::Value(Some("1".into())))).collect(),
             settings: BTreeMap::new(),
         }),
+    }
+}
+
+pub(super) fn account(name: &str) -> Account {
+    Account {
+        name: name.into(),
+        locked: false,
+        plugin: "caching_sha2_password".into(),
+        second_password: false,
+        powers: [].into(),
     }
 }
 

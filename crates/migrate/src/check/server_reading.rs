@@ -1,6 +1,6 @@
 //! Reads what there is to know about one server: a dozen small statements, none of which looks at a user table.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mysql::{Connection, Error, Row};
 
@@ -13,6 +13,8 @@ use super::probe;
 use super::report::Side;
 use super::rule::{Fact, Unread};
 use super::server::Server;
+use crate::accounts::Accounts;
+use crate::plan::Along;
 
 /// The global variables the rules look at. SHOW leaves out those a server does not have; a SELECT would fail.
 const VARIABLES: &[&str] = &[
@@ -69,7 +71,7 @@ const VARIABLES: &[&str] = &[
 ///
 /// # Errors
 /// If the connection breaks.
-pub(super) async fn read(server: &mut Server, side: Side) -> mysql::Result<ServerFacts> {
+pub(super) async fn read(server: &mut Server, side: Side, along: &Along) -> mysql::Result<ServerFacts> {
     let behaviour = probe::read(&mut server.application).await?;
     let conn = &mut server.ours;
     let variables = read_variables(conn).await?;
@@ -85,6 +87,10 @@ pub(super) async fn read(server: &mut Server, side: Side) -> mysql::Result<Serve
         clock: read_clock(conn).await?,
         grants: grants.map(|rows| Grants::parse(texts(&rows).iter().map(String::as_str))),
         accounts: accounts::read(conn, &us).await?,
+        login_plugins: match along.accounts {
+            Accounts::None => Ok(BTreeSet::new()),
+            _ => read_login_plugins(conn).await?,
+        },
         log_filters: read_log_filters(conn, &us).await?,
         channels: read_channels(conn, &us).await?,
         xa_prepared: ask(conn, "XA RECOVER", &grant("XA_RECOVER_ADMIN", &us)).await?.map(|rows| rows.len()),
@@ -128,6 +134,13 @@ async fn read_variables(conn: &mut Connection) -> mysql::Result<Variables> {
         conn.rows(format!("SHOW GLOBAL VARIABLES WHERE Variable_name IN ({})", names.join(","))).await?;
     let all: BTreeMap<String, String> = rows.iter().map(|row| (row.text(0), row.text(1))).collect();
     Ok(Variables(all))
+}
+
+/// The server makes a temporary table to list them.
+async fn read_login_plugins(conn: &mut Connection) -> mysql::Result<Fact<BTreeSet<String>>> {
+    let rows = ask(conn, "SHOW PLUGINS", "see the server's error log").await?;
+    let active = |row: &&Row| row.text(1) == "ACTIVE" && row.text(2) == "AUTHENTICATION";
+    Ok(rows.map(|rows| rows.iter().filter(active).map(|row| row.text(0)).collect()))
 }
 
 async fn read_gtids(conn: &mut Connection) -> mysql::Result<Fact<Gtids>> {

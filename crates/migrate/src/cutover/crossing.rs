@@ -9,6 +9,7 @@ use mysql::Connection;
 use super::report::{CrossingReport, PhaseTime};
 use super::state::{Event, Home, Phase, State, Step};
 use super::{Journal, MoveDriver, TrafficGate, fence, guard, objects};
+use crate::accounts::Accounts;
 use crate::error::{Doing, MoveError, Side};
 use crate::mover::{Mover, gtid_executed};
 use crate::schema;
@@ -64,7 +65,12 @@ impl<G: TrafficGate> MoveDriver<G> {
 
         let failed = |e: MoveError| e.trouble();
         let (from, onto) = (self.at(state.home), self.at(to));
-        schema::bring(from, onto, self.spec(), self.copy.along).await.map_err(failed)?;
+        let mut along = self.copy.along.clone();
+        if to == Home::Old {
+            // It has had its accounts all the time, and may have changed some since; none is worth refusing the way back.
+            along.accounts = Accounts::None;
+        }
+        schema::bring(from, onto, self.spec(), &along).await.map_err(failed)?;
         let mut hands = match self.copy.along.objects {
             true => Some(objects::Hands::open(from, onto).await.map_err(failed)?),
             false => None,

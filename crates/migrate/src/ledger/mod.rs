@@ -2,7 +2,8 @@
 //!
 //! `highwater.ledger` holds, per move and source, the GTID set applied, one row for each lane that applies: what is
 //! applied is their union. One more row, with nothing applied, belongs to whoever plans. `highwater.ranges` holds the key
-//! ranges to be copied, and which of them are done; `highwater.indexes` what tables are still without.
+//! ranges to be copied, and which of them are done; `highwater.indexes` what tables are still without; `highwater.accounts`
+//! which accounts are ours.
 
 mod claim;
 pub(crate) mod due;
@@ -66,6 +67,13 @@ CREATE TABLE IF NOT EXISTS highwater.statements (
   before_it LONGBLOB NOT NULL,
   created BOOLEAN NOT NULL,
   PRIMARY KEY (move_name, source_uuid)
+) ENGINE=InnoDB;
+CREATE TABLE IF NOT EXISTS highwater.accounts (
+  move_name VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  account VARBINARY(1024) NOT NULL,
+  on_source CHAR(64) CHARACTER SET ascii NULL,
+  on_target CHAR(64) CHARACTER SET ascii NULL,
+  PRIMARY KEY (move_name, account)
 ) ENGINE=InnoDB";
 
 /// Names one direction of one move: rows of a given source.
@@ -179,7 +187,8 @@ pub async fn forget(target: &mut Connection, move_name: &str) -> Result<()> {
         "DELETE FROM highwater.ledger WHERE move_name='{move_name}'; DELETE FROM highwater.ranges \
          WHERE move_name='{move_name}'; DELETE FROM highwater.indexes WHERE move_name='{move_name}'; \
          DELETE FROM highwater.tables WHERE move_name='{move_name}'; \
-         DELETE FROM highwater.statements WHERE move_name='{move_name}'"
+         DELETE FROM highwater.statements WHERE move_name='{move_name}'; \
+         DELETE FROM highwater.accounts WHERE move_name='{move_name}'"
     );
     target.query_all(sql).await.doing(Side::Target, "clear the ledger")?;
     let left =

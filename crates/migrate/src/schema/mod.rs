@@ -8,6 +8,7 @@ pub(crate) mod statement;
 
 use mysql::ConnectOptions;
 
+use crate::accounts;
 use crate::plan::Along;
 
 pub use create::{Creation, create};
@@ -134,8 +135,8 @@ async fn read_key(
     Ok(Vec::new())
 }
 
-/// Creates on the target what goes along with the tables and is not there: views and routines. Triggers and events are
-/// the cutover's.
+/// Creates on the target what goes along with the tables and is not there: accounts, views and routines. Triggers and
+/// events are the cutover's.
 ///
 /// # Errors
 /// If a server refuses, or something of the same name and another definition is there.
@@ -143,11 +144,16 @@ pub async fn bring(
     source: &ConnectOptions,
     target: &ConnectOptions,
     spec: &MoveSpec,
-    along: Along,
+    along: &Along,
 ) -> Result<()> {
     if along.objects {
         let created = objects::bring(source, target, spec).await?;
         tracing::info!(target: "highwater::copy", created, "views and routines are on the target");
+    }
+    // After them: rights on a view or routine can only be given once it is there. Whoever defines one need not exist yet.
+    let made = accounts::bring(source, target, &along.accounts, &spec.name).await?;
+    if made > 0 {
+        tracing::info!(target: "highwater::copy", made, "accounts are on the target");
     }
     Ok(())
 }
