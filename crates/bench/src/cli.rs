@@ -20,6 +20,8 @@ pub enum Command {
     Follow(FollowArgs),
     /// Prove that two servers hold the same
     Verify(VerifyArgs),
+    /// Keep a proof current while the source is kept busy
+    Prove(ProveArgs),
 }
 
 /// What all benchmarks are told.
@@ -98,4 +100,20 @@ pub struct VerifyArgs {
     /// Rows of sysbench's tables, all four together
     #[arg(long, default_value_t = 1_000_000)]
     pub rows: u64,
+}
+
+/// `bench prove`
+#[derive(Debug, Args)]
+pub struct ProveArgs {
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// Rows of sysbench's tables, all four together
+    #[arg(long, default_value_t = 1_000_000)]
+    pub rows: u64,
+    /// Seconds the source is kept busy
+    #[arg(long, default_value_t = 600)]
+    pub seconds: u64,
+    /// Share of the source's highest write rate it is kept at
+    #[arg(long, default_value_t = 0.6)]
+    pub load: f64,
 }

@@ -14,6 +14,7 @@ use crate::followers::{self, Follower, Native, Ours};
 use crate::ground::{self, Ground};
 use crate::lag::{self, percentile};
 use crate::machine::Machine;
+use crate::pressure::{self, Pressure};
 use crate::report::{OURS, Report};
 use crate::source::{SBTEST, Sysbench};
 use crate::sql::Sql;
@@ -22,9 +23,6 @@ use crate::{Result, failed, table};
 
 /// Threads that write the backlog.
 const BACKLOG_THREADS: u32 = 8;
-/// Threads tried to find the source's highest write rate, and seconds each is tried for.
-const CAPACITY_THREADS: [u32; 3] = [8, 16, 32];
-const CAPACITY_SECONDS: u32 = 5;
 
 /// What all parts need.
 struct Stage {
@@ -133,18 +131,15 @@ impl Stage {
 
     /// The lag while the source is kept busy, in every round of every follower.
     fn keep_up(&mut self, args: &FollowArgs, report: &mut Report) -> Result<()> {
-        let (capacity, threads) = self.capacity()?;
-        let rate = (capacity * args.load).round();
-        let load = format!("{:.0}% of write capacity", args.load * 100.0);
-        let told =
-            format!("sysbench oltp_write_only, {threads} threads: {capacity:.0}/s alone; kept at {rate}/s");
-        eprintln!("{told}");
-        report.settings.insert("load".to_owned(), told);
+        let pressure = Pressure::find(&self.sysbench, &self.source, args.load)?;
+        let load = pressure.name();
+        eprintln!("{}", pressure.settings());
+        report.settings.insert("load".to_owned(), pressure.settings());
         for round in 0..args.lag_rounds {
             let count = self.followers.len();
             for i in 0..count {
                 let at = (round + i) % count;
-                self.lag_turn(at, args, (rate, threads), &load, report)?;
+                self.lag_turn(at, (args, &pressure), &load, report)?;
             }
         }
         Ok(())
@@ -153,8 +148,7 @@ impl Stage {
     fn lag_turn(
         &mut self,
         at: usize,
-        args: &FollowArgs,
-        (rate, threads): (f64, u32),
+        (args, pressure): (&FollowArgs, &Pressure),
         load: &str,
         report: &mut Report,
     ) -> Result<()> {
@@ -168,9 +162,7 @@ impl Stage {
         let executed = followers::executed(&mut on_source)?;
         catch_up::until_applied(follower, &mut on_source, &mut on_target, &executed)?;
 
-        let mut command = self.sysbench.write_only(self.source.port());
-        command.arg(format!("--rate={rate}")).arg(format!("--threads={threads}"));
-        command.arg(format!("--time={}", args.seconds)).arg("run");
+        let mut command = pressure.command(&self.sysbench, &self.source, args.seconds);
         let servers = Servers::before(&self.source, follower.node())?;
         let tool_cpu = follower.cpu()?;
         let lags = lag::measure(&self.source, follower.node(), &mut command)?;
@@ -178,7 +170,7 @@ impl Stage {
         let tool_cpu = follower.cpu()? - tool_cpu;
         follower.stop()?;
 
-        let reached = transactions_per_second(&lags.load).unwrap_or_default();
+        let reached = pressure::transactions_per_second(&lags.load).unwrap_or_default();
         let p99 = percentile(&lags.since_sent, 0.99);
         report.add(&format!("lag p50, {load}"), "ms", name, percentile(&lags.since_sent, 0.5));
         report.add(&format!("lag p99, {load}"), "ms", name, p99);
@@ -200,38 +192,5 @@ impl Stage {
             lags.since_sent.len(),
         );
         Ok(())
-    }
-
-    /// The highest write rate the source reaches with nobody following, and the threads it takes.
-    fn capacity(&self) -> Result<(f64, u32)> {
-        let mut best = (0.0, 0);
-        for threads in CAPACITY_THREADS {
-            let mut load = self.sysbench.write_only(self.source.port());
-            load.arg(format!("--threads={threads}")).arg(format!("--time={CAPACITY_SECONDS}")).arg("run");
-            let rate = transactions_per_second(&tools::run(&mut load)?)
-                .ok_or_else(|| failed("read sysbench's result", "it tells no transactions per second"))?;
-            if rate > best.0 {
-                best = (rate, threads);
-            }
-        }
-        Ok(best)
-    }
-}
-
-/// From sysbench's line `transactions:  15268  (1526.31 per sec.)`.
-fn transactions_per_second(said: &str) -> Option<f64> {
-    let line = said.lines().find_map(|l| l.trim().strip_prefix("transactions:"))?;
-    line.split_once('(')?.1.split_whitespace().next()?.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_rate_is_read_from_what_sysbench_prints() {
-        let said = "SQL statistics:\n    transactions:                        1234   (246.71 per sec.)\n";
-        assert_eq!(transactions_per_second(said), Some(246.71));
-        assert_eq!(transactions_per_second("FATAL: error"), None);
     }
 }

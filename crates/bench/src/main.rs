@@ -17,7 +17,9 @@ mod ground;
 mod lag;
 mod machine;
 mod peers;
+mod pressure;
 mod program;
+mod prove;
 mod report;
 mod source;
 mod sql;
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         Command::Copy(args) => copy::run(&args),
         Command::Follow(args) => follow::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Prove(args) => prove::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -106,13 +106,23 @@ pub struct Report {
     /// What a contestant's result lacks, although it counts.
     pub flaws: BTreeMap<String, String>,
     pub cases: Vec<Case>,
+    /// Figures in the order of time, where that is what they are about.
+    pub series: BTreeMap<String, Vec<f64>>,
 }
 
 impl Report {
     /// Nothing measured yet.
     pub fn new(bench: &'static str, machine: Machine) -> Self {
         let none = BTreeMap::new;
-        Self { bench, machine, settings: none(), absent: none(), flaws: none(), cases: Vec::new() }
+        Self {
+            bench,
+            machine,
+            settings: none(),
+            absent: none(),
+            flaws: none(),
+            cases: Vec::new(),
+            series: BTreeMap::new(),
+        }
     }
 
     /// Adds a contestant's figure of a round to a case where less is better.
@@ -143,6 +153,7 @@ impl Report {
             "settings": self.settings,
             "absent": self.absent,
             "flaws": self.flaws,
+            "series": self.series,
             "rows": self.cases.iter().map(Case::to_json).collect::<Vec<_>>(),
         })
     }
