@@ -32,7 +32,6 @@ mod dirty;
 mod proof;
 mod row_sum;
 mod verify;
-mod verify_range;
 
 // The switch and the way back.
 pub mod cutover;

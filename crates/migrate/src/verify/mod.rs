@@ -23,6 +23,8 @@ use crate::sequencer::{AtClose, ComparePoint};
 use crate::session;
 use crate::window_reader::{ReadRows, WindowReader};
 
+mod range;
+
 /// Keys proven in one go: bounds the statement's size.
 pub(crate) const KEYS_AT_ONCE: usize = 500;
 /// Values of a bag proven in one go; more than of keys, since each lot may read the whole table.
