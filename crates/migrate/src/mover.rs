@@ -25,8 +25,12 @@ use crate::seed;
 use crate::session;
 use crate::verify::{Verification, Verifier};
 use crate::watch::{Watch, Watched};
+use repair::Planned;
 
 mod newest;
+mod repair;
+
+pub use repair::{RepairPlan, RepairPlanTable, RepairReport};
 
 /// How long a comparison waits for the pipeline it needs.
 const PIPELINE_WAIT: Duration = Duration::from_secs(10);
@@ -60,6 +64,10 @@ pub struct Mover {
     prover: Mutex<Option<Prover>>,
     watch: Watch,
     stop: watch::Sender<bool>,
+    /// How many foreign writes there were when the last complete pass began.
+    last_pass: Mutex<Option<u64>>,
+    /// What was last shown that a repair would write.
+    planned: Mutex<Option<Planned>>,
 }
 
 impl Drop for Mover {
@@ -159,8 +167,20 @@ impl Mover {
         let watch = Watch::start(direction.clone(), watched_from);
         // Who asks right after this is told that it runs, or why not. An error means that it has ended, which shows as well.
         let _ = state.wait_for(|state| !matches!(state, MoverState::Starting)).await;
-        let prover = Mutex::new(None);
-        let mover = Self { direction, progress, proof, ledger, access, state, task, prover, watch, stop };
+        let mover = Self {
+            direction,
+            progress,
+            proof,
+            ledger,
+            access,
+            state,
+            task,
+            prover: Mutex::default(),
+            watch,
+            stop,
+            last_pass: Mutex::default(),
+            planned: Mutex::default(),
+        };
         if proven {
             mover.start_proving();
         }
@@ -327,6 +347,7 @@ impl Mover {
         seen: &(dyn Fn(u64) + Sync),
     ) -> Result<Verification> {
         let begun = Instant::now();
+        *self.last_pass.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.proof.restart();
         direction.dirty.reset();
         self.watch_what_was_written(direction).await?;
@@ -356,6 +377,7 @@ impl Mover {
             let place = direction.tables.iter().position(|t| t.name == verdict.table);
             verdict.last_change = place.map(|i| direction.changes.of(i)).unwrap_or_default();
         }
+        *self.last_pass.lock().unwrap_or_else(PoisonError::into_inner) = Some(foreign_writes);
         if different == 0 {
             self.watched().settle(foreign_writes);
         }

@@ -7,7 +7,9 @@ use model::{GtidSet, TableName};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Doing, Result, Side};
+use crate::literal::Key;
 use crate::row_sum::RowSum;
+use crate::verify::Wrong;
 
 /// Differing keys kept for the report; counting goes on beyond.
 const KEYS_KEPT: usize = 100;
@@ -50,6 +52,9 @@ pub struct TableVerdict {
     pub ended_unix_s: u64,
     /// The last transaction that changed it, of those seen since [`crate::Verification::watched_since`]; empty if none did.
     pub last_change: GtidSet,
+    /// The keys that differ, for a repair; none of a bag.
+    #[serde(skip)]
+    pub(crate) wrong: Wrong,
 }
 
 impl TableVerdict {
@@ -66,6 +71,7 @@ impl TableVerdict {
             as_of: GtidSet::default(),
             ended_unix_s: 0,
             last_change: GtidSet::default(),
+            wrong: Wrong::default(),
         }
     }
 
@@ -85,9 +91,20 @@ impl TableVerdict {
         Self { begun_at, as_of, ..self }
     }
 
-    /// Records a differing key.
+    /// Records a differing key, once.
     pub fn differs(&mut self, key: &[u8]) {
-        self.differs_by(&String::from_utf8_lossy(key), 1);
+        if self.wrong.add(key) {
+            self.differs_by(&String::from_utf8_lossy(key), 1);
+        }
+    }
+
+    /// A key that may have differed is equal now.
+    fn mended(&mut self, key: &[u8]) {
+        if self.wrong.remove(key) {
+            self.different = self.different.saturating_sub(1);
+            let told = String::from_utf8_lossy(key);
+            self.keys.retain(|known| *known != told);
+        }
     }
 
     /// Records a value of a bag, of which one side has so many rows more than the other.
@@ -143,7 +160,16 @@ impl Proof {
 
     /// A key was found different after the pass.
     pub fn differs(&self, table: &TableName, key: &[u8]) {
-        self.differs_by(table, &String::from_utf8_lossy(key), 1);
+        self.lock().verdict_of(table).differs(key);
+    }
+
+    /// Keys were compared and are equal: those found different before are so no more.
+    pub(crate) fn mended<'a>(&self, table: &TableName, equal: impl Iterator<Item = &'a Key>) {
+        let mut state = self.lock();
+        let known = state.tables.iter_mut().find(|verdict| verdict.table == *table);
+        if let Some(verdict) = known.filter(|verdict| !verdict.wrong.is_empty()) {
+            equal.for_each(|key| verdict.mended(key));
+        }
     }
 
     /// Rows of a value of a bag were found to differ in number after the pass.
@@ -167,6 +193,7 @@ impl Proof {
         if verdict.different == 0 {
             verdict.different = some.different;
             verdict.keys.clone_from(&some.keys);
+            verdict.wrong.clone_from(&some.wrong);
         }
     }
 
@@ -253,5 +280,21 @@ mod tests {
         proof.found(&some(3));
         let verdicts = proof.verdicts();
         assert_eq!((verdicts[0].rows, proof.different(), verdicts[0].keys.len()), (1_000, 3, 3));
+    }
+
+    #[test]
+    fn a_key_found_different_counts_once_until_it_is_equal_again() {
+        let proof = Proof::default();
+        proof.complete(GtidSet::default(), vec![some(150)]);
+        let orders = TableName::new("shop", "orders");
+        proof.differs(&orders, b"149");
+        proof.differs(&orders, b"new");
+        assert_eq!(proof.different(), 151);
+        let equal: Vec<Key> = ["149", "0", "never wrong"].map(|key| key.as_bytes().into()).into();
+        proof.mended(&orders, equal.iter());
+        proof.mended(&orders, equal.iter());
+        let verdict = proof.verdicts().remove(0);
+        assert_eq!((verdict.different, verdict.keys.len(), verdict.wrong.keys().count()), (149, 99, 149));
+        assert!(!verdict.keys.contains(&"0".to_owned()));
     }
 }
