@@ -23,6 +23,8 @@ pub struct Proof {
 #[derive(Debug, Default)]
 struct State {
     complete_as_of: Option<GtidSet>,
+    /// An earlier process has proven everything, and what has happened since is still being looked at.
+    resuming: bool,
     tables: Vec<TableVerdict>,
     /// Tables that have to be compared again as a whole: since the pass a statement has changed them, or
     /// someone else rows that cannot be named.
@@ -117,6 +119,11 @@ impl TableVerdict {
 }
 
 impl State {
+    /// Whether there is a proof, or will be, that a difference speaks against.
+    fn claims(&self) -> bool {
+        self.complete_as_of.is_some() || self.resuming
+    }
+
     fn verdict_of(&mut self, table: &TableName) -> &mut TableVerdict {
         let at = match self.tables.iter().position(|t| t.table == *table) {
             Some(at) => at,
@@ -140,6 +147,19 @@ impl Proof {
         Self { state: Mutex::new(state) }
     }
 
+    /// A proof that an earlier process has made, to hold once it is known what has happened since.
+    pub(crate) fn resuming() -> Self {
+        Self { state: Mutex::new(State { resuming: true, ..State::default() }) }
+    }
+
+    /// It is known, and what was touched is dirty: the earlier proof holds.
+    pub(crate) fn resumed(&self, as_of: GtidSet) {
+        let mut state = self.lock();
+        if std::mem::take(&mut state.resuming) {
+            state.complete_as_of = Some(as_of);
+        }
+    }
+
     /// Forgets what was proven: a new pass begins.
     pub fn restart(&self) {
         *self.lock() = State::default();
@@ -147,7 +167,7 @@ impl Proof {
 
     /// A pass over every range is complete.
     pub fn complete(&self, as_of: GtidSet, tables: Vec<TableVerdict>) {
-        *self.lock() = State { complete_as_of: Some(as_of), tables, doubted: Vec::new() };
+        *self.lock() = State { complete_as_of: Some(as_of), tables, ..State::default() };
     }
 
     /// Re-proving has moved the proof forward.
@@ -186,7 +206,7 @@ impl Proof {
     /// known to differ there is nothing new to learn.
     pub(crate) fn found(&self, some: &TableVerdict) {
         let mut state = self.lock();
-        if state.complete_as_of.is_none() || some.different == 0 {
+        if !state.claims() || some.different == 0 {
             return;
         }
         let verdict = state.verdict_of(&some.table);
@@ -211,7 +231,7 @@ impl Proof {
     /// A table that was proven has to be compared again as a whole.
     pub(crate) fn doubt(&self, table: &TableName) {
         let mut state = self.lock();
-        if state.complete_as_of.is_some() && !state.doubted.contains(table) {
+        if state.claims() && !state.doubted.contains(table) {
             state.doubted.push(table.clone());
         }
     }

@@ -190,7 +190,7 @@ impl<G: TrafficGate> MoveDriver<G> {
         let mover = Mover::start(options).await?;
         if !state.accepted_unproven.is_empty() {
             // Nobody has proven what this direction begins with.
-            mover.forget_proof().await;
+            mover.forget_proof().await?;
         }
         self.set_mover(Some(Arc::new(mover)));
         Ok(())

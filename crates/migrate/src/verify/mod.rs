@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use crate::bag::BagPace;
 use crate::direction::{Access, Direction};
 use crate::error::{Doing, MoveError, Result, Side};
+use crate::ledger::LedgerRow;
 use crate::literal::{Key, RowShape};
 use crate::proof::TableVerdict;
 use crate::ranges;
@@ -47,6 +48,8 @@ pub struct Verifier {
     pub(crate) reader: WindowReader,
     pub(crate) target: Connection,
     pub(crate) direction: Arc<Direction>,
+    /// A row of the ledger, by which it is known whether that is still ours.
+    pub(crate) ledger: LedgerRow,
 }
 
 impl Verifier {
@@ -54,10 +57,10 @@ impl Verifier {
     ///
     /// # Errors
     /// If that fails.
-    pub(crate) async fn open(Access { direction, requests }: Access) -> Result<Self> {
+    pub(crate) async fn open(Access { direction, requests, ledger }: Access) -> Result<Self> {
         let reader = WindowReader::open(&direction.options.source, requests).await?;
         let target = session::open(&direction.options.target, Side::Target).await?;
-        Ok(Self { reader, target, direction })
+        Ok(Self { reader, target, direction, ledger })
     }
 
     /// Whether it compares the tables as this direction has them.
