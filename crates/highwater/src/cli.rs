@@ -146,6 +146,12 @@ pub struct VerifyArgs {
     /// Say which tables are what they were when this file was written with `--proof`
     #[arg(long, value_name = "FILE")]
     pub against: Option<PathBuf>,
+    /// If rows differ, show what would make them equal on the target, ask, and write it
+    #[arg(long, conflicts_with_all = ["newest", "proof", "against"])]
+    pub repair: bool,
+    /// Repair without asking
+    #[arg(long, requires = "repair")]
+    pub yes: bool,
     /// Which move, and how to answer.
     #[command(flatten)]
     pub one: MoveArgs,

@@ -241,9 +241,15 @@ async fn files_that_are_no_proof_are_refused_before_anything_is_compared() {
     assert!(site.refused(&["verify", "--against", "nothing.json"]).contains("cannot read the proof"));
     assert!(site.refused(&["verify", "--proof", "no/proof.json"]).contains("cannot write the proof"));
     assert_eq!(site.status().unwrap()["moves"][0]["proof"]["proven_as_of"], Value::Null);
-    for usage in
-        [&["--newest", "0"][..], &["--newest", "5", "--proof", "x"], &["--newest", "5", "--against", "x"]]
-    {
+    for usage in [
+        &["--newest", "0"][..],
+        &["--newest", "5", "--proof", "x"],
+        &["--newest", "5", "--against", "x"],
+        &["--repair", "--newest", "5"],
+        &["--repair", "--proof", "x"],
+        &["--repair", "--against", "x"],
+        &["--yes"],
+    ] {
         let output = site.run(&[&["verify"], usage].concat());
         assert_eq!(output.status.code(), Some(2), "{usage:?}");
     }

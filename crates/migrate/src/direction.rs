@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use crate::changes::LastChanges;
 use crate::copy::CopyOptions;
 use crate::dirty::DirtyKeys;
-use crate::ledger::LedgerName;
+use crate::ledger::{LedgerName, LedgerRow};
 use crate::plan::MoveSpec;
 use crate::progress::Progress;
 use crate::proof::Proof;
@@ -59,6 +59,8 @@ pub(crate) struct Direction {
 pub(crate) struct Access {
     pub direction: Arc<Direction>,
     pub requests: mpsc::Sender<Request>,
+    /// A row of the ledger, by which it is known whether that is still ours.
+    pub ledger: LedgerRow,
 }
 
 impl Direction {

@@ -22,6 +22,8 @@ pub struct DirtyKeys {
 struct State {
     recording: bool,
     keys: Vec<HashSet<Key>>,
+    /// Those that were dirty when somebody last asked for it ([`DirtyKeys::age`]) and were not proven since; they come first.
+    older: Vec<HashSet<Key>>,
     bags: HashMap<usize, BagState>,
     /// What was taken out and neither proven nor put back, by the number of the lot it was taken in.
     in_hand: HashMap<u64, Lot>,
@@ -42,15 +44,23 @@ impl State {
     }
 
     fn waiting(&self) -> usize {
-        let whole = self.bags.values().filter(|bag| bag.whole).count();
-        whole + self.keys.iter().map(HashSet::len).sum::<usize>()
+        self.whole() + self.keys.iter().chain(&self.older).map(HashSet::len).sum::<usize>()
+    }
+
+    fn whole(&self) -> usize {
+        self.bags.values().filter(|bag| bag.whole).count()
+    }
+
+    /// All keys of a table that wait to be taken.
+    fn of(&self, table: usize) -> impl Iterator<Item = &Key> {
+        [&self.keys, &self.older].into_iter().filter_map(move |all| all.get(table)).flatten()
     }
 }
 
 /// What else is known of a bag.
 #[derive(Debug, Default)]
 struct BagState {
-    /// Bytes of its values in `keys`, and of those in hand.
+    /// Bytes of its values in `keys` and `older`, and of those in hand.
     bytes: usize,
     /// More was touched than is worth remembering: the whole table is to be compared again.
     whole: bool,
@@ -86,7 +96,7 @@ impl InHand {
 impl Drop for InHand {
     fn drop(&mut self) {
         let mut state = self.dirty.lock();
-        let State { recording, keys, bags, in_hand, .. } = &mut *state;
+        let State { recording, older, bags, in_hand, .. } = &mut *state;
         in_hand.remove(&self.lot);
         if self.proven || !*recording {
             return;
@@ -95,14 +105,16 @@ impl Drop for InHand {
             bag.whole |= self.whole;
             bag.bytes += self.keys.iter().map(|key| key.len()).sum::<usize>();
         }
-        keys[self.table].extend(self.keys.drain(..));
+        // Who has asked for older keys to be proven may be waiting for these.
+        older[self.table].extend(self.keys.drain(..));
     }
 }
 
 impl DirtyKeys {
     /// For a plan of so many tables.
     pub fn new(tables: usize) -> Self {
-        Self { tables: Mutex::new(State { keys: vec![HashSet::new(); tables], ..State::default() }) }
+        let none = vec![HashSet::new(); tables];
+        Self { tables: Mutex::new(State { keys: none.clone(), older: none, ..State::default() }) }
     }
 
     /// The keys of `old`, for tables that had those places in its plan, of which `bags` are bags. Keys in someone's hand
@@ -111,7 +123,7 @@ impl DirtyKeys {
         let old = old.lock();
         let mut keys: Vec<_> = places
             .iter()
-            .map(|place| place.and_then(|i| old.keys.get(i).cloned()).unwrap_or_default())
+            .map(|place| place.map(|i| old.of(i).cloned().collect::<HashSet<Key>>()).unwrap_or_default())
             .collect();
         for lot in old.in_hand.values() {
             if let Some(now) = places.iter().position(|place| *place == Some(lot.table)) {
@@ -127,13 +139,15 @@ impl DirtyKeys {
             (table, BagState { bytes, whole: places[table].is_some_and(was_whole) })
         });
         let bags = bags.collect();
-        Self { tables: Mutex::new(State { recording: old.recording, keys, bags, ..State::default() }) }
+        let older = vec![HashSet::new(); keys.len()];
+        Self { tables: Mutex::new(State { recording: old.recording, keys, older, bags, ..State::default() }) }
     }
 
     /// Forgets the keys of a table that is to be proven as a whole.
     pub fn forget(&self, table: usize) {
         let mut state = self.lock();
         state.keys[table].clear();
+        state.older[table].clear();
         if let Some(bag) = state.bags.get_mut(&table) {
             *bag = BagState::default();
         }
@@ -159,14 +173,15 @@ impl DirtyKeys {
         let mut state = self.lock();
         state.recording = false;
         state.keys.iter_mut().for_each(HashSet::clear);
+        state.older.iter_mut().for_each(HashSet::clear);
         state.bags.values_mut().for_each(|bag| *bag = BagState::default());
     }
 
     /// Records a key.
     pub fn add(&self, table: usize, key: &Key) {
         let mut state = self.lock();
-        let State { recording, keys, bags, .. } = &mut *state;
-        if !*recording || keys[table].contains(key) {
+        let State { recording, keys, older, bags, .. } = &mut *state;
+        if !*recording || keys[table].contains(key) || older[table].contains(key) {
             return;
         }
         if let Some(bag) = bags.get_mut(&table) {
@@ -177,6 +192,7 @@ impl DirtyKeys {
             if bag.bytes > BAG_BYTES_MAX {
                 *bag = BagState { bytes: 0, whole: true };
                 keys[table] = HashSet::new();
+                older[table] = HashSet::new();
                 return;
             }
         }
@@ -187,24 +203,25 @@ impl DirtyKeys {
     /// be left alone.
     pub fn take(self: &Arc<Self>, most: impl Fn(usize) -> usize) -> Option<InHand> {
         let mut state = self.lock();
-        let State { keys, bags, in_hand, lots, .. } = &mut *state;
+        let State { keys, older, bags, in_hand, lots, .. } = &mut *state;
         let whole = |table: &usize| bags.get(table).is_some_and(|bag| bag.whole);
         let wanted = (0..keys.len()).filter(|table| most(*table) > 0);
-        let table = wanted.max_by_key(|table| (whole(table), keys[*table].len()))?;
-        let (whole, keys) = (whole(&table), &mut keys[table]);
+        let table = wanted.max_by_key(|table| (whole(table), older[*table].len(), keys[*table].len()))?;
+        let whole = whole(&table);
+        let from = if older[table].is_empty() { &mut keys[table] } else { &mut older[table] };
         let mut bytes = 0;
         let fits = |key: &&Key| {
             let before = bytes;
             bytes += key.len();
             before == 0 || bytes < LOT_BYTES
         };
-        let taken: Vec<Key> = keys.iter().take(most(table)).take_while(fits).cloned().collect();
+        let taken: Vec<Key> = from.iter().take(most(table)).take_while(fits).cloned().collect();
         for key in &taken {
-            keys.remove(key);
+            from.remove(key);
         }
         if let Some(bag) = bags.get_mut(&table) {
             bag.whole = false;
-            bag.bytes = keys.iter().map(|key| key.len()).sum();
+            bag.bytes = keys[table].iter().chain(&older[table]).map(|key| key.len()).sum();
         }
         if taken.is_empty() && !whole {
             return None;
@@ -213,6 +230,20 @@ impl DirtyKeys {
         *lots += 1;
         in_hand.insert(lot, Lot { table, keys: taken.clone(), whole });
         Some(InHand { dirty: Arc::clone(self), table, keys: taken, lot, whole, proven: false })
+    }
+
+    /// What is dirty now is to be proven before what will be.
+    pub fn age(&self) {
+        let State { keys, older, .. } = &mut *self.lock();
+        for (keys, older) in keys.iter_mut().zip(older) {
+            older.extend(keys.drain());
+        }
+    }
+
+    /// Whether everything is proven that was dirty when [`DirtyKeys::age`] was last called.
+    pub fn aged_are_proven(&self) -> bool {
+        let state = self.lock();
+        state.in_hand() == 0 && state.whole() == 0 && state.older.iter().all(HashSet::is_empty)
     }
 
     /// How many keys wait to be taken.
@@ -246,6 +277,25 @@ mod tests {
         assert!(dirty.take(|_| 10).is_none());
         dirty.add(1, &b"8"[..].into());
         assert!(dirty.take(|table| 1 - table).is_none(), "its table is to be left alone");
+    }
+
+    #[test]
+    fn what_was_dirty_before_is_proven_before_what_became_so_later() {
+        let dirty = Arc::new(DirtyKeys::new(2));
+        dirty.start();
+        let key = |n: u32| Key::from(n.to_string().into_bytes());
+        (0..10).for_each(|n| dirty.add(0, &key(n)));
+        dirty.age();
+        (0..30).for_each(|n| dirty.add(1, &key(n)));
+        dirty.add(0, &key(3));
+        assert_eq!((dirty.waiting(), dirty.aged_are_proven()), (40, false));
+        drop(dirty.take(|_| 100).unwrap());
+        let in_hand = dirty.take(|_| 100).unwrap();
+        assert_eq!((in_hand.table, in_hand.keys.len(), dirty.aged_are_proven()), (0, 10, false));
+        in_hand.proven();
+        assert_eq!((dirty.waiting(), dirty.aged_are_proven()), (30, true));
+        let in_hand = dirty.take(|_| 100).unwrap();
+        assert_eq!((in_hand.table, dirty.aged_are_proven()), (1, false), "nobody knows of what age they are");
     }
 
     #[test]

@@ -33,7 +33,6 @@ mod dirty;
 mod proof;
 mod row_sum;
 mod verify;
-mod verify_range;
 
 // The switch and the way back.
 pub mod cutover;
@@ -56,11 +55,11 @@ pub use accounts::Accounts;
 pub use copy::CopyOptions;
 pub use direction::{MoverOptions, Start};
 pub use error::{MoveError, Result, Side};
-pub use mover::{Mover, MoverState, gtid_executed};
+pub use mover::{Mover, MoverState, RepairPlan, RepairPlanTable, RepairReport, gtid_executed};
 pub use plan::{Along, MoveSpec, TablePattern};
 pub use progress::{Progress, TableSnapshot};
 pub use proof::{Proof, TableVerdict};
 pub use row_sum::RowSum;
 pub use select::ROW_HASH;
-pub use verify::Verification;
+pub use verify::{RepairStatement, RepairedTable, Verification};
 pub use watch::{ForeignWrite, Reading, Watched};

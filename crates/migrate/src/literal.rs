@@ -52,6 +52,11 @@ impl Tuple {
         self.empty_enums
     }
 
+    /// Each literal.
+    pub fn parts(&self) -> impl Iterator<Item = &[u8]> {
+        (0..self.ends.len()).map(|i| self.literal(i))
+    }
+
     fn literal(&self, i: usize) -> &[u8] {
         let start = if i == 0 { 0 } else { self.ends[i - 1] as usize + 1 };
         &self.bytes[start..self.ends[i] as usize]

@@ -14,19 +14,24 @@ use crate::direction::{Access, Direction, MoverOptions, Start};
 use crate::dirty::DirtyKeys;
 use crate::error::{Doing, MoveError, Result, Side};
 use crate::keeper::Keeper;
+use crate::ledger::proven::{self, KeptProof};
 use crate::ledger::{self, LedgerName, plan};
 use crate::opening;
 use crate::progress::Progress;
 use crate::proof::{Proof, TableVerdict};
-use crate::prover::Prover;
+use crate::prover::{self, Prover};
 use crate::reshape;
 use crate::schema;
 use crate::seed;
 use crate::session;
 use crate::verify::{Verification, Verifier};
 use crate::watch::{Watch, Watched};
+use repair::Planned;
 
 mod newest;
+mod repair;
+
+pub use repair::{RepairPlan, RepairPlanTable, RepairReport};
 
 /// How long a comparison waits for the pipeline it needs.
 const PIPELINE_WAIT: Duration = Duration::from_secs(10);
@@ -60,6 +65,10 @@ pub struct Mover {
     prover: Mutex<Option<Prover>>,
     watch: Watch,
     stop: watch::Sender<bool>,
+    /// How many foreign writes there were when the last complete pass began.
+    last_pass: Mutex<Option<u64>>,
+    /// What was last shown that a repair would write.
+    planned: Mutex<Option<Planned>>,
 }
 
 impl Drop for Mover {
@@ -86,6 +95,7 @@ impl Mover {
         ledger::create(&mut target).await?;
         let begun = ledger::read(&mut target, &ledger).await?;
         let spec = &options.spec;
+        let mut kept = None;
         let (proof, tables, as_of) = match (&options.start, begun) {
             (Start::At(applied), None) => {
                 // The side that follows from here on has the tables as they were there; the other one may have gone on.
@@ -118,17 +128,21 @@ impl Mover {
             }
             // What moves as of the ledger is beside the ledger; the source may be ahead.
             (_, Some(applied)) => {
-                (Proof::default(), reshape::tables_as_of(&mut target, &ledger).await?, applied)
+                kept = proven::kept(&mut target, &ledger, &applied).await?;
+                let proof = if kept.is_some() { Proof::resuming() } else { Proof::default() };
+                (proof, reshape::tables_as_of(&mut target, &ledger).await?, applied)
             }
         };
 
         let names: Vec<TableName> = tables.iter().map(|t| t.name.clone()).collect();
         let bags = (0..tables.len()).filter(|&i| tables[i].is_bag());
         let dirty = Arc::new(DirtyKeys::new(tables.len()).with_bags(bags));
-        let proven = proof.complete_as_of().is_some();
+        let proven = proof.complete_as_of().is_some() || kept.is_some();
         if proven {
             dirty.start();
         }
+        // An earlier process has not seen what was written since it kept its proof.
+        let watched_from = kept.as_ref().map_or(watched_from, |kept: &KeptProof| kept.target_read.clone());
         let (progress, proof) = (Arc::new(Progress::new(names)), Arc::new(proof));
         if let Start::At(_) = options.start {
             (0..tables.len()).for_each(|i| progress.table_copied(i));
@@ -159,10 +173,22 @@ impl Mover {
         let watch = Watch::start(direction.clone(), watched_from);
         // Who asks right after this is told that it runs, or why not. An error means that it has ended, which shows as well.
         let _ = state.wait_for(|state| !matches!(state, MoverState::Starting)).await;
-        let prover = Mutex::new(None);
-        let mover = Self { direction, progress, proof, ledger, access, state, task, prover, watch, stop };
+        let mover = Self {
+            direction,
+            progress,
+            proof,
+            ledger,
+            access,
+            state,
+            task,
+            prover: Mutex::default(),
+            watch,
+            stop,
+            last_pass: Mutex::default(),
+            planned: Mutex::default(),
+        };
         if proven {
-            mover.start_proving();
+            drop(mover.set_prover(Some(mover.prover(kept))));
         }
         Ok(mover)
     }
@@ -199,10 +225,23 @@ impl Mover {
     }
 
     /// Forgets that the servers were proven equal; the next pass over every row begins anew.
-    pub(crate) async fn forget_proof(&self) {
+    ///
+    /// # Errors
+    /// If the target refuses: the next process would not know of it.
+    pub(crate) async fn forget_proof(&self) -> Result<()> {
         self.rest().await;
         self.proof.restart();
         self.now().dirty.reset();
+        self.withdraw_proof().await
+    }
+
+    /// Takes back what is proven from where the next process would find it.
+    ///
+    /// # Errors
+    /// If the target refuses.
+    pub(crate) async fn withdraw_proof(&self) -> Result<()> {
+        let mut target = session::open(&self.now().options.target, Side::Target).await?;
+        proven::withdraw(&mut target, &self.ledger).await
     }
 
     /// The tables, as they are now.
@@ -327,10 +366,12 @@ impl Mover {
         seen: &(dyn Fn(u64) + Sync),
     ) -> Result<Verification> {
         let begun = Instant::now();
+        *self.last_pass.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.proof.restart();
         direction.dirty.reset();
-        self.watch_what_was_written(direction).await?;
+        let written = self.watch_what_was_written(direction).await?;
         let foreign_writes = self.watched().count();
+        let begun_at = self.applied_now();
         direction.dirty.start();
         let next = AtomicUsize::new(0);
         let lanes = (0..workers.max(1)).map(|_| self.verify_lane(direction, &next, seen));
@@ -350,15 +391,19 @@ impl Mover {
                 proven => left = left.saturating_sub(proven),
             }
         }
-        self.start_proving();
         let (mut tables, different) = (self.proof.verdicts(), self.proof.different());
         for verdict in &mut tables {
             let place = direction.tables.iter().position(|t| t.name == verdict.table);
             verdict.last_change = place.map(|i| direction.changes.of(i)).unwrap_or_default();
         }
+        *self.last_pass.lock().unwrap_or_else(PoisonError::into_inner) = Some(foreign_writes);
         if different == 0 {
             self.watched().settle(foreign_writes);
         }
+        if let Err(error) = prover::keep(&mut verifier, self.watched(), &begun_at, &written).await {
+            tracing::warn!(target: "highwater::proof", %error, "a restart would have to prove it again");
+        }
+        self.start_proving();
         Ok(Verification {
             rows: tables.iter().map(|t| t.rows).sum(),
             different,
@@ -372,13 +417,15 @@ impl Mover {
         })
     }
 
-    /// Before a pass begins: what a stranger has written so far is the pass's to find, once, and not a dirty key beside it.
-    async fn watch_what_was_written(&self, direction: &Direction) -> Result<()> {
+    /// Before a pass begins: an earlier proof is taken back, and what a stranger has written so far is the pass's to find, once,
+    /// and not a dirty key beside it. Returns what that is part of.
+    async fn watch_what_was_written(&self, direction: &Direction) -> Result<GtidSet> {
         let mut target = session::open(&direction.options.target, Side::Target).await?;
+        proven::withdraw(&mut target, &self.ledger).await?;
         let written = gtid_executed(&mut target, Side::Target).await?;
         // Past that, a difference may be counted twice.
         let _ = tokio::time::timeout(WATCH_WAIT, self.watched().has_read(&written)).await;
-        Ok(())
+        Ok(written)
     }
 
     /// A pair of connections that compares these tables and no others.
@@ -419,7 +466,11 @@ impl Mover {
 
     /// Starts re-proving dirty keys in the background, in place of whoever did.
     pub fn start_proving(&self) {
-        drop(self.set_prover(Some(Prover::start(self.access.clone()))));
+        drop(self.set_prover(Some(self.prover(None))));
+    }
+
+    fn prover(&self, kept: Option<KeptProof>) -> Prover {
+        Prover::start(self.access.clone(), Arc::clone(self.watch.watched()), kept)
     }
 
     /// Stops re-proving between two lots, so that nothing of it is under way on either server. If the caller gives up

@@ -83,7 +83,8 @@ impl Pipeline {
                 Copier { direction, options, planner: self.claim.planner(), requests: requests_tx.clone() };
             stages.spawn(copier.run());
         }
-        self.access.send_replace(Some(Access { direction, requests: requests_tx }));
+        let ledger = self.claim.planner();
+        self.access.send_replace(Some(Access { direction, requests: requests_tx, ledger }));
         let mut stop = self.stop;
         let outcome = tokio::select! {
             outcome = first_failure(&mut stages) => outcome,

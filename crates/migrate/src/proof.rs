@@ -7,7 +7,9 @@ use model::{GtidSet, TableName};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Doing, Result, Side};
+use crate::literal::Key;
 use crate::row_sum::RowSum;
+use crate::verify::Wrong;
 
 /// Differing keys kept for the report; counting goes on beyond.
 const KEYS_KEPT: usize = 100;
@@ -21,6 +23,8 @@ pub struct Proof {
 #[derive(Debug, Default)]
 struct State {
     complete_as_of: Option<GtidSet>,
+    /// An earlier process has proven everything, and what has happened since is still being looked at.
+    resuming: bool,
     tables: Vec<TableVerdict>,
     /// Tables that have to be compared again as a whole: since the pass a statement has changed them, or
     /// someone else rows that cannot be named.
@@ -50,6 +54,9 @@ pub struct TableVerdict {
     pub ended_unix_s: u64,
     /// The last transaction that changed it, of those seen since [`crate::Verification::watched_since`]; empty if none did.
     pub last_change: GtidSet,
+    /// The keys that differ, for a repair; none of a bag.
+    #[serde(skip)]
+    pub(crate) wrong: Wrong,
 }
 
 impl TableVerdict {
@@ -66,6 +73,7 @@ impl TableVerdict {
             as_of: GtidSet::default(),
             ended_unix_s: 0,
             last_change: GtidSet::default(),
+            wrong: Wrong::default(),
         }
     }
 
@@ -85,9 +93,20 @@ impl TableVerdict {
         Self { begun_at, as_of, ..self }
     }
 
-    /// Records a differing key.
+    /// Records a differing key, once.
     pub fn differs(&mut self, key: &[u8]) {
-        self.differs_by(&String::from_utf8_lossy(key), 1);
+        if self.wrong.add(key) {
+            self.differs_by(&String::from_utf8_lossy(key), 1);
+        }
+    }
+
+    /// A key that may have differed is equal now.
+    fn mended(&mut self, key: &[u8]) {
+        if self.wrong.remove(key) {
+            self.different = self.different.saturating_sub(1);
+            let told = String::from_utf8_lossy(key);
+            self.keys.retain(|known| *known != told);
+        }
     }
 
     /// Records a value of a bag, of which one side has so many rows more than the other.
@@ -100,6 +119,11 @@ impl TableVerdict {
 }
 
 impl State {
+    /// Whether there is a proof, or will be, that a difference speaks against.
+    fn claims(&self) -> bool {
+        self.complete_as_of.is_some() || self.resuming
+    }
+
     fn verdict_of(&mut self, table: &TableName) -> &mut TableVerdict {
         let at = match self.tables.iter().position(|t| t.table == *table) {
             Some(at) => at,
@@ -123,6 +147,19 @@ impl Proof {
         Self { state: Mutex::new(state) }
     }
 
+    /// A proof that an earlier process has made, to hold once it is known what has happened since.
+    pub(crate) fn resuming() -> Self {
+        Self { state: Mutex::new(State { resuming: true, ..State::default() }) }
+    }
+
+    /// It is known, and what was touched is dirty: the earlier proof holds.
+    pub(crate) fn resumed(&self, as_of: GtidSet) {
+        let mut state = self.lock();
+        if std::mem::take(&mut state.resuming) {
+            state.complete_as_of = Some(as_of);
+        }
+    }
+
     /// Forgets what was proven: a new pass begins.
     pub fn restart(&self) {
         *self.lock() = State::default();
@@ -130,7 +167,7 @@ impl Proof {
 
     /// A pass over every range is complete.
     pub fn complete(&self, as_of: GtidSet, tables: Vec<TableVerdict>) {
-        *self.lock() = State { complete_as_of: Some(as_of), tables, doubted: Vec::new() };
+        *self.lock() = State { complete_as_of: Some(as_of), tables, ..State::default() };
     }
 
     /// Re-proving has moved the proof forward.
@@ -143,7 +180,16 @@ impl Proof {
 
     /// A key was found different after the pass.
     pub fn differs(&self, table: &TableName, key: &[u8]) {
-        self.differs_by(table, &String::from_utf8_lossy(key), 1);
+        self.lock().verdict_of(table).differs(key);
+    }
+
+    /// Keys were compared and are equal: those found different before are so no more.
+    pub(crate) fn mended<'a>(&self, table: &TableName, equal: impl Iterator<Item = &'a Key>) {
+        let mut state = self.lock();
+        let known = state.tables.iter_mut().find(|verdict| verdict.table == *table);
+        if let Some(verdict) = known.filter(|verdict| !verdict.wrong.is_empty()) {
+            equal.for_each(|key| verdict.mended(key));
+        }
     }
 
     /// Rows of a value of a bag were found to differ in number after the pass.
@@ -160,13 +206,14 @@ impl Proof {
     /// known to differ there is nothing new to learn.
     pub(crate) fn found(&self, some: &TableVerdict) {
         let mut state = self.lock();
-        if state.complete_as_of.is_none() || some.different == 0 {
+        if !state.claims() || some.different == 0 {
             return;
         }
         let verdict = state.verdict_of(&some.table);
         if verdict.different == 0 {
             verdict.different = some.different;
             verdict.keys.clone_from(&some.keys);
+            verdict.wrong.clone_from(&some.wrong);
         }
     }
 
@@ -184,7 +231,7 @@ impl Proof {
     /// A table that was proven has to be compared again as a whole.
     pub(crate) fn doubt(&self, table: &TableName) {
         let mut state = self.lock();
-        if state.complete_as_of.is_some() && !state.doubted.contains(table) {
+        if state.claims() && !state.doubted.contains(table) {
             state.doubted.push(table.clone());
         }
     }
@@ -253,5 +300,21 @@ mod tests {
         proof.found(&some(3));
         let verdicts = proof.verdicts();
         assert_eq!((verdicts[0].rows, proof.different(), verdicts[0].keys.len()), (1_000, 3, 3));
+    }
+
+    #[test]
+    fn a_key_found_different_counts_once_until_it_is_equal_again() {
+        let proof = Proof::default();
+        proof.complete(GtidSet::default(), vec![some(150)]);
+        let orders = TableName::new("shop", "orders");
+        proof.differs(&orders, b"149");
+        proof.differs(&orders, b"new");
+        assert_eq!(proof.different(), 151);
+        let equal: Vec<Key> = ["149", "0", "never wrong"].map(|key| key.as_bytes().into()).into();
+        proof.mended(&orders, equal.iter());
+        proof.mended(&orders, equal.iter());
+        let verdict = proof.verdicts().remove(0);
+        assert_eq!((verdict.different, verdict.keys.len(), verdict.wrong.keys().count()), (149, 99, 149));
+        assert!(!verdict.keys.contains(&"0".to_owned()));
     }
 }

@@ -10,7 +10,15 @@ use tokio::task::JoinHandle;
 use crate::bag::BagPace;
 use crate::direction::Access;
 use crate::error::{MoveError, Result};
+use crate::ledger::proven::KeptProof;
 use crate::verify::Verifier;
+use crate::watch::Watched;
+
+mod keep;
+mod resume;
+
+use keep::Keeping;
+pub(crate) use keep::keep;
 
 /// Pause between rounds, so that keys written again and again are proven once a round.
 const ROUND_PAUSE: Duration = Duration::from_millis(50);
@@ -29,11 +37,15 @@ impl Drop for Prover {
 }
 
 impl Prover {
-    /// Starts one.
-    pub(crate) fn start(access: watch::Receiver<Option<Access>>) -> Self {
+    /// Starts one, which first makes the proof of an earlier process hold, if there is one.
+    pub(crate) fn start(
+        access: watch::Receiver<Option<Access>>,
+        watched: Arc<Watched>,
+        kept: Option<KeptProof>,
+    ) -> Self {
         let rest = Arc::new(AtomicBool::new(false));
-        let work = Work { access, rest: Arc::clone(&rest) };
-        Self { rest, task: tokio::spawn(work.go_on()) }
+        let work = Work { access, watched, rest: Arc::clone(&rest) };
+        Self { rest, task: tokio::spawn(work.go_on(kept)) }
     }
 
     /// Stops it between two lots, so that nothing of it is under way on either server.
@@ -46,6 +58,7 @@ impl Prover {
 
 struct Work {
     access: watch::Receiver<Option<Access>>,
+    watched: Arc<Watched>,
     rest: Arc<AtomicBool>,
 }
 
@@ -54,7 +67,19 @@ impl Work {
         self.rest.load(Ordering::Acquire)
     }
 
-    async fn go_on(self) {
+    async fn told_to_rest(&self) {
+        while !self.is_to_rest() {
+            tokio::time::sleep(ROUND_PAUSE).await;
+        }
+    }
+
+    async fn go_on(self, kept: Option<KeptProof>) {
+        if let Some(kept) = &kept {
+            tokio::select! {
+                () = resume::resume(&self.access, &self.watched, kept) => {}
+                () = self.told_to_rest() => {}
+            }
+        }
         while !self.is_to_rest() {
             if let Err(error) = self.prove_while_connected().await {
                 tracing::debug!(target: "highwater::proof", %error, "re-proving begins again");
@@ -68,12 +93,14 @@ impl Work {
         let direction = &Arc::clone(&access.direction);
         let mut verifier = Verifier::open(access).await?;
         let mut pace = BagPace::default();
+        let mut keeping = Keeping::default();
         while !self.is_to_rest() {
             for doubted in direction.proof.doubted() {
                 if let Some(table) = direction.tables.iter().position(|t| t.name == doubted) {
                     direction.proof.settle(verifier.table(table, &|_| ()).await?);
                 }
             }
+            keeping.begin(&mut verifier).await?;
             let as_of = direction.progress.applied_set().borrow().clone();
             let mut left = direction.dirty.waiting();
             while left > 0 && !self.is_to_rest() {
@@ -85,6 +112,7 @@ impl Work {
             if left == 0 {
                 direction.proof.advance(as_of);
             }
+            keeping.end(&mut verifier, &self.watched).await?;
             tokio::time::sleep(ROUND_PAUSE).await;
         }
         Ok(())

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Weak};
 
 use model::{BinlogPosition, GtidSet};
+use mysql::Row;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::apply::{Lanes, Mark};
@@ -17,7 +18,7 @@ use crate::order::{Contradiction, Order};
 use crate::select::KeyRange;
 use crate::stream::{LoggedStatement, StreamItem, Streamed};
 use crate::window::{Closed, WindowId};
-use crate::work::{BagStep, BagWork, Batch, CopiedRange, Pause, Replay, Work};
+use crate::work::{BagStep, BagWork, Batch, CopiedRange, Pause, Repair, RepairWork, Repaired, Replay, Work};
 
 /// Row changes after which a batch is not made larger: bounds memory, and the work lost in a crash.
 const BATCH_CHANGES_MAX: u64 = 5_000;
@@ -49,6 +50,8 @@ pub enum Request {
     },
     /// A step of copying a bag whose changes are held back, or passed over.
     Bag(BagStep),
+    /// Rows of a bag that are too many or too few.
+    Repair(Repair),
 }
 
 /// What to do when a window closes.
@@ -79,6 +82,17 @@ pub enum AtClose {
         gains_pass: bool,
         /// Told whether it is.
         held: oneshot::Sender<bool>,
+    },
+    /// Make the rows of these keys what was read, but for those that were touched.
+    Repair {
+        /// The table's place in the plan.
+        table: usize,
+        /// The keys.
+        keys: Vec<Key>,
+        /// Rows as read, whole.
+        rows: Vec<Row>,
+        /// Told what came of it.
+        done: oneshot::Sender<Repaired>,
     },
     /// Stop applying at this point, and tell which keys were touched.
     Compare(oneshot::Sender<ComparePoint>),
@@ -252,6 +266,13 @@ impl Sequencer {
                 drop(wanted);
             }
             Request::Bag(step) => self.bag_step(step).await?,
+            Request::Repair(repair) => {
+                let marks = match &repair.what {
+                    RepairWork::Bag(fold) => bag::recorded(repair.table, fold),
+                    RepairWork::Rows { keys, .. } => marks_of(repair.table, keys),
+                };
+                self.lanes.give_in_order(Work::Repair(repair), marks).await?;
+            }
         }
         Ok(())
     }
@@ -313,6 +334,12 @@ impl Sequencer {
                 let _ = held.send(exact);
                 None
             }
+            AtClose::Repair { table, keys, rows, done } => {
+                let keys: HashSet<Key> = keys.into_iter().filter(|key| !touched.contains(key)).collect();
+                let marks = marks_of(table, &keys);
+                let what = RepairWork::Rows { keys, rows };
+                Some((Work::Repair(Repair { table, what, done }), marks))
+            }
             AtClose::Compare(point) => {
                 let (reached_tx, reached) = oneshot::channel();
                 let (resume, resume_rx) = oneshot::channel();
@@ -329,6 +356,10 @@ fn with_marks(mut batch: Batch) -> (Work, Vec<Mark>) {
     let mut marks = std::mem::take(&mut batch.marks);
     marks.extend(batch.bags.iter().flat_map(|(table, fold)| bag::recorded(*table, fold)));
     (Work::Batch(batch), marks)
+}
+
+fn marks_of(table: usize, keys: &HashSet<Key>) -> Vec<Mark> {
+    keys.iter().map(|key| Mark::of(table, key)).collect()
 }
 
 fn too_much_held(table: &model::TableName) -> MoveError {

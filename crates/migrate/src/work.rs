@@ -1,8 +1,9 @@
 //! What the sequencer hands to the lanes, in the order of the stream.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use model::{Gtid, GtidSet};
+use mysql::Row;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::apply::Mark;
@@ -10,7 +11,7 @@ use crate::bag::BagFold;
 use crate::ddl::Statement;
 use crate::fold::TableFold;
 use crate::ledger::PlannedRange;
-use crate::literal::Tuple;
+use crate::literal::{Key, Tuple};
 use crate::select::KeyRange;
 
 /// A step of the target's history.
@@ -25,6 +26,8 @@ pub enum Work {
     Copied(CopiedRange),
     /// A step of copying a bag.
     Bag(BagStep),
+    /// Rows that were proven wrong are made what the source's are.
+    Repair(Repair),
     /// Someone wants to look at the target exactly here.
     Pause(Pause),
     /// A statement that changes moved tables: the last work of a pipeline.
@@ -104,6 +107,52 @@ pub enum BagWork {
         /// What was held back.
         held: BagFold,
     },
+}
+
+/// Rows of the target that were proven wrong, and what they have to be. Whatever comes of it, the move goes on.
+#[derive(Debug)]
+pub struct Repair {
+    /// The table's place in the plan.
+    pub table: usize,
+    /// What is to be done.
+    pub what: RepairWork,
+    /// Told once it is committed or given up.
+    pub done: oneshot::Sender<Repaired>,
+}
+
+/// See [`Repair`].
+#[derive(Debug)]
+pub enum RepairWork {
+    /// The rows of these keys are to be these, and no others.
+    Rows {
+        /// Keys that the stream did not touch since the rows were read.
+        keys: HashSet<Key>,
+        /// The source's rows as they are at this point, whole; also of keys that collations take for one of these.
+        rows: Vec<Row>,
+    },
+    /// Rows of a bag that are too many or too few. Counts add up with those of the stream in any order, so this is right at
+    /// any point after they were counted.
+    Bag(BagFold),
+}
+
+/// What came of a [`Repair`].
+#[derive(Debug, Default)]
+pub struct Repaired {
+    /// Keys whose rows were looked at.
+    pub keys: Vec<Key>,
+    /// Rows that were not what they have to be, and now are.
+    pub written: u64,
+    /// Why nothing was written.
+    pub refused: Option<Refusal>,
+}
+
+/// Why rows were not repaired.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// The target has one of the rows, or of their unique values, somewhere else.
+    InTheWay,
+    /// The target's server refuses, without the values it may name.
+    Server(String),
 }
 
 /// The lanes stop at this point until `resume` is dropped.

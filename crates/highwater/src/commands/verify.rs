@@ -4,7 +4,7 @@ use std::path::Path;
 
 use migrate::Verification;
 use model::Trouble;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Context;
 use super::ask::{ask, told};
@@ -19,6 +19,9 @@ use crate::proof_file::{Comparison, ProofFile, Unwritten};
 /// # Errors
 /// If none runs, it cannot compare, rows differ, or a table is not what the proof says.
 pub async fn run(context: &Context, args: &VerifyArgs) -> Result<(), Trouble> {
+    if args.repair {
+        return super::repair::run(context, args).await;
+    }
     let Outcome { move_name, found, against } = told(args.one.json, verify(context, args).await)?;
     if args.one.json {
         let mut answer = json!(found);
@@ -58,13 +61,8 @@ async fn verify<'a>(context: &Context, args: &'a VerifyArgs) -> Result<Outcome<'
 
     let answer =
         ask(context, &args.one, |move_name| Request::Verify { move_name, newest: args.newest }).await?;
-    let found: Verification = serde_json::from_value(answer).map_err(|error| {
-        Trouble::new(
-            format!("what was found cannot be read: {error}"),
-            "the rows were compared; `highwater status` shows what is proven",
-            "use the same version of highwater as the running process",
-        )
-    })?;
+    let found: Verification =
+        read(answer, "the rows were compared; `highwater status` shows what is proven")?;
     let against = earlier.map(|(file, proof)| (file, proof.compared_with(&found)));
     // The new proof may go where the earlier one is, which is evidence if the two contradict each other.
     let contradicted =
@@ -77,6 +75,17 @@ async fn verify<'a>(context: &Context, args: &'a VerifyArgs) -> Result<Outcome<'
     Ok(Outcome { move_name, found, against })
 }
 
+/// An answer of the running process as what it should be.
+pub(super) fn read<T: serde::de::DeserializeOwned>(answer: Value, state: &str) -> Result<T, Trouble> {
+    serde_json::from_value(answer).map_err(|error| {
+        Trouble::new(
+            format!("the answer cannot be read: {error}"),
+            state,
+            "use the same version of highwater as the running process",
+        )
+    })
+}
+
 fn different(name: &str, found: &Verification) -> Trouble {
     let tables = found.tables.iter().filter(|t| t.different > 0);
     let tables: Vec<String> = tables.map(|t| format!("{} of {}", t.different, t.table)).collect();
@@ -84,7 +93,7 @@ fn different(name: &str, found: &Verification) -> Trouble {
         format!("{} rows of move '{name}' differ: {}", found.different, tables.join(", ")),
         "traffic is where it was; the move goes on, and its cutover is refused while rows differ; \
          no proof file was written",
-        "find out who writes to the target; drop the table there, run `highwater finish`, and copy again",
+        "find out who writes to the target, then run `highwater verify --repair`",
     )
 }
 

@@ -52,6 +52,15 @@ pub enum Request {
         #[serde(default)]
         newest: Option<u64>,
     },
+    /// Make rows of the target equal that a pass has found different.
+    Repair {
+        /// The move.
+        move_name: String,
+        /// The plan to carry out, answered with a [`migrate::RepairReport`]; without one, it is made, and is the answer: a
+        /// [`migrate::RepairPlan`].
+        #[serde(default)]
+        plan: Option<u64>,
+    },
     /// Make the target the writer.
     Cutover {
         /// The move.

@@ -6,6 +6,7 @@ mod answer;
 mod colour;
 mod complaint;
 mod progress;
+mod repair;
 mod status;
 mod table;
 mod verification;
@@ -19,6 +20,7 @@ pub use answer::render as render_answer;
 pub use colour::Colour;
 pub use complaint::{complain, render as render_trouble};
 pub use progress::ProgressDisplay;
+pub use repair::{render_plan as render_repair_plan, render_report as render_repair_report};
 pub use status::render as render_status;
 pub use verification::{render as render_verification, render_comparison};
 
@@ -46,6 +48,12 @@ pub fn print(text: &str) -> Result<Reader, Trouble> {
             "check where stdout goes",
         )),
     }
+}
+
+/// Tells text on stderr, where it is beside the answer and not part of it.
+pub fn tell(text: &str) {
+    // A question nobody can read is not answered with yes.
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
 /// Prints one line of JSON on stdout.

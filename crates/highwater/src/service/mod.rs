@@ -223,7 +223,7 @@ impl Service {
     pub async fn verify(&self, name: &str, progress: &Progress) -> Result<migrate::Verification, Trouble> {
         let running = self.running(name)?;
         let total = running.driver.mover().map(|m| m.progress().rows_copied());
-        running.driver.verify(VERIFY_LANES, &rows_seen(progress, total)).await
+        running.driver.verify(VERIFY_LANES, &counted(progress, "verify", total)).await
     }
 
     /// Compares the newest rows of each table of a move.
@@ -236,7 +236,10 @@ impl Service {
         newest: u64,
         progress: &Progress,
     ) -> Result<migrate::Verification, Trouble> {
-        self.running(name)?.driver.verify_newest(newest, VERIFY_LANES, &rows_seen(progress, None)).await
+        self.running(name)?
+            .driver
+            .verify_newest(newest, VERIFY_LANES, &counted(progress, "verify", None))
+            .await
     }
 
     /// Moves the traffic of a move to the other side.
@@ -284,6 +287,13 @@ impl Host for Service {
             Request::Verify { move_name, newest: Some(newest) } => {
                 serde_json::to_value(self.verify_newest(&move_name, newest, &progress).await?)
             }
+            Request::Repair { move_name, plan: None } => {
+                serde_json::to_value(self.running(&move_name)?.driver.plan_repair().await?)
+            }
+            Request::Repair { move_name, plan: Some(plan) } => {
+                let written = counted(&progress, "repair", None);
+                serde_json::to_value(self.running(&move_name)?.driver.repair(plan, &written).await?)
+            }
             Request::Cutover { move_name, dry_run: true, .. } => {
                 let running = self.running(&move_name)?;
                 let mut guardrails = running.driver.guardrails()?;
@@ -308,12 +318,12 @@ impl Host for Service {
     }
 }
 
-/// Tells how many rows have been compared.
-fn rows_seen(progress: &Progress, total: Option<u64>) -> impl Fn(u64) + Sync {
+/// Tells how many rows a phase has done.
+fn counted(progress: &Progress, phase: &'static str, total: Option<u64>) -> impl Fn(u64) + Sync {
     let seen = AtomicU64::new(0);
     move |rows| {
         let seen = seen.fetch_add(rows, Ordering::Relaxed) + rows;
-        progress.step("verify", seen, total.map(|t| t.max(seen)), "rows");
+        progress.step(phase, seen, total.map(|t| t.max(seen)), "rows");
     }
 }
 

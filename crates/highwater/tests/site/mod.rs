@@ -193,6 +193,28 @@ impl Site {
         }
     }
 
+    /// Waits until every row is proven equal but for keys in flight; the status of the proof.
+    pub fn proven(&self) -> serde_json::Value {
+        let until = Instant::now() + Duration::from_secs(30);
+        loop {
+            let proof = self.status().map(|s| s["moves"][0]["proof"].clone()).unwrap_or_default();
+            if proof["proven_as_of"].is_string() {
+                return proof;
+            }
+            assert!(Instant::now() < until, "not proven: {:?}", self.status());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Waits until the next process would find a proof on the side that follows.
+    pub async fn proof_is_kept(&self, follows: &Node) {
+        let (until, mut server) = (Instant::now() + Duration::from_secs(30), self.on(follows).await);
+        while server.rows("SELECT 1 FROM highwater.proofs").await.unwrap().is_empty() {
+            assert!(Instant::now() < until, "no proof is kept: {:?}", self.status());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Waits until the new server has everything the old one has.
     pub async fn caught_up(&self) {
         let mut old = self.on(&self.old).await;

@@ -13,14 +13,14 @@ use tokio::sync::mpsc;
 use super::effect::{self, Expect, RangeRows, Step};
 use super::statements::{NewRow, Statements};
 use super::turns::Turns;
-use super::{bags, replay};
+use super::{bags, repair, replay};
 use crate::direction::Direction;
 use crate::error::{Doing, MoveError, Result, Side};
 use crate::ledger::{self, LedgerRow};
 use crate::literal::RowShape;
 use crate::select::{in_range, row_list};
 use crate::session;
-use crate::work::{BagStep, BagWork, Batch, CopiedRange, Work};
+use crate::work::{BagStep, BagWork, Batch, CopiedRange, Repair, Repaired, Work};
 
 /// How long a lane that is ready waits for its turn before it asks the server whether it stands in someone's way.
 /// Far less than `innodb_lock_wait_timeout`, far more than a commit takes.
@@ -28,6 +28,11 @@ const PATIENCE: Duration = Duration::from_millis(30);
 
 /// How often work is tried in its turn before a lock conflict is believed to be someone else's doing.
 const TRIES_IN_TURN: u32 = 10;
+
+/// How often rows are tried to be repaired that someone else has locked, and for how long each time: all the while, the
+/// stream stands still.
+const TRIES_TO_REPAIR: u32 = 3;
+const REPAIR_PATIENCE: &str = "SET SESSION innodb_lock_wait_timeout = 2";
 
 /// Whether anyone waits for a lock of this connection's transaction. The thread that `data_lock_waits` calls the blocking one
 /// is no answer: a lock on an inserted row is written down by the first who waits for it, under its own thread
@@ -97,6 +102,12 @@ impl Lane {
                 }
                 let _ = step.done.send(());
             }
+            Work::Repair(work) => {
+                self.turns.come(turn).await;
+                let repaired = self.repair(&work).await?;
+                // Whoever asked may be gone; what was repaired is repaired.
+                let _ = work.done.send(repaired);
+            }
             Work::Pause(pause) => {
                 self.turns.come(turn).await;
                 // Whoever asked may be gone; then there is nothing to wait for.
@@ -163,6 +174,36 @@ impl Lane {
         }
         work.execute(self).await?;
         self.end("COMMIT").await
+    }
+
+    /// Repairs rows in their turn. What the target has against it is told, and does not stop the move: before, it was no
+    /// better.
+    async fn repair(&mut self, work: &Repair) -> Result<Repaired> {
+        let direction = Arc::clone(&self.direction);
+        let shape = self.shapes[work.table].clone();
+        self.end(REPAIR_PATIENCE).await?;
+        let mut tried = 1;
+        let repaired = loop {
+            match repair::write(&mut self.target, &direction, &shape, &self.ledger, work).await {
+                Ok(repaired) => {
+                    self.end("COMMIT").await?;
+                    break repaired;
+                }
+                Err(error) => {
+                    let refusal = repair::refusal(&error).ok_or(error)?;
+                    self.end("ROLLBACK").await?;
+                    // A lane that runs ahead steps aside; a stranger may not.
+                    if refusal.is_none() && tried < TRIES_TO_REPAIR {
+                        tried += 1;
+                        continue;
+                    }
+                    let refused = refusal.unwrap_or_else(repair::locked);
+                    break Repaired { keys: repair::keys(work), written: 0, refused: Some(refused) };
+                }
+            }
+        };
+        self.end("SET SESSION innodb_lock_wait_timeout = DEFAULT").await?;
+        Ok(repaired)
     }
 
     /// Waits for its turn; gives up if work that comes before waits for this lane's locks.

@@ -10,6 +10,7 @@ mod bags;
 mod conflicts;
 pub mod effect;
 mod lane;
+mod repair;
 mod replay;
 pub mod schedule;
 mod session_of;

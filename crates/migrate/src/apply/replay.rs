@@ -24,7 +24,7 @@ use crate::definition::{Subject, definitions};
 use crate::direction::{Direction, Start};
 use crate::error::{Doing, Result, Side};
 use crate::ledger::due::{self, Due};
-use crate::ledger::{self, LedgerRow, plan, ranges};
+use crate::ledger::{self, LedgerRow, plan, proven, ranges};
 use crate::reshape::Reshaping;
 use crate::schema::{self, quote_text};
 use crate::session;
@@ -142,6 +142,8 @@ async fn write_down(
     for sql in due::begun(ledger.name(), &due) {
         statements.push(sql.as_bytes(), Expect::Any).await?;
     }
+    // It may change rows, and the next process would not know it for ours in the target's log.
+    statements.push(proven::withdrawn(ledger.name()).as_bytes(), Expect::Any).await?;
     statements.push(ledger.hold().as_bytes(), Expect::Owned).await?;
     statements.end().await?;
     commit(book, &doing).await?;

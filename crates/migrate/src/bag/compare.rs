@@ -55,19 +55,38 @@ impl Verifier {
     }
 
     async fn whole_bag(&mut self, table: &Table, verdict: &mut TableVerdict) -> Result<()> {
+        let differs = |value: &str, here: u64, there: u64| {
+            verdict.differs_by(&told(value, here, there), here.abs_diff(there));
+        };
+        let (rows, sum) = self.differing_values(table, differs).await?;
+        (verdict.rows, verdict.ranges) = (rows, 1);
+        verdict.add_hash(sum.as_deref().map(str::as_bytes))?;
+        Ok(())
+    }
+
+    /// Compares a bag, each side as its snapshot has it. `differs` is told the hash of each value of which they have not the
+    /// same rows, and how many each has. Returns the source's rows, and the sum of their hashes.
+    pub(super) async fn differing_values(
+        &mut self,
+        table: &Table,
+        mut differs: impl FnMut(&str, u64, u64) + Send,
+    ) -> Result<(u64, Option<String>)> {
         let hash = row_hash(table);
         let whole = format!("SELECT 'all', COUNT(*), IFNULL(SUM({hash}), 0) FROM {}", table.name.quoted());
         let (here, there) = self.both_counts(table, &whole).await?;
         let rows = here.get("all").map_or(0, |(rows, _)| *rows);
         if here != there {
-            self.differing_values(table, rows, verdict).await?;
+            self.differing_parts(table, rows, &mut differs).await?;
         }
-        (verdict.rows, verdict.ranges) = (rows, 1);
-        verdict.add_hash(here.get("all").map(|(_, sum)| sum.as_bytes()))?;
-        Ok(())
+        Ok((rows, here.into_values().next().map(|(_, sum)| sum)))
     }
 
-    async fn differing_values(&mut self, table: &Table, rows: u64, verdict: &mut TableVerdict) -> Result<()> {
+    async fn differing_parts(
+        &mut self,
+        table: &Table,
+        rows: u64,
+        differs: &mut (impl FnMut(&str, u64, u64) + Send),
+    ) -> Result<()> {
         let (hash, name) = (row_hash(table), table.name.quoted());
         let parts = (rows / PART_ROWS).clamp(1, PARTS_MAX);
         // In a table of its own: the server takes no JSON_TABLE, which a JSON column's hash has, in GROUP BY (error 1210).
@@ -85,7 +104,7 @@ impl Verifier {
             );
             let (here, there) = self.both_counts(table, &sql).await?;
             for (value, here, there) in self::differing(&here, &there) {
-                verdict.differs_by(&told(value, here, there), here.abs_diff(there));
+                differs(value, here, there);
             }
         }
         Ok(())
@@ -168,7 +187,7 @@ impl Verifier {
     }
 
     /// Opens a snapshot on both sides, at the same point of the stream.
-    async fn snapshots(&mut self, i: usize, table: &Table) -> Result<()> {
+    pub(super) async fn snapshots(&mut self, i: usize, table: &Table) -> Result<()> {
         for _ in 0..TRIES {
             let snapshot = Snapshot::open(&mut self.reader, i).await?;
             let seen = snapshot.seen.clone();
@@ -187,7 +206,7 @@ impl Verifier {
         Err(never_certain(&table.name))
     }
 
-    async fn end_snapshots(&mut self, table: &Table) -> Result<()> {
+    pub(super) async fn end_snapshots(&mut self, table: &Table) -> Result<()> {
         let doing = format!("close the snapshot of {}", table.name);
         self.target.execute("COMMIT").await.doing(Side::Target, &doing)?;
         self.reader.source().execute("COMMIT").await.doing(Side::Source, &doing)?;

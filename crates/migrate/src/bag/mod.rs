@@ -18,6 +18,7 @@ mod flow;
 mod fold;
 mod marks;
 mod pace;
+mod repair;
 mod scratch;
 mod snapshot;
 

@@ -180,6 +180,8 @@ impl<G: TrafficGate> MoveDriver<G> {
     ) -> Result<(), Trouble> {
         let proving = async {
             mover.rest().await;
+            // What a crossing changes on the target, the next process would take for a stranger's work.
+            mover.withdraw_proof().await?;
             verifier.dirty_keys().await
         };
         match within(self.options.settle_deadline, "settle", proving).await {

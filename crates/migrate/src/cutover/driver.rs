@@ -15,7 +15,7 @@ use crate::copy::CopyOptions;
 use crate::direction::{MoverOptions, Start};
 use crate::error::{MoveError, Side};
 use crate::ledger;
-use crate::mover::Mover;
+use crate::mover::{Mover, RepairPlan, RepairReport};
 use crate::plan::MoveSpec;
 use crate::session;
 use crate::verify::Verification;
@@ -190,7 +190,7 @@ impl<G: TrafficGate> MoveDriver<G> {
         let mover = Mover::start(options).await?;
         if !state.accepted_unproven.is_empty() {
             // Nobody has proven what this direction begins with.
-            mover.forget_proof().await;
+            mover.forget_proof().await?;
         }
         self.set_mover(Some(Arc::new(mover)));
         Ok(())
@@ -260,6 +260,29 @@ impl<G: TrafficGate> MoveDriver<G> {
     ) -> Result<Verification, Trouble> {
         let _command = self.command()?;
         self.running_mover()?.verify_newest(newest, workers, seen).await.map_err(|e| e.trouble())
+    }
+
+    /// What would make rows equal that were found different; see [`Mover::plan_repair`].
+    ///
+    /// # Errors
+    /// As [`MoveDriver::verify`], and if no pass over every row is complete.
+    pub async fn plan_repair(&self) -> Result<RepairPlan, Trouble> {
+        let _command = self.command()?;
+        let state = "nothing was written; traffic is where it was";
+        self.running_mover()?.plan_repair().await.map_err(|e| Trouble { state: state.into(), ..e.trouble() })
+    }
+
+    /// Writes what a plan says; see [`Mover::repair`].
+    ///
+    /// # Errors
+    /// As [`MoveDriver::verify`], and if the plan is not the last one.
+    pub async fn repair(&self, plan: u64, seen: &(dyn Fn(u64) + Sync)) -> Result<RepairReport, Trouble> {
+        let _command = self.command()?;
+        let state = "rows repaired by then are repaired, and no other was written; traffic is where it was";
+        self.running_mover()?
+            .repair(plan, seen)
+            .await
+            .map_err(|e| Trouble { state: state.into(), ..e.trouble() })
     }
 
     /// What must hold before a crossing may begin, as seen now.

@@ -9,7 +9,7 @@ use crate::mover::{Mover, MoverState};
 use crate::watch::{Reading, Watched};
 
 /// What to do about a stranger who writes to the target.
-const FOREIGN_HINT: &str = "find who writes there and end it, then run `highwater verify`: a pass without differences settles it; \
+const FOREIGN_HINT: &str = "find who writes there and end it, then run `highwater verify --repair`: a pass without differences settles it; \
      or `highwater cutover --accept-unproven`, which is recorded";
 
 /// One thing looked at.
@@ -89,7 +89,7 @@ pub(super) fn look(mover: &Mover, lag_max: Duration) -> Vec<Guardrail> {
             "differences",
             proof.different() == 0,
             format!("{} rows differ", proof.different()),
-            "see `highwater verify`; rows that differ must be repaired first",
+            "run `highwater verify --repair`: rows that differ must be repaired first",
         )
         .acceptable(),
     ]

@@ -106,16 +106,17 @@ impl LedgerRow {
         format!("{} AND lane={} AND owner='{}'", self.name.matches(), self.lane, self.owner)
     }
 
+    /// The condition that only rows of the ledger meet while nobody else has claimed it.
+    pub(super) fn is_owner(&self) -> String {
+        format!("{} AND owner='{}'", self.name.matches(), self.owner)
+    }
+
     /// Whether nobody else has claimed the ledger.
     ///
     /// # Errors
     /// If it cannot be read.
     pub async fn is_ours(&self, target: &mut Connection) -> Result<bool> {
-        let sql = format!(
-            "SELECT COUNT(*) FROM highwater.ledger WHERE {} AND owner='{}'",
-            self.name.matches(),
-            self.owner
-        );
+        let sql = format!("SELECT COUNT(*) FROM highwater.ledger WHERE {}", self.is_owner());
         let row = target.row(sql).await.doing(Side::Target, "see whose ledger it is")?;
         Ok(row.is_some_and(|r| r.text(0) != "0"))
     }

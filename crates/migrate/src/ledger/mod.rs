@@ -8,6 +8,7 @@
 mod claim;
 pub(crate) mod due;
 pub(crate) mod plan;
+pub(crate) mod proven;
 pub(crate) mod ranges;
 
 use model::{GtidSet, Table};
@@ -74,6 +75,14 @@ CREATE TABLE IF NOT EXISTS highwater.accounts (
   on_source CHAR(64) CHARACTER SET ascii NULL,
   on_target CHAR(64) CHARACTER SET ascii NULL,
   PRIMARY KEY (move_name, account)
+) ENGINE=InnoDB;
+CREATE TABLE IF NOT EXISTS highwater.proofs (
+  move_name VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  source_uuid CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  target_uuid CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  proven LONGTEXT CHARACTER SET ascii NOT NULL,
+  target_read LONGTEXT CHARACTER SET ascii NOT NULL,
+  PRIMARY KEY (move_name, source_uuid)
 ) ENGINE=InnoDB";
 
 /// Names one direction of one move: rows of a given source.
@@ -124,8 +133,9 @@ fn union(rows: &[Row]) -> Result<Option<GtidSet>> {
 /// If the target refuses.
 pub async fn begin(target: &mut Connection, name: &LedgerName, applied: &GtidSet) -> Result<()> {
     let sql = format!(
-        "START TRANSACTION; DELETE FROM highwater.ledger WHERE {}; INSERT INTO highwater.ledger \
+        "START TRANSACTION; {}; DELETE FROM highwater.ledger WHERE {}; INSERT INTO highwater.ledger \
          (move_name, source_uuid, lane, owner, commits, applied) VALUES ('{}', '{}', 0, '', 0, '{applied}'); COMMIT",
+        proven::withdrawn(name),
         name.matches(),
         name.move_name,
         name.source_uuid
@@ -168,8 +178,8 @@ pub(crate) async fn adopt(
 /// # Errors
 /// If the target refuses.
 pub async fn end(target: &mut Connection, name: &LedgerName) -> Result<()> {
-    let sql = format!("DELETE FROM highwater.ledger WHERE {}", name.matches());
-    target.execute(sql).await.doing(Side::Target, "end the ledger")?;
+    let sql = format!("{}; DELETE FROM highwater.ledger WHERE {}", proven::withdrawn(name), name.matches());
+    target.query_all(sql).await.doing(Side::Target, "end the ledger")?;
     Ok(())
 }
 
@@ -188,7 +198,8 @@ pub async fn forget(target: &mut Connection, move_name: &str) -> Result<()> {
          WHERE move_name='{move_name}'; DELETE FROM highwater.indexes WHERE move_name='{move_name}'; \
          DELETE FROM highwater.tables WHERE move_name='{move_name}'; \
          DELETE FROM highwater.statements WHERE move_name='{move_name}'; \
-         DELETE FROM highwater.accounts WHERE move_name='{move_name}'"
+         DELETE FROM highwater.accounts WHERE move_name='{move_name}'; \
+         DELETE FROM highwater.proofs WHERE move_name='{move_name}'"
     );
     target.query_all(sql).await.doing(Side::Target, "clear the ledger")?;
     let left =

@@ -70,6 +70,10 @@ impl Mover {
                 None => left_out.push(direction.tables[table].name.clone()),
             }
         }
+        if tables.iter().any(|verdict| verdict.different > 0) {
+            // Whatever becomes of this process.
+            self.withdraw_proof().await?;
+        }
         tables.sort_by(|a, b| a.table.cmp(&b.table));
         left_out.sort();
         Ok(Verification {

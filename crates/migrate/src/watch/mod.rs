@@ -103,6 +103,11 @@ impl Watched {
         })
     }
 
+    /// Every transaction of the target that has been looked at, or lies before the watch.
+    pub(crate) fn read(&self) -> GtidSet {
+        self.position.borrow().read.clone()
+    }
+
     /// Waits until everything in `wanted` has been looked at. Returns at once if the log cannot be read.
     pub async fn has_read(&self, wanted: &GtidSet) {
         let mut position = self.position.subscribe();
@@ -172,7 +177,7 @@ impl Watch {
     }
 
     /// What it has seen.
-    pub fn watched(&self) -> &Watched {
+    pub fn watched(&self) -> &Arc<Watched> {
         &self.watched
     }
 

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use crate::bag::BagPace;
 use crate::direction::{Access, Direction};
 use crate::error::{Doing, MoveError, Result, Side};
+use crate::ledger::LedgerRow;
 use crate::literal::{Key, RowShape};
 use crate::proof::TableVerdict;
 use crate::ranges;
@@ -22,6 +23,15 @@ use crate::select::{in_keys, key_list, row_hash};
 use crate::sequencer::{AtClose, ComparePoint};
 use crate::session;
 use crate::window_reader::{ReadRows, WindowReader};
+
+mod range;
+mod repair;
+mod statement;
+mod wrong;
+
+pub use repair::RepairedTable;
+pub use statement::RepairStatement;
+pub(crate) use wrong::Wrong;
 
 /// Keys proven in one go: bounds the statement's size.
 pub(crate) const KEYS_AT_ONCE: usize = 500;
@@ -40,6 +50,8 @@ pub struct Verifier {
     pub(crate) reader: WindowReader,
     pub(crate) target: Connection,
     pub(crate) direction: Arc<Direction>,
+    /// A row of the ledger, by which it is known whether that is still ours.
+    pub(crate) ledger: LedgerRow,
 }
 
 impl Verifier {
@@ -47,10 +59,10 @@ impl Verifier {
     ///
     /// # Errors
     /// If that fails.
-    pub(crate) async fn open(Access { direction, requests }: Access) -> Result<Self> {
+    pub(crate) async fn open(Access { direction, requests, ledger }: Access) -> Result<Self> {
         let reader = WindowReader::open(&direction.options.source, requests).await?;
         let target = session::open(&direction.options.target, Side::Target).await?;
-        Ok(Self { reader, target, direction })
+        Ok(Self { reader, target, direction, ledger })
     }
 
     /// Whether it compares the tables as this direction has them.
@@ -120,10 +132,16 @@ impl Verifier {
         let mut sql = self.keyed_hashes(table);
         sql.extend_from_slice(&in_keys(&self.direction.tables[table], keys));
         let (here, there, touched) = self.both(table, &sql).await?;
-        for key in self.differing(table, &here, &there, &touched)? {
-            self.direction.proof.differs(&self.direction.tables[table].name, &key);
-        }
+        self.judge(table, keys, &self.differing(table, &here, &there, &touched)?, &touched);
         Ok(())
+    }
+
+    /// Tells the proof what became of keys that were compared; of those touched meanwhile nothing is known.
+    fn judge(&self, table: usize, keys: &[Key], differing: &[Key], touched: &HashSet<Key>) {
+        let (name, proof) = (&self.direction.tables[table].name, &self.direction.proof);
+        differing.iter().for_each(|key| proof.differs(name, key));
+        let differing: HashSet<&Key> = differing.iter().collect();
+        proof.mended(name, keys.iter().filter(|key| !differing.contains(key) && !touched.contains(*key)));
     }
 
     /// Proves every dirty key while nothing changes on either side: the source is fenced and the stream applied.
@@ -145,9 +163,8 @@ impl Verifier {
             let (here, there) = tokio::join!(self.reader.source().rows(&sql), self.target.rows(&sql));
             let here = here.doing(Side::Source, "prove keys")?;
             let there = there.doing(Side::Target, "prove keys")?;
-            for key in self.differing(table, &here, &there, &HashSet::new())? {
-                self.direction.proof.differs(&self.direction.tables[table].name, &key);
-            }
+            let untouched = HashSet::new();
+            self.judge(table, keys, &self.differing(table, &here, &there, &untouched)?, &untouched);
             proven += keys.len() as u64;
             in_hand.proven();
         }
