@@ -20,6 +20,8 @@ pub enum Command {
     Follow(FollowArgs),
     /// Prove that two servers hold the same
     Verify(VerifyArgs),
+    /// Move a busy shop to another server and back, again and again
+    Cutover(CutoverArgs),
 }
 
 /// What all benchmarks are told.
@@ -98,4 +100,26 @@ pub struct VerifyArgs {
     /// Rows of sysbench's tables, all four together
     #[arg(long, default_value_t = 1_000_000)]
     pub rows: u64,
+}
+
+/// `bench cutover`
+#[derive(Debug, Args)]
+pub struct CutoverArgs {
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// Cutovers, and as many rollbacks, in each round
+    #[arg(long, default_value_t = 4)]
+    pub switches: usize,
+    /// Rows of the shop
+    #[arg(long, default_value_t = 40_000)]
+    pub shop_rows: u64,
+    /// Shoppers, each with a connection of its own
+    #[arg(long, default_value_t = 64)]
+    pub shoppers: usize,
+    /// Share of the source's highest write rate it is kept at
+    #[arg(long, default_value_t = 0.6)]
+    pub load: f64,
+    /// Milliseconds between two switches
+    #[arg(long, default_value_t = 500)]
+    pub pause: u64,
 }

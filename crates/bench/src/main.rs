@@ -10,6 +10,7 @@ mod catch_up;
 mod cli;
 mod copy;
 mod cpu;
+mod cutover;
 mod equal;
 mod follow;
 mod followers;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         Command::Copy(args) => copy::run(&args),
         Command::Follow(args) => follow::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Cutover(args) => cutover::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
