@@ -22,6 +22,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Keep a proof current while the source is kept busy
     Prove(ProveArgs),
+    /// Move a busy shop to another server and back, again and again
+    Cutover(CutoverArgs),
 }
 
 /// What all benchmarks are told.
@@ -116,4 +118,26 @@ pub struct ProveArgs {
     /// Share of the source's highest write rate it is kept at
     #[arg(long, default_value_t = 0.6)]
     pub load: f64,
+}
+
+/// `bench cutover`
+#[derive(Debug, Args)]
+pub struct CutoverArgs {
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// Cutovers, and as many rollbacks, in each round
+    #[arg(long, default_value_t = 4)]
+    pub switches: usize,
+    /// Rows of the shop
+    #[arg(long, default_value_t = 40_000)]
+    pub shop_rows: u64,
+    /// Shoppers, each with a connection of its own
+    #[arg(long, default_value_t = 64)]
+    pub shoppers: usize,
+    /// Share of the source's highest write rate it is kept at
+    #[arg(long, default_value_t = 0.6)]
+    pub load: f64,
+    /// Milliseconds between two switches
+    #[arg(long, default_value_t = 500)]
+    pub pause: u64,
 }

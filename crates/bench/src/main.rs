@@ -10,6 +10,7 @@ mod catch_up;
 mod cli;
 mod copy;
 mod cpu;
+mod cutover;
 mod equal;
 mod follow;
 mod followers;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         Command::Follow(args) => follow::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Prove(args) => prove::run(&args),
+        Command::Cutover(args) => cutover::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

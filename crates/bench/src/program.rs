@@ -40,6 +40,11 @@ impl Program {
 
     /// Writes the settings of a move of these schemas, and forgets any earlier one.
     pub fn set_up(&self, source: u16, target: u16, schemas: &[&str]) -> Result<()> {
+        self.set_up_with(source, target, schemas, "")
+    }
+
+    /// The same with more sections.
+    pub fn set_up_with(&self, source: u16, target: u16, schemas: &[&str], more: &str) -> Result<()> {
         let cluster = |name: &str, port: u16| {
             format!(
                 "[clusters.{name}]\nhost = '127.0.0.1'\nport = {port}\nuser = '{ADMIN_USER}'\n\
@@ -48,7 +53,7 @@ impl Program {
         };
         let tables: Vec<String> = schemas.iter().map(|s| format!("'{s}.*'")).collect();
         let settings = format!(
-            "state_dir = 'state'\n{}{}[moves.bench]\nsource = 'old'\ntarget = 'new'\ntables = [{}]\n",
+            "state_dir = 'state'\n{}{}[moves.bench]\nsource = 'old'\ntarget = 'new'\ntables = [{}]\n{more}",
             cluster("old", source),
             cluster("new", target),
             tables.join(", ")
@@ -67,6 +72,15 @@ impl Program {
 
     /// Starts `highwater copy`.
     pub fn start(&mut self) -> Result<()> {
+        self.start_as(&["copy", "--json"])
+    }
+
+    /// Starts `highwater serve`: moves and front door.
+    pub fn serve(&mut self) -> Result<()> {
+        self.start_as(&["serve"])
+    }
+
+    fn start_as(&mut self, args: &[&str]) -> Result<()> {
         let log = fs::File::create(self.dir.join("said")).map_err(|e| failed("write its log", e))?;
         // Should this process be killed, ours must not stay and look for servers that are gone.
         let setpriv = Path::new("/usr/bin/setpriv");
@@ -78,7 +92,7 @@ impl Program {
             Command::new(&self.program)
         };
         let child = command
-            .args(["copy", "--json"])
+            .args(args)
             .current_dir(&self.dir)
             .stdin(Stdio::null())
             .stdout(Stdio::null())

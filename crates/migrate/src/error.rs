@@ -53,6 +53,14 @@ pub enum MoveError {
         /// What to do.
         hint: String,
     },
+    /// A server did not answer in time; what it was asked to do may be done yet.
+    #[error("the {side} did not answer within {seconds} s")]
+    Silent {
+        /// Which one.
+        side: Side,
+        /// How long it was waited for.
+        seconds: u64,
+    },
     /// A statement in the stream has changed the moved tables: the pipeline has to begin anew with what they are now.
     #[error("a statement in the stream changed the tables")]
     Reshaped,
@@ -134,6 +142,7 @@ impl MoveError {
                 "run `highwater check`; what it refuses must be changed before the move".into()
             }
             Self::Refused { hint, .. } => hint.clone(),
+            Self::Silent { side, .. } => format!("see that the {side} is up and can be reached"),
             Self::Reshaped => "it goes on by itself".into(),
             Self::Stopped => "start it again: it goes on from the ledger".into(),
         };

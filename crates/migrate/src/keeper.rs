@@ -19,6 +19,9 @@ use crate::session;
 /// Pause before the pipeline is started again: long enough not to spin, short against what a server needs to restart.
 const RESTART_PAUSE: Duration = Duration::from_millis(200);
 
+/// How long a run that is to stop may take to notice.
+const STOP_GRACE: Duration = Duration::from_secs(1);
+
 /// Connections that write to the target side by side. More than the target's cores gain nothing; two batches that write
 /// the same rows follow each other anyway.
 const LANES: usize = 4;
@@ -39,9 +42,19 @@ pub(crate) struct Keeper {
 impl Keeper {
     pub(crate) async fn keep_going(mut self) {
         loop {
-            let error = match self.run_once().await {
-                Ok(()) => MoveError::Stopped,
-                Err(error) => error,
+            let mut stop = self.stop.clone();
+            let given_up = async {
+                // An error means that the mover is gone, which is as good as being told.
+                let _ = stop.wait_for(|stop| *stop).await;
+                tokio::time::sleep(STOP_GRACE).await;
+            };
+            let error = tokio::select! {
+                outcome = self.run_once() => match outcome {
+                    Ok(()) => MoveError::Stopped,
+                    Err(error) => error,
+                },
+                // A server that does not answer does not keep us from stopping.
+                () = given_up => return,
             };
             if *self.stop.borrow() {
                 return;

@@ -23,6 +23,8 @@ const SETTINGS: &str = "SET SESSION time_zone='+00:00', \
 
 /// What our connections say of themselves, encoded: a process that comes after us knows by it which are an earlier one's.
 const ATTRIBUTES: &[u8] = b"\x0cprogram_name\x09highwater";
+/// The same, of a connection that raises or lowers a fence.
+const FENCE_ATTRIBUTES: &[u8] = b"\x0cprogram_name\x09highwater\x0ehighwater_role\x05fence";
 /// Connections remembered of one server.
 const OPENED_KEPT: usize = 1 << 16;
 
@@ -67,7 +69,19 @@ pub async fn adopt(connection: &mut Connection, options: &ConnectOptions) {
 /// # Errors
 /// If the server cannot be reached, refuses the account, or refuses a setting.
 pub async fn open(options: &ConnectOptions, side: Side) -> Result<Connection> {
-    let named = ConnectOptions { attributes: ATTRIBUTES.to_vec(), ..options.clone() };
+    open_as(options, side, ATTRIBUTES).await
+}
+
+/// Opens a connection that says of itself that it raises and lowers fences.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) async fn open_fence(options: &ConnectOptions, side: Side) -> Result<Connection> {
+    open_as(options, side, FENCE_ATTRIBUTES).await
+}
+
+async fn open_as(options: &ConnectOptions, side: Side, attributes: &[u8]) -> Result<Connection> {
+    let named = ConnectOptions { attributes: attributes.to_vec(), ..options.clone() };
     let mut connection = Connection::connect(&named).await.doing(side, "open a connection")?;
     remember(options, connection.id());
     connection.execute(SETTINGS).await.doing(side, "set up the session")?;

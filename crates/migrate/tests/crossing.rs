@@ -215,3 +215,25 @@ async fn a_restarted_controller_knows_where_the_traffic_is() {
     let acknowledged = clients.stop().await;
     assert_eq!(orders(&mut world.on_source().await).await, acknowledged);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fence_on_its_way_from_a_crossing_that_was_given_up_does_not_arrive_in_a_later_one() {
+    let world = World::new().await;
+    world.fill(500).await;
+    let gate = LockGate::new();
+    let driver = driver(&world, &gate, CutoverOptions::default()).await;
+    proven(&driver).await;
+    // What a crossing, or a process, leaves behind that has sent a statement and got no answer: the server has yet to read it.
+    let mut late = Vec::new();
+    for server in [&world.source, &world.target] {
+        let mut options = admin(server);
+        options.attributes = b"\x0ehighwater_role\x05fence".to_vec();
+        late.push(Connection::connect(&options).await.unwrap());
+    }
+    driver.cross(Home::New, Unproven::Refuse, &|_| ()).await.unwrap();
+    for mut connection in late {
+        let refused = connection.execute("SET GLOBAL super_read_only = ON").await.unwrap_err();
+        assert!(refused.is_connection_lost(), "it was still to be heard: {refused}");
+    }
+    world.on_target().await.execute("INSERT INTO app.empty_one VALUES (-7)").await.unwrap();
+}

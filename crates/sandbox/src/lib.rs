@@ -18,12 +18,14 @@ mod mysqld;
 mod node;
 mod options;
 mod port;
+mod relay;
 mod template;
 
 pub use error::SandboxError;
 pub use mysqld::{Mysqld, client_tool};
 pub use node::Node;
 pub use options::NodeOptions;
+pub use relay::Relay;
 
 /// The account that may do everything, from any host.
 pub const ADMIN_USER: &str = "highwater";

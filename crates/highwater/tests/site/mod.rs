@@ -79,13 +79,18 @@ impl Site {
     }
 
     pub fn write_settings(&self, user: &str, old_port: u16, tables: &str, more: &str) {
+        self.write_settings_between(user, (old_port, self.new.port()), tables, more);
+    }
+
+    /// The same, where the new server is reached by another port too.
+    pub fn write_settings_between(&self, user: &str, ports: (u16, u16), tables: &str, more: &str) {
+        let (old_port, new_port) = ports;
         let settings = format!(
             "state_dir = 'state'\n\
              [clusters.old]\nhost = '127.0.0.1'\nport = {old_port}\nuser = '{user}'\npassword_file = 'password'\n\
-             [clusters.new]\nhost = '127.0.0.1'\nport = {}\nuser = '{ADMIN_USER}'\npassword_file = 'password'\n\
+             [clusters.new]\nhost = '127.0.0.1'\nport = {new_port}\nuser = '{ADMIN_USER}'\npassword_file = 'password'\n\
              [moves.shop]\nsource = 'old'\ntarget = 'new'\ntables = ['{tables}']\n\
              [front_door]\nlisten = '127.0.0.1:{}'\ncluster = 'old'\n[cutover]\n{more}\n",
-            self.new.port(),
             self.door_port()
         );
         std::fs::write(self.dir.join("highwater.toml"), settings).unwrap();
@@ -131,7 +136,8 @@ impl Site {
 
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_highwater"));
-        command.args(args).current_dir(&self.dir);
+        // Where a test may stop a crossing; without the folder there is no such place.
+        command.args(args).current_dir(&self.dir).env("HIGHWATER_STOP_POINTS", self.dir.join("stops"));
         command
     }
 
@@ -159,6 +165,12 @@ impl Site {
     /// Starts a command that stays.
     pub fn start(&self, command: &str) -> Running {
         self.start_with(&[command])
+    }
+
+    /// Starts a command that is waited for later, with what it says.
+    pub fn begin(&self, args: &[&str]) -> Child {
+        let mut command = self.command(args);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
     /// Starts a command with arguments that stays.

@@ -6,18 +6,16 @@ use std::time::{Duration, Instant};
 use model::{GtidSet, Trouble};
 use mysql::Connection;
 
+use super::mend::{again, answered};
 use super::report::{CrossingReport, PhaseTime};
 use super::state::{Event, Home, Phase, State, Step};
+use super::stop_point::stop_point;
 use super::{Journal, MoveDriver, TrafficGate, fence, guard, objects};
 use crate::accounts::Accounts;
 use crate::error::{Doing, MoveError, Side};
 use crate::mover::{Mover, gtid_executed};
 use crate::schema;
-use crate::session;
 use crate::verify::Verifier;
-
-/// How long taking back triggers and events may take, for clients wait meanwhile; past it the stream is stopped instead.
-const WITHDRAW_DEADLINE: Duration = Duration::from_secs(3);
 
 /// Every row is proven equal behind the fence, or the operator has accepted what is not, and where the stream back begins is known. It cannot be aborted.
 struct PointOfNoReturn {
@@ -50,6 +48,7 @@ impl<G: TrafficGate> MoveDriver<G> {
         told: &(dyn Fn(Phase) + Sync),
     ) -> Result<CrossingReport, Trouble> {
         let mut journal = self.command()?;
+        self.finish_what_was_begun(&mut journal).await?;
         let state = journal.state().clone();
         if state.home == to {
             let hint = if to == Home::New {
@@ -76,8 +75,8 @@ impl<G: TrafficGate> MoveDriver<G> {
             false => None,
         };
         let creating = hands.as_ref().map(objects::Hands::target_id);
-        let mut source = session::open(self.at(state.home), Side::Source).await.map_err(failed)?;
-        let mut target = session::open(self.at(to), Side::Target).await.map_err(failed)?;
+        let mut source = fence::connect(self.at(state.home), Side::Source).await.map_err(failed)?;
+        let mut target = fence::connect(self.at(to), Side::Target).await.map_err(failed)?;
         // A statement that is given up must not go on waiting on the target, in the stream's way.
         let patience =
             format!("SET SESSION lock_wait_timeout = {}", self.options.prove_deadline.as_secs().max(1));
@@ -129,24 +128,31 @@ impl<G: TrafficGate> MoveDriver<G> {
         }
         // From here on, who writes there may.
         mover.end_watch();
-        let opened = match fence::open_for_writes(&mut target, Side::Target).await {
+        stop_point("switch").await;
+        let opened = match answered(Side::Target, fence::open_for_writes(&mut target, Side::Target)).await {
             Ok(()) => Ok(()),
-            // Once more on a connection of its own; each statement may run twice.
-            Err(_) => self.open_new_home(to).await,
+            // Again on a connection of its own; each statement may run twice.
+            Err(_) => self.open_new_home_at_last(to).await,
         };
-        opened.map_err(|e| stuck_after_switch(&e))?;
+        if let Err(error) = opened {
+            self.set_mover(None);
+            mover.stop().await;
+            return Err(stuck_after_switch(&error));
+        }
         self.gate.switch(to, epoch);
         clock.enter(Phase::Release);
         self.gate.release();
         let (phases, held_ms) = clock.finish();
+        stop_point("release").await;
 
         self.set_mover(None);
         drop(verifier);
         // Before the stream back writes to this side: it must not be followed the other way round.
         mover.stop().await;
         let now = journal.state().clone();
-        self.start_mover(&now).await.map_err(|e| no_way_back(&e))?;
-        self.enable_events(to).await.map_err(|e| events_do_not_run(&e))?;
+        self.start_mover_at_last(&now).await.map_err(|e| no_way_back(&e))?;
+        let enabling = again("enable events", || answered(Side::Target, self.enable_events(to)));
+        enabling.await.map_err(|e| events_do_not_run(&e))?;
         self.record(journal, Event::Completed)?;
         Ok(CrossingReport {
             home: to,
@@ -214,17 +220,25 @@ impl<G: TrafficGate> MoveDriver<G> {
 
         self.enter(journal, clock, Phase::Hold)?;
         self.gate.hold();
+        stop_point("hold").await;
 
         self.enter(journal, clock, Phase::Drain)?;
         self.gate.drain(self.options.drain_deadline).await?;
+        stop_point("drain").await;
 
         self.enter(journal, clock, Phase::Fence)?;
         fence::raise(self.at(state.home), ends.source, self.options.fence_deadline).await.map_err(failed)?;
+        stop_point("fence").await;
 
         self.enter(journal, clock, Phase::Settle)?;
         // After the fence, not before: a transaction that slipped in before it must be in this set.
-        let position = gtid_executed(ends.source, Side::Source).await.map_err(failed)?;
-        within(self.options.settle_deadline, "settle", mover.applied(&position)).await?;
+        let settling = async {
+            let position = gtid_executed(ends.source, Side::Source).await?;
+            mover.applied(&position).await?;
+            Ok(position)
+        };
+        let position = within(self.options.settle_deadline, "settle", settling).await?;
+        stop_point("settle").await;
 
         self.enter(journal, clock, Phase::Prove)?;
         let (begun, deadline) = (Instant::now(), self.options.prove_deadline);
@@ -254,7 +268,7 @@ impl<G: TrafficGate> MoveDriver<G> {
             Ok(())
         };
         within(left(), "prove", carrying).await?;
-        let position_back = gtid_executed(ends.target, Side::Target).await.map_err(failed)?;
+        let position_back = within(left(), "prove", gtid_executed(ends.target, Side::Target)).await?;
         let looked_at = tokio::time::timeout(left(), mover.watched().has_read(&position_back)).await;
         let mut missing = guard::unproven(mover);
         if looked_at.is_err() {
@@ -270,6 +284,7 @@ impl<G: TrafficGate> MoveDriver<G> {
         {
             return Err(missing);
         }
+        stop_point("prove").await;
         Ok(PointOfNoReturn {
             position: position_back,
             proven_as_of: position,
@@ -291,26 +306,32 @@ impl<G: TrafficGate> MoveDriver<G> {
         (home, creating): (Home, Option<u32>),
         cause: Trouble,
     ) -> Trouble {
+        let reached = match journal.state().step {
+            Step::Crossing(phase) => phase,
+            _ => Phase::Hold,
+        };
         // Before the first write that the stream would carry to triggers on the target.
-        let cleared = match creating {
-            Some(connection) => {
-                let withdrawing = self.withdraw_objects(home, connection);
-                match tokio::time::timeout(WITHDRAW_DEADLINE, withdrawing).await {
-                    Ok(done) => done,
-                    Err(_) => Err(MoveError::Stopped),
-                }
-            }
+        let cleared = match creating.filter(|_| reached >= Phase::Prove) {
+            Some(connection) => answered(Side::Target, self.withdraw_objects(home, connection)).await,
             None => Ok(()),
         };
         if cleared.is_err() {
             mover.stop().await;
             self.set_mover(None);
         }
-        let lowered = self.lower_fence(home).await;
+        // Who has not been fenced is not waited for: it may be away for long, and clients are to know.
+        let lowered = match reached >= Phase::Fence {
+            true => self.lower_fence_at_last(home).await,
+            false => Ok(()),
+        };
         self.gate.release();
-        if cleared.is_ok() {
-            mover.start_proving();
-        }
+        let cleared = match (cleared, creating) {
+            (Err(_), Some(connection)) => self.follow_again(journal.state(), connection).await,
+            (cleared, _) => {
+                mover.start_proving();
+                cleared
+            }
+        };
         let recorded = match matches!(journal.state().step, Step::Crossing(_)) {
             true => self.record(journal, Event::Aborted { reason: cause.what.clone() }),
             false => Ok(()),
@@ -335,6 +356,14 @@ impl<G: TrafficGate> MoveDriver<G> {
 }
 
 impl<G: TrafficGate> MoveDriver<G> {
+    /// The stream was stopped because the target did not let go of its triggers and events: clears it when it does, and
+    /// goes on. Clients are served meanwhile.
+    async fn follow_again(&self, state: &State, creating: u32) -> Result<(), MoveError> {
+        let clearing = || answered(Side::Target, self.withdraw_objects(state.home, creating));
+        again("remove triggers and events from the target", clearing).await?;
+        self.start_mover_at_last(state).await
+    }
+
     /// Takes back what was created on the side that goes on following.
     async fn withdraw_objects(&self, home: Home, connection: u32) -> Result<(), MoveError> {
         let (from, onto) = (self.at(home), self.at(home.other()));
@@ -347,7 +376,7 @@ fn events_do_not_run(error: &MoveError) -> Trouble {
     Trouble::new(
         format!("traffic has moved, but not every event was enabled: {error}"),
         "the new side serves, the stream back runs; events stay DISABLE ON REPLICA",
-        "mend what it says and start this process again: it enables them",
+        "mend what it says; the next command, or starting this process again, enables them",
     )
 }
 
@@ -355,7 +384,7 @@ fn stuck_after_switch(error: &MoveError) -> Trouble {
     Trouble::new(
         format!("the switch is decided, but the new side cannot be opened: {error}"),
         "both sides are read-only and clients are held; no write is lost",
-        "mend the new side and start this process again: it goes on from here",
+        "mend the new side, then give the command again or start this process again: it goes on from here",
     )
 }
 

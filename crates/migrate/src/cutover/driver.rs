@@ -9,7 +9,7 @@ use mysql::{ConnectOptions, Connection};
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::guard::{self, Guardrail};
-use super::state::{Event, Home, State, Step};
+use super::state::{Event, Home, Recovery, State};
 use super::{Journal, TrafficGate, fence, objects};
 use crate::copy::CopyOptions;
 use crate::direction::{MoverOptions, Start};
@@ -92,7 +92,8 @@ impl<G: TrafficGate> MoveDriver<G> {
     async fn recover(&self) -> Result<(), Trouble> {
         let mut journal = self.journal.lock().await;
         let state = journal.state().clone();
-        if state.step == Step::Finished {
+        let recovery = state.recovery();
+        if recovery == Recovery::Over {
             let hint = "remove its section from highwater.toml, or its journal to begin anew";
             return Err(Trouble::new(
                 format!("move '{}' is finished", self.spec.name),
@@ -100,21 +101,21 @@ impl<G: TrafficGate> MoveDriver<G> {
                 hint,
             ));
         }
-        match state.step {
-            Step::Crossing(phase) => {
+        match recovery {
+            Recovery::PutBack(phase) => {
                 self.lower_fence(state.home).await.map_err(|e| e.trouble())?;
                 self.record(&mut journal, Event::Aborted { reason: format!("restarted during {phase}") })?;
                 tracing::warn!(target: "highwater::move", %phase, "an unfinished crossing was undone");
             }
-            Step::Switched => {
+            Recovery::GoForward => {
                 self.open_new_home(state.home).await.map_err(|e| e.trouble())?;
                 tracing::warn!(target: "highwater::move", "a crossing that had switched is being completed");
             }
-            Step::Steady | Step::Finished => {}
+            Recovery::None | Recovery::Over => {}
         }
         self.gate.switch(state.home, state.epoch);
         self.start_mover(&state).await.map_err(|e| e.trouble())?;
-        if state.step == Step::Switched {
+        if recovery == Recovery::GoForward {
             self.enable_events(state.home).await.map_err(|e| e.trouble())?;
             self.record(&mut journal, Event::Completed)?;
         }
@@ -176,7 +177,7 @@ impl<G: TrafficGate> MoveDriver<G> {
     /// Starts the stream from the serving side to the other one.
     pub(super) async fn start_mover(&self, state: &State) -> Result<(), MoveError> {
         let (source, target) = (self.at(state.home), self.at(state.home.other()));
-        let mut following = session::open(target, Side::Target).await?;
+        let mut following = fence::connect(target, Side::Target).await?;
         self.only_follow(&mut following, source, target).await?;
         let start = match &state.since {
             None => Start::Copy(self.copy.clone()),
@@ -293,17 +294,6 @@ impl<G: TrafficGate> MoveDriver<G> {
         Ok(guard::look(&*self.running_mover()?, self.options.lag_max))
     }
 
-    pub(super) async fn lower_fence(&self, home: Home) -> Result<(), MoveError> {
-        let mut server = session::open(self.at(home), Side::Source).await?;
-        fence::open_for_writes(&mut server, Side::Source).await
-    }
-
-    /// After the switch, on a new connection: the other side must open, the journal says so.
-    pub(super) async fn open_new_home(&self, home: Home) -> Result<(), MoveError> {
-        let mut server = session::open(self.at(home), Side::Target).await?;
-        fence::open_for_writes(&mut server, Side::Target).await
-    }
-
     /// Ends the move: removes our tables from both sides. The side that does not serve stays read-only if traffic has
     /// moved, so that nobody writes to it by mistake.
     ///
@@ -311,6 +301,7 @@ impl<G: TrafficGate> MoveDriver<G> {
     /// If a server refuses or another command is at work.
     pub async fn finish(&self) -> Result<Home, Trouble> {
         let mut journal = self.command()?;
+        self.finish_what_was_begun(&mut journal).await?;
         let home = journal.state().home;
         if let Some(mover) = self.mover() {
             mover.stop().await;

@@ -10,8 +10,38 @@ use std::time::Duration;
 
 use mysql::{ConnectOptions, Connection};
 
+use super::mend::answered;
 use crate::error::{Doing, MoveError, Result, Side};
 use crate::session;
+
+/// A connection for raising and lowering fences; the only one of its kind on that server.
+///
+/// A statement that was given up because the server did not answer may still be on its way to it, and would then lower a
+/// fence, or raise one, when the next crossing relies on the contrary. So whoever sent it is ended first, an earlier
+/// process's connection too: what it does after this, it has done before.
+pub(super) async fn connect(options: &ConnectOptions, side: Side) -> Result<Connection> {
+    let mut server = session::open_fence(options, side).await?;
+    let others = "SELECT PROCESSLIST_ID FROM performance_schema.session_account_connect_attrs \
+                  WHERE ATTR_NAME = 'highwater_role' AND ATTR_VALUE = 'fence' AND PROCESSLIST_ID <> CONNECTION_ID()";
+    loop {
+        let left = server.rows(others).await.doing(side, "look for connections of ours")?;
+        if left.is_empty() {
+            return Ok(server);
+        }
+        for row in left {
+            kill(&mut server, &row.text(0), side).await?;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn kill(server: &mut Connection, id: &str, side: Side) -> Result<()> {
+    match server.execute(format!("KILL {id}")).await {
+        // 1094: it has ended by itself.
+        Err(error) if error.server_code() != Some(1094) => Err(error).doing(side, "end a connection"),
+        _ => Ok(()),
+    }
+}
 
 /// Lets a server take the application's writes. Leaves no persisted setting behind.
 pub(super) async fn open_for_writes(server: &mut Connection, side: Side) -> Result<()> {
@@ -44,10 +74,14 @@ pub(super) async fn raise(
             done.doing(Side::Source, "raise the fence")?;
         }
         Err(_) => {
-            let mut other = session::open(options, Side::Source).await?;
-            let blockers = open_transactions(&mut other, server.id()).await?;
-            // The statement may have gone through in this very moment; the caller lowers the fence in any case.
-            let _ = other.execute(format!("KILL {}", server.id())).await;
+            let blockers = answered(Side::Source, async {
+                let mut other = session::open(options, Side::Source).await?;
+                let blockers = open_transactions(&mut other, server.id()).await?;
+                // The statement may have gone through in this very moment; the caller lowers the fence in any case.
+                let _ = other.execute(format!("KILL {}", server.id())).await;
+                Ok(blockers)
+            });
+            let blockers = blockers.await?;
             return Err(MoveError::Refused {
                 what: format!(
                     "the source did not accept the fence within {deadline:?}; open transactions: {blockers}"
@@ -56,7 +90,7 @@ pub(super) async fn raise(
             });
         }
     }
-    end_strays(server).await
+    answered(Side::Source, end_strays(server)).await
 }
 
 /// Ends transactions that were open when the fence went up. They could not commit any more; ending them frees their
@@ -68,13 +102,7 @@ async fn end_strays(server: &mut Connection) -> Result<()> {
         server.id()
     );
     for row in server.rows(sql).await.doing(Side::Source, "look for open transactions")? {
-        let killed = server.execute(format!("KILL {}", row.text(0))).await;
-        // 1094: it has ended by itself.
-        if let Err(error) = killed
-            && error.server_code() != Some(1094)
-        {
-            return Err(error).doing(Side::Source, "end a stray transaction");
-        }
+        kill(server, &row.text(0), Side::Source).await?;
     }
     let row = server.row("SELECT @@GLOBAL.super_read_only").await.doing(Side::Source, "look at the fence")?;
     match row.map(|r| r.text(0)).as_deref() {

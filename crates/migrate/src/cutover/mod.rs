@@ -15,9 +15,11 @@ mod fence;
 mod gate;
 mod guard;
 mod journal;
+mod mend;
 mod objects;
 mod report;
 mod state;
+mod stop_point;
 
 pub use crossing::Unproven;
 pub use driver::{CutoverOptions, MoveDriver};
@@ -25,4 +27,4 @@ pub use gate::TrafficGate;
 pub use guard::Guardrail;
 pub use journal::Journal;
 pub use report::{CrossingReport, PhaseTime};
-pub use state::{Event, Home, Illegal, Phase, State};
+pub use state::{Event, Home, Illegal, Phase, Recovery, State, Step};

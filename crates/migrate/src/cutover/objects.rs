@@ -61,17 +61,21 @@ impl Hands {
     }
 }
 
-/// Ends a connection that may still be creating something, and waits until it is gone.
+/// Ends a connection that may still be creating something, and waits until it is gone. A server that has been restarted
+/// may have given its number to a client.
 pub(super) async fn end_connection(options: &ConnectOptions, id: u32) -> Result<()> {
     let mut server = session::open(options, Side::Target).await?;
-    // 1094: it is gone already.
-    if let Err(error) = server.execute(format!("KILL {id}")).await
-        && error.server_code() != Some(1094)
-    {
-        return Err(error).doing(Side::Target, "end a connection of ours");
-    }
-    let alive = format!("SELECT 1 FROM performance_schema.threads WHERE PROCESSLIST_ID = {id}");
+    let alive = format!(
+        "SELECT 1 FROM performance_schema.threads \
+         WHERE PROCESSLIST_ID = {id} AND PROCESSLIST_USER = SUBSTRING_INDEX(USER(), '@', 1)"
+    );
     while server.row(&alive).await.doing(Side::Target, "look for a connection of ours")?.is_some() {
+        // 1094: it is gone already.
+        if let Err(error) = server.execute(format!("KILL {id}")).await
+            && error.server_code() != Some(1094)
+        {
+            return Err(error).doing(Side::Target, "end a connection of ours");
+        }
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
     Ok(())

@@ -119,6 +119,19 @@ pub enum Step {
     Finished,
 }
 
+/// What a process that finds a state in its journal does before anything else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recovery {
+    /// Nothing was under way.
+    None,
+    /// A crossing came as far as this phase and had not switched: the serving side is opened again, and it is given up.
+    PutBack(Phase),
+    /// A crossing had switched: the side that serves is opened, and it is completed.
+    GoForward,
+    /// The move is over; there is nothing to run.
+    Over,
+}
+
 /// An event that cannot happen in this state: a bug, or a journal of something else.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("event {event:?} cannot follow {step:?}")]
@@ -134,6 +147,16 @@ impl Default for State {
 }
 
 impl State {
+    /// What a restart has to do about it.
+    pub fn recovery(&self) -> Recovery {
+        match self.step {
+            Step::Steady => Recovery::None,
+            Step::Crossing(phase) => Recovery::PutBack(phase),
+            Step::Switched => Recovery::GoForward,
+            Step::Finished => Recovery::Over,
+        }
+    }
+
     /// The state after an event.
     ///
     /// # Errors

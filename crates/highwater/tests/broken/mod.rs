@@ -1,0 +1,238 @@
+//! What may break while a crossing stands at a named place, and how it is broken and mended.
+
+#![allow(dead_code, clippy::unwrap_used, reason = "a test ends where it fails")]
+
+use std::path::PathBuf;
+use std::process::{Child, Output};
+use std::time::{Duration, Instant};
+
+use load::{Scale, Shop};
+use migrate::cutover::{Event, Home, State};
+use mysql::Connection;
+use sandbox::{Node, Relay};
+use serde_json::Value;
+
+use crate::site::{Running, Site};
+use crate::two_writers::{self, TwoWriters};
+
+/// Shorter than a cut lasts.
+const SETTINGS: &str = "drain_deadline = '1s'\nfence_deadline = '1s'\nsettle_deadline = '1s'\nprove_deadline = '1s'\n\
+                        lag_max = '3s'";
+/// For whatever must happen, and takes a second or two.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Longer than every deadline of the settings: what waits for an answer gives up.
+const CUT_FOR: Duration = Duration::from_millis(2_500);
+/// Clients of a flood, each with a connection of its own.
+const FLOOD: u64 = 100;
+
+/// Where a crossing stands: what it has just done. The names are the program's stop points.
+pub const PLACES: [&str; 7] = ["hold", "drain", "fence", "settle", "prove", "switch", "release"];
+
+/// What breaks. Source and target as of before the crossing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    ControllerKilled,
+    SourceKilled,
+    TargetKilled,
+    SourceRestarted,
+    CutToSource,
+    CutToTarget,
+    /// A server whose disk is full waits, in the middle of a commit, until there is room. A read lock stands in for the disk: the
+    /// same commits wait.
+    TargetFull,
+    Flood,
+}
+
+impl Fault {
+    pub const ALL: [Self; 8] = [
+        Self::ControllerKilled,
+        Self::SourceKilled,
+        Self::TargetKilled,
+        Self::SourceRestarted,
+        Self::CutToSource,
+        Self::CutToTarget,
+        Self::TargetFull,
+        Self::Flood,
+    ];
+
+    /// Whether nobody is to notice.
+    pub fn is_harmless(self) -> bool {
+        self == Self::Flood
+    }
+}
+
+/// The running program between two servers, each behind a wire that can be cut.
+pub struct Ground {
+    pub site: Site,
+    pub serve: Running,
+    pub wires: [Relay; 2],
+}
+
+impl Ground {
+    /// A small shop, copied; whoever writes past the door has a table of its own in it.
+    pub async fn new() -> Self {
+        let site = Site::new("");
+        Shop::create(&site.admin(&site.old), Scale { rows: 4_000 }, 7).await.unwrap();
+        site.on(&site.old).await.execute(two_writers::TABLE).await.unwrap();
+        let wires = [Relay::start(site.old.port()).unwrap(), Relay::start(site.new.port()).unwrap()];
+        let ports = (wires[0].port(), wires[1].port());
+        site.write_settings_between(sandbox::ADMIN_USER, ports, "shop.*", SETTINGS);
+        std::fs::create_dir(site.dir.join("stops")).unwrap();
+        let serve = site.start("serve");
+        site.wait_for(&["following"]);
+        Self { site, serve, wires }
+    }
+
+    /// An application at each server, past the door and past the wires.
+    pub fn writers(&self) -> TwoWriters {
+        TwoWriters::start([Site::shop_at(self.site.old.port()), Site::shop_at(self.site.new.port())])
+    }
+
+    /// Begins a crossing away from a server, and waits until it stands at a place.
+    pub async fn cross_until(&self, home: usize, place: &str) -> (Child, Standing) {
+        let stops = self.site.dir.join("stops");
+        let standing = Standing { reached: stops.join(format!("{place}.reached")) };
+        std::fs::write(stops.join(place), "").unwrap();
+        let mut crossing = self.site.begin(&[if home == 0 { "cutover" } else { "rollback" }]);
+        let begun = Instant::now();
+        while !standing.reached.exists() {
+            if crossing.try_wait().unwrap().is_some() {
+                panic!("{place}: {}", said(&crossing.wait_with_output().unwrap()));
+            }
+            assert!(begun.elapsed() < PATIENCE, "{place} is not reached");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        (crossing, standing)
+    }
+
+    /// Waits until a crossing would begin.
+    pub async fn ready(&self) {
+        let site = &self.site;
+        let begun = Instant::now();
+        loop {
+            let answer = site.run(&["cutover", "--dry-run", "--json"]);
+            let rails: Value = serde_json::from_slice(&answer.stdout).unwrap_or_default();
+            let missing: Vec<&Value> =
+                rails["guardrails"].as_array().into_iter().flatten().filter(|g| g["holds"] != true).collect();
+            if answer.status.success() && missing.is_empty() {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "no crossing can begin: {missing:?} {}", said(&answer));
+            if missing.iter().any(|g| g["name"] == "proof") {
+                // A process that was restarted has proven nothing yet; it may not be ready for that either.
+                site.run(&["verify"]);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// The server that serves by the journal, the status and the servers themselves, which must agree.
+    pub async fn known_state(&self) -> usize {
+        let site = &self.site;
+        site.wait_for(&["following", "switched"]);
+        let journal = std::fs::read_to_string(site.dir.join("state/shop.journal")).unwrap();
+        let events = journal.lines().map(|line| serde_json::from_str::<Event>(line).unwrap());
+        let state = events.fold(State::default(), |state, event| state.next(&event).unwrap());
+        assert!(format!("{:?}", state.step) == "Steady", "{state:?}");
+        let by_journal = usize::from(state.home == Home::New);
+        let serving = site.status().unwrap()["moves"][0]["serving"].clone();
+        assert_eq!(serving, ["old", "new"][by_journal], "the status and the journal disagree");
+        for (server, node) in [&site.old, &site.new].into_iter().enumerate() {
+            let flags = "SELECT @@GLOBAL.read_only, @@GLOBAL.super_read_only, (SELECT COUNT(*) FROM \
+                     performance_schema.persisted_variables WHERE VARIABLE_VALUE = 'ON')";
+            let row = site.on(node).await.row(flags).await.unwrap().unwrap();
+            let expected = if server == by_journal { ["0", "0", "0"] } else { ["1", "0", "1"] };
+            assert_eq!([row.text(0), row.text(1), row.text(2)], expected, "server {server} of {by_journal}");
+        }
+        by_journal
+    }
+
+    pub fn node(&mut self, server: usize) -> &mut Node {
+        if server == 0 { &mut self.site.old } else { &mut self.site.new }
+    }
+
+    /// Breaks it, lets the crossing go on, and mends it.
+    pub async fn break_and_mend(
+        &mut self,
+        fault: Fault,
+        (source, target): (usize, usize),
+        go_on: impl FnOnce(),
+    ) {
+        match fault {
+            Fault::ControllerKilled => {
+                self.serve.kill_nine();
+                go_on();
+                self.serve = self.site.start("serve");
+            }
+            Fault::SourceKilled => self.kill_and_restart(source, go_on).await,
+            Fault::TargetKilled => self.kill_and_restart(target, go_on).await,
+            Fault::SourceRestarted => {
+                self.node(source).restart().unwrap();
+                go_on();
+            }
+            Fault::CutToSource => self.cut(source, go_on).await,
+            Fault::CutToTarget => self.cut(target, go_on).await,
+            Fault::TargetFull => {
+                let node = if target == 0 { &self.site.old } else { &self.site.new };
+                let mut disk = self.site.on(node).await;
+                disk.execute("FLUSH TABLES WITH READ LOCK").await.unwrap();
+                go_on();
+                tokio::time::sleep(CUT_FOR).await;
+                disk.execute("UNLOCK TABLES").await.unwrap();
+            }
+            Fault::Flood => {
+                let clients: Vec<_> =
+                    (0..FLOOD).map(|n| tokio::spawn(buy(self.site.through_door(), n))).collect();
+                // Until most of them stand before the door, or are through.
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                go_on();
+                for client in clients {
+                    client.await.unwrap();
+                }
+            }
+        }
+    }
+
+    async fn kill_and_restart(&mut self, server: usize, go_on: impl FnOnce()) {
+        self.node(server).kill_nine().unwrap();
+        go_on();
+        // Time to notice, and to try in vain.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        self.node(server).restart().unwrap();
+    }
+
+    async fn cut(&self, server: usize, go_on: impl FnOnce()) {
+        self.wires[server].silence();
+        go_on();
+        tokio::time::sleep(CUT_FOR).await;
+        self.wires[server].mend();
+    }
+}
+
+/// A crossing that stands still.
+pub struct Standing {
+    reached: PathBuf,
+}
+
+impl Standing {
+    pub fn go_on(self) {
+        std::fs::remove_file(self.reached).unwrap();
+    }
+}
+
+/// What a command said in a line.
+pub fn said(output: &Output) -> String {
+    let text =
+        String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    let telling = |line: &&str| line.starts_with("error:") || line.contains("serves");
+    text.lines().find(telling).or(text.lines().last()).unwrap_or_default().to_owned()
+}
+
+/// A client of the flood: it may wait, and must not fail.
+async fn buy(door: mysql::ConnectOptions, number: u64) {
+    let mut connection = Connection::connect(&door).await.expect("a client of the flood gets in");
+    let id = fastrand::u64(1 << 44..1 << 54) * FLOOD + number;
+    let sql = format!("INSERT INTO beside VALUES ({id}, 9)");
+    connection.execute(sql).await.expect("a client of the flood is served");
+}
