@@ -188,7 +188,7 @@ impl Copier {
     }
 
     async fn read_ranges(self: Arc<Self>, jobs: Arc<tokio::sync::Mutex<mpsc::Receiver<Job>>>) -> Result<()> {
-        let mut reader = WindowReader::open(&self.direction.options.source, self.requests.clone()).await?;
+        let mut reader = WindowReader::open(&self.direction, self.requests.clone()).await?;
         loop {
             let next = jobs.lock().await.recv().await;
             let Some(job) = next else { return Ok(()) };

@@ -48,7 +48,7 @@ pub(crate) struct Direction {
     pub ledger: LedgerName,
     pub progress: Arc<Progress>,
     pub dirty: Arc<DirtyKeys>,
-    pub changes: LastChanges,
+    pub changes: Arc<LastChanges>,
     pub proof: Arc<Proof>,
     pub reshaping: Arc<Pending>,
 }

@@ -64,6 +64,9 @@ pub enum MoveError {
     /// A statement in the stream has changed the moved tables: the pipeline has to begin anew with what they are now.
     #[error("a statement in the stream changed the tables")]
     Reshaped,
+    /// The source's address leads to another server than the one whose log is followed.
+    #[error("the source's address leads to another server now")]
+    SourceMoved,
     /// A part of the pipeline ended because another one failed or the move was stopped.
     #[error("the move was stopped")]
     Stopped,
@@ -123,6 +126,7 @@ impl MoveError {
             Self::Server { error, .. } => {
                 error.is_connection_lost() || matches!(error.server_code(), Some(1205 | 1213 | 1317))
             }
+            Self::SourceMoved => true,
             _ => false,
         }
     }
@@ -143,7 +147,7 @@ impl MoveError {
             }
             Self::Refused { hint, .. } => hint.clone(),
             Self::Silent { side, .. } => format!("see that the {side} is up and can be reached"),
-            Self::Reshaped => "it goes on by itself".into(),
+            Self::Reshaped | Self::SourceMoved => "it goes on by itself".into(),
             Self::Stopped => "start it again: it goes on from the ledger".into(),
         };
         Trouble::new(self.to_string(), stopped, hint)

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::GtidSet;
+use mysql::Connection;
 use tokio::sync::watch;
 
 use crate::ddl::Scope;
 use crate::direction::{Access, Direction, Start};
-use crate::error::{Doing, MoveError, Result, Side};
-use crate::ledger::{Claim, due};
-use crate::mover::MoverState;
+use crate::error::{MoveError, Result, Side};
+use crate::failover;
+use crate::ledger::{Claim, LedgerName, due};
+use crate::mover::{MoverState, variable};
 use crate::pipeline::Pipeline;
 use crate::reshape;
 use crate::session;
@@ -77,15 +79,19 @@ impl Keeper {
     async fn run_once(&mut self) -> Result<()> {
         let before = Arc::clone(&self.direction.borrow());
         let mut target = session::open(&before.options.target, Side::Target).await?;
-        let claim = Claim::take(&mut target, &before.ledger, LANES).await?;
-        let lower_case = self.check_same_source(&before).await?;
+        let (ledger, lower_case) = self.whose_ledger(&mut target, &before).await?;
+        let claim = Claim::take(&mut target, &ledger, LANES).await?;
         self.state.send_replace(MoverState::Running);
         let as_of = self.as_of.take();
         let direction = if as_of.as_ref() == Some(&claim.applied) {
             before
         } else {
-            let tables = reshape::tables_as_of(&mut target, &before.ledger).await?;
+            let tables = reshape::tables_as_of(&mut target, &ledger).await?;
             reshape::renewed(&before, tables, &claim.applied)
+        };
+        let direction = match direction.ledger == ledger {
+            true => direction,
+            false => Arc::new(direction.followed_from(ledger)),
         };
         if as_of.is_some() {
             // Who had the move before us may have gone on until we took it over.
@@ -103,20 +109,16 @@ impl Keeper {
         Pipeline { direction, claim, copy, access, scope, created, stop }.run().await
     }
 
-    /// After a reconnection: the address may now lead to another server, whose positions mean nothing to ours. Returns
-    /// whether the source writes names in lower case.
-    async fn check_same_source(&self, direction: &Direction) -> Result<bool> {
+    /// The ledger of the server that the source's address leads to now, which may have taken another one's place, and whether
+    /// that writes names in lower case.
+    async fn whose_ledger(
+        &self,
+        target: &mut Connection,
+        direction: &Direction,
+    ) -> Result<(LedgerName, bool)> {
         let mut source = session::open(&direction.options.source, Side::Source).await?;
-        let facts = "@@GLOBAL.server_uuid, @@GLOBAL.lower_case_table_names <> 0";
-        let row = source.row(format!("SELECT {facts}")).await.doing(Side::Source, "read its identity")?;
-        let (uuid, lower_case) = row.map(|r| (r.text(0), r.text(1) == "1")).unwrap_or_default();
-        if uuid == direction.ledger.source_uuid {
-            return Ok(lower_case);
-        }
-        Err(MoveError::Refused {
-            what: format!("the source is another server now: {uuid}, not {}", direction.ledger.source_uuid),
-            hint: "point the cluster's address at the old server, or finish this move and begin a new one"
-                .into(),
-        })
+        let ledger = failover::ledger_of(&mut source, target, &direction.ledger.move_name).await?;
+        let lower_case = variable(&mut source, Side::Source, "@@GLOBAL.lower_case_table_names").await?;
+        Ok((ledger, lower_case != "0"))
     }
 }

@@ -41,6 +41,7 @@ pub mod cutover;
 mod behind;
 mod direction;
 mod error;
+mod failover;
 mod keeper;
 mod mover;
 mod opening;

@@ -13,6 +13,7 @@ use crate::copy::CopyOptions;
 use crate::direction::{Access, Direction, MoverOptions, Start};
 use crate::dirty::DirtyKeys;
 use crate::error::{Doing, MoveError, Result, Side};
+use crate::failover;
 use crate::keeper::Keeper;
 use crate::ledger::proven::{self, KeptProof};
 use crate::ledger::{self, LedgerName, plan};
@@ -58,7 +59,6 @@ pub struct Mover {
     direction: watch::Receiver<Arc<Direction>>,
     progress: Arc<Progress>,
     proof: Arc<Proof>,
-    ledger: LedgerName,
     access: watch::Receiver<Option<Access>>,
     state: watch::Receiver<MoverState>,
     task: JoinHandle<()>,
@@ -85,14 +85,11 @@ impl Mover {
     pub async fn start(options: MoverOptions) -> Result<Self> {
         let mut source = session::open(&options.source, Side::Source).await?;
         let mut target = session::open(&options.target, Side::Target).await?;
-        let ledger = LedgerName {
-            move_name: options.spec.name.clone(),
-            source_uuid: variable(&mut source, Side::Source, "@@GLOBAL.server_uuid").await?,
-        };
         session::adopt(&mut target, &options.target).await;
         // Before anything is written: what is written from here on is ours, or a stranger's.
         let watched_from = gtid_executed(&mut target, Side::Target).await?;
         ledger::create(&mut target).await?;
+        let ledger = failover::ledger_of(&mut source, &mut target, &options.spec.name).await?;
         let begun = ledger::read(&mut target, &ledger).await?;
         let spec = &options.spec;
         let mut kept = None;
@@ -147,11 +144,11 @@ impl Mover {
         if let Start::At(_) = options.start {
             (0..tables.len()).for_each(|i| progress.table_copied(i));
         }
-        let changes = LastChanges::new(tables.len(), as_of.clone());
+        let changes = Arc::new(LastChanges::new(tables.len(), as_of.clone()));
         let direction = Direction {
             options,
             tables: Arc::new(tables),
-            ledger: ledger.clone(),
+            ledger,
             progress: Arc::clone(&progress),
             dirty,
             changes,
@@ -177,7 +174,6 @@ impl Mover {
             direction,
             progress,
             proof,
-            ledger,
             access,
             state,
             task,
@@ -241,7 +237,7 @@ impl Mover {
     /// If the target refuses.
     pub(crate) async fn withdraw_proof(&self) -> Result<()> {
         let mut target = session::open(&self.now().options.target, Side::Target).await?;
-        proven::withdraw(&mut target, &self.ledger).await
+        proven::withdraw(&mut target, &self.ledger()).await
     }
 
     /// The tables, as they are now.
@@ -269,8 +265,8 @@ impl Mover {
     }
 
     /// The name of its ledger.
-    pub fn ledger(&self) -> &LedgerName {
-        &self.ledger
+    pub fn ledger(&self) -> LedgerName {
+        self.now().ledger.clone()
     }
 
     /// Waits until everything in `wanted` is applied.
@@ -350,7 +346,9 @@ impl Mover {
 
     /// Whether a failed comparison is explained by a statement of the stream, which may have to come by yet.
     async fn changed_since(&self, direction: &Arc<Direction>, error: &MoveError) -> bool {
-        if !matches!(error, MoveError::Stopped) && !error.may_come_from_being_behind() {
+        if !matches!(error, MoveError::Stopped | MoveError::SourceMoved)
+            && !error.may_come_from_being_behind()
+        {
             return false;
         }
         let mut now = self.direction.clone();
@@ -421,7 +419,7 @@ impl Mover {
     /// and not a dirty key beside it. Returns what that is part of.
     async fn watch_what_was_written(&self, direction: &Direction) -> Result<GtidSet> {
         let mut target = session::open(&direction.options.target, Side::Target).await?;
-        proven::withdraw(&mut target, &self.ledger).await?;
+        proven::withdraw(&mut target, &self.ledger()).await?;
         let written = gtid_executed(&mut target, Side::Target).await?;
         // Past that, a difference may be counted twice.
         let _ = tokio::time::timeout(WATCH_WAIT, self.watched().has_read(&written)).await;

@@ -100,7 +100,7 @@ pub(crate) fn renewed(direction: &Arc<Direction>, tables: Vec<Table>, applied: &
     }
     Arc::new(Direction {
         options: direction.options.clone(),
-        changes: LastChanges::new(tables.len(), applied.clone()),
+        changes: Arc::new(LastChanges::new(tables.len(), applied.clone())),
         tables: Arc::new(tables),
         ledger: direction.ledger.clone(),
         progress: Arc::clone(&direction.progress),

@@ -52,6 +52,8 @@ pub enum Request {
     Bag(BagStep),
     /// Rows of a bag that are too many or too few.
     Repair(Repair),
+    /// New connections reach another server than the one whose log is followed, which may live on.
+    SourceMoved,
 }
 
 /// What to do when a window closes.
@@ -266,6 +268,7 @@ impl Sequencer {
                 drop(wanted);
             }
             Request::Bag(step) => self.bag_step(step).await?,
+            Request::SourceMoved => return Err(MoveError::SourceMoved),
             Request::Repair(repair) => {
                 let marks = match &repair.what {
                     RepairWork::Bag(fold) => bag::recorded(repair.table, fold),

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use model::{BinlogPosition, GtidSet};
-use mysql::{ConnectOptions, Connection, Row};
+use mysql::{Connection, Row};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::direction::Direction;
 use crate::error::{Doing, MoveError, Result, Side};
+use crate::mover::variable;
 use crate::sequencer::{AtClose, Request};
 use crate::session;
 use crate::window::WindowId;
@@ -45,9 +47,16 @@ impl WindowReader {
     /// Connects to the source.
     ///
     /// # Errors
-    /// If that fails.
-    pub async fn open(source: &ConnectOptions, requests: mpsc::Sender<Request>) -> Result<Self> {
-        Ok(Self { source: session::open(source, Side::Source).await?, requests })
+    /// If that fails, or another server is there than the one that is followed: positions of its log mean nothing in the
+    /// stream. The pipeline is told, and begins anew with that one.
+    pub(crate) async fn open(direction: &Direction, requests: mpsc::Sender<Request>) -> Result<Self> {
+        let mut source = session::open(&direction.options.source, Side::Source).await?;
+        if variable(&mut source, Side::Source, "@@GLOBAL.server_uuid").await? != direction.ledger.source_uuid
+        {
+            requests.send(Request::SourceMoved).await.map_err(|_| MoveError::Stopped)?;
+            return Err(MoveError::SourceMoved);
+        }
+        Ok(Self { source, requests })
     }
 
     /// Reads rows of a table inside a new window, and keeps those that fit `bytes_max`, at least one. If this fails or is cancelled, the window is given up.

@@ -54,7 +54,7 @@ impl BagCopier {
         if !direction.tables.iter().any(Table::is_bag) {
             return Ok(());
         }
-        let reader = WindowReader::open(&direction.options.source, requests.clone()).await?;
+        let reader = WindowReader::open(&direction, requests.clone()).await?;
         let target = session::open(&direction.options.target, Side::Target).await?;
         let mut copier = Self { direction, planner, reader, target, requests };
         let tables = Arc::clone(&copier.direction.tables);

@@ -228,14 +228,14 @@ impl<G: TrafficGate> MoveDriver<G> {
     /// is on both sides. One that began at the switch, or has gone on since, says more, and is kept.
     async fn forget_older_ledger(&self, target: &mut Connection, state: &State) -> Result<(), MoveError> {
         let Some(since) = &state.since else { return Ok(()) };
-        let mut source = session::open(self.at(state.home), Side::Source).await?;
-        let source_uuid = crate::mover::variable(&mut source, Side::Source, "@@GLOBAL.server_uuid").await?;
-        let name = ledger::LedgerName { move_name: self.spec.name.clone(), source_uuid };
         ledger::create(target).await?;
-        if let Some(applied) = ledger::read(target, &name).await?
-            && !applied.contains(since)
-        {
-            ledger::end(target, &name).await?;
+        for source_uuid in ledger::sources(target, &self.spec.name).await? {
+            let name = ledger::LedgerName { move_name: self.spec.name.clone(), source_uuid };
+            if let Some(applied) = ledger::read(target, &name).await?
+                && !applied.contains(since)
+            {
+                ledger::end(target, &name).await?;
+            }
         }
         Ok(())
     }

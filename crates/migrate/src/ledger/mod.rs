@@ -118,6 +118,34 @@ pub async fn read(target: &mut Connection, name: &LedgerName) -> Result<Option<G
     union(&target.rows(sql).await.doing(Side::Target, "read the ledger")?)
 }
 
+/// The sources of which there is a ledger of this move.
+///
+/// # Errors
+/// If it cannot be read.
+pub(crate) async fn sources(target: &mut Connection, move_name: &str) -> Result<Vec<String>> {
+    let sql =
+        format!("SELECT DISTINCT source_uuid FROM highwater.ledger WHERE move_name='{move_name}' ORDER BY 1");
+    let rows = target.rows(sql).await.doing(Side::Target, "read whose ledgers there are")?;
+    Ok(rows.iter().map(|row| row.text(0)).collect())
+}
+
+/// Makes the ledger of one source that of another, and forgets what was proven. Whoever had claimed it has it no more.
+///
+/// # Errors
+/// If the target refuses.
+pub(crate) async fn hand_over(target: &mut Connection, from: &LedgerName, to: &LedgerName) -> Result<()> {
+    let mut sql = format!("START TRANSACTION; {}", proven::withdrawn(from));
+    for table in ["ledger", "tables", "statements"] {
+        sql += &format!(
+            "; UPDATE highwater.{table} SET source_uuid='{}' WHERE {}",
+            to.source_uuid,
+            from.matches()
+        );
+    }
+    target.query_all(sql + "; COMMIT").await.doing(Side::Target, "hand the ledger over")?;
+    Ok(())
+}
+
 /// What the ledger rows of a direction say together; `None` if there are none.
 fn union(rows: &[Row]) -> Result<Option<GtidSet>> {
     let mut applied = None;

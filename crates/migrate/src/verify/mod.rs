@@ -60,7 +60,7 @@ impl Verifier {
     /// # Errors
     /// If that fails.
     pub(crate) async fn open(Access { direction, requests, ledger }: Access) -> Result<Self> {
-        let reader = WindowReader::open(&direction.options.source, requests).await?;
+        let reader = WindowReader::open(&direction, requests).await?;
         let target = session::open(&direction.options.target, Side::Target).await?;
         Ok(Self { reader, target, direction, ledger })
     }
