@@ -1,31 +1,23 @@
-//! A crossing: seven phases, one error exit before the switch, none after it.
+//! A crossing: seven phases, one error exit before the switch (`undo.rs`), none after it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use model::{GtidSet, Trouble};
+use model::Trouble;
 use mysql::Connection;
 
-use super::report::{CrossingReport, PhaseTime};
-use super::state::{Event, Home, Phase, State, Step};
-use super::{Journal, MoveDriver, TrafficGate, fence, guard, objects};
+use super::clock::PhaseClock;
+use super::course::Course;
+use super::hooks::{Facts, When};
+use super::point::{ForReal, PointOfNoReturn, Proof, Proven, Purpose, Run};
+use super::report::{CrossingLog, CrossingReport};
+use super::state::{Event, Home, Phase, State};
+use super::{Journal, MoveDriver, TrafficGate, drain, fence, guard, objects};
 use crate::error::{Doing, MoveError, Side};
 use crate::mover::{Mover, gtid_executed};
 use crate::schema;
 use crate::session;
 use crate::verify::Verifier;
-
-/// How long taking back triggers and events may take, for clients wait meanwhile; past it the stream is stopped instead.
-const WITHDRAW_DEADLINE: Duration = Duration::from_secs(3);
-
-/// Every row is proven equal behind the fence, or the operator has accepted what is not, and where the stream back begins is known. It cannot be aborted.
-struct PointOfNoReturn {
-    position: GtidSet,
-    proven_as_of: GtidSet,
-    keys_proven: u64,
-    /// What is not proven, and accepted by the operator.
-    accepted_unproven: Vec<String>,
-}
 
 /// What to do when not everything is proven.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,8 +40,46 @@ impl<G: TrafficGate> MoveDriver<G> {
         unproven: Unproven,
         told: &(dyn Fn(Phase) + Sync),
     ) -> Result<CrossingReport, Trouble> {
+        self.cross_logged(to, unproven, told, &CrossingLog::default()).await
+    }
+
+    /// The same, with a record of it in `log`, also if it is given up.
+    ///
+    /// # Errors
+    /// As [`MoveDriver::cross`].
+    pub async fn cross_logged(
+        &self,
+        to: Home,
+        unproven: Unproven,
+        told: &(dyn Fn(Phase) + Sync),
+        log: &CrossingLog,
+    ) -> Result<CrossingReport, Trouble> {
         let mut journal = self.command()?;
         let state = journal.state().clone();
+        let mut ready = self.ready::<ForReal>(&state, to, unproven, log).await?;
+        let mut course = self.course(&mut journal, told, log, ForReal::run(to));
+        let before = match self.until_proven::<ForReal>(&mut course, &mut ready, (&state, unproven)).await {
+            Ok(proven) => {
+                course.clock.enter(Phase::Switch);
+                course.begin(Phase::Switch).await.map(|()| PointOfNoReturn::reached(proven))
+            }
+            Err(trouble) => Err(trouble),
+        };
+        match before {
+            Ok(point) => self.beyond(course, ready, &state, point).await,
+            Err(trouble) => Err(self.undo(&mut course, &ready, state.home, trouble).await),
+        }
+    }
+
+    /// Everything that can be done, and refused, before a client is held.
+    pub(super) async fn ready<P: Purpose>(
+        &self,
+        state: &State,
+        to: Home,
+        unproven: Unproven,
+        log: &CrossingLog,
+    ) -> Result<Ready, Trouble> {
+        log.lock().run = Some(P::run(to));
         if state.home == to {
             let hint = if to == Home::New {
                 "to go back: `highwater rollback`"
@@ -59,68 +89,66 @@ impl<G: TrafficGate> MoveDriver<G> {
             return Err(Trouble::new("traffic is there already", "nothing was changed", hint));
         }
         let mover = self.running_mover()?;
-        self.refuse_unless_guarded(&mover, unproven)?;
+        self.refuse_unless_guarded(&mover, unproven, log)?;
         self.gate.warm(to).await?;
 
         let failed = |e: MoveError| e.trouble();
         let (from, onto) = (self.at(state.home), self.at(to));
         schema::bring(from, onto, self.spec(), self.copy.along).await.map_err(failed)?;
-        let mut hands = match self.copy.along.objects {
+        let hands = match self.copy.along.objects {
             true => Some(objects::Hands::open(from, onto).await.map_err(failed)?),
             false => None,
         };
         let creating = hands.as_ref().map(objects::Hands::target_id);
-        let mut source = session::open(self.at(state.home), Side::Source).await.map_err(failed)?;
-        let mut target = session::open(self.at(to), Side::Target).await.map_err(failed)?;
+        let source = session::open(from, Side::Source).await.map_err(failed)?;
+        let mut target = session::open(onto, Side::Target).await.map_err(failed)?;
         // A statement that is given up must not go on waiting on the target, in the stream's way.
         let patience =
             format!("SET SESSION lock_wait_timeout = {}", self.options.prove_deadline.as_secs().max(1));
         target.execute(patience).await.doing(Side::Target, "bound its waits").map_err(failed)?;
         let mut verifier = mover.verifier().await.map_err(failed)?;
         self.prove_most(&mover, &mut verifier, unproven).await?;
+        Ok(Ready { mover, source, target, verifier, hands, creating })
+    }
 
-        let mut clock = PhaseClock::new(told);
-        let before = self
-            .up_to_the_point_of_no_return(
-                &mut journal,
-                &mover,
-                &mut Ends {
-                    source: &mut source,
-                    target: &mut target,
-                    verifier: &mut verifier,
-                    hands: hands.as_mut(),
-                },
-                (&state, unproven),
-                &mut clock,
-            )
-            .await;
-        let point = match before {
-            Ok(point) => point,
-            Err(trouble) => {
-                return Err(self.undo(&mut journal, &mover, (state.home, creating), trouble).await);
-            }
-        };
-        self.beyond(&mut journal, (mover, target, verifier), (&state, creating), point, clock).await
+    pub(super) fn course<'a>(
+        &'a self,
+        journal: &'a mut Journal,
+        told: &'a (dyn Fn(Phase) + Sync),
+        log: &'a CrossingLog,
+        run: Run,
+    ) -> Course<'a> {
+        let facts = self.facts(journal.state(), run);
+        Course { journal, clock: PhaseClock::new(told), log, hooks: &self.options.hooks, facts }
+    }
+
+    /// What hooks are told of a crossing that begins in this state.
+    pub(super) fn facts(&self, state: &State, run: Run) -> Facts {
+        Facts {
+            move_name: self.spec().name.clone(),
+            run,
+            from: self.at(state.home).address(),
+            to: self.at(state.home.other()).address(),
+            epoch: state.epoch + 1,
+        }
     }
 
     /// Switch, release, and the stream back: from here there is no way but forward.
     async fn beyond(
         &self,
-        journal: &mut Journal,
-        (mover, mut target, verifier): (Arc<Mover>, Connection, Verifier),
-        (state, creating): (&State, Option<u32>),
+        mut course: Course<'_>,
+        ready: Ready,
+        state: &State,
         point: PointOfNoReturn,
-        mut clock: PhaseClock<'_>,
     ) -> Result<CrossingReport, Trouble> {
         let (to, epoch) = (state.home.other(), state.epoch + 1);
-        clock.enter(Phase::Switch);
-        let accepted = point.accepted_unproven;
-        let switched =
-            Event::Switched { to, position: point.position, epoch, accepted_unproven: accepted.clone() };
-        if let Err(trouble) = self.record(journal, switched) {
+        let Proof { position, proven_as_of, keys_proven, accepted_unproven: accepted } = point.into_proof();
+        let switched = Event::Switched { to, position, epoch, accepted_unproven: accepted.clone() };
+        if let Err(trouble) = self.record(course.journal, switched) {
             // Not on disk: it has not happened.
-            return Err(self.undo(journal, &mover, (state.home, creating), trouble).await);
+            return Err(self.undo(&mut course, &ready, state.home, trouble).await);
         }
+        let Ready { mover, mut target, verifier, .. } = ready;
         // From here on, who writes there may.
         mover.end_watch();
         let opened = match fence::open_for_writes(&mut target, Side::Target).await {
@@ -130,32 +158,43 @@ impl<G: TrafficGate> MoveDriver<G> {
         };
         opened.map_err(|e| stuck_after_switch(&e))?;
         self.gate.switch(to, epoch);
-        clock.enter(Phase::Release);
+        course.beyond(Phase::Switch, When::After).await;
+        course.clock.enter(Phase::Release);
+        course.beyond(Phase::Release, When::Before).await;
         self.gate.release();
-        let (phases, held_ms) = clock.finish();
+        course.beyond(Phase::Release, When::After).await;
+        let held_ms = course.note_times();
 
         self.set_mover(None);
         drop(verifier);
         // Before the stream back writes to this side: it must not be followed the other way round.
         mover.stop().await;
-        let now = journal.state().clone();
+        let now = course.journal.state().clone();
         self.start_mover(&now).await.map_err(|e| no_way_back(&e))?;
         self.enable_events(to).await.map_err(|e| events_do_not_run(&e))?;
-        self.record(journal, Event::Completed)?;
+        self.record(course.journal, Event::Completed)?;
         Ok(CrossingReport {
             home: to,
             epoch,
-            phases,
+            phases: course.log.record().phases,
             held_ms,
-            keys_proven_at_fence: point.keys_proven,
-            proven_as_of: accepted.is_empty().then_some(point.proven_as_of),
+            keys_proven_at_fence: keys_proven,
+            proven_as_of: accepted.is_empty().then_some(proven_as_of),
             accepted_unproven: accepted,
+            warnings: course.log.failed_hooks(),
         })
     }
 
-    fn refuse_unless_guarded(&self, mover: &Mover, unproven: Unproven) -> Result<(), Trouble> {
+    fn refuse_unless_guarded(
+        &self,
+        mover: &Mover,
+        unproven: Unproven,
+        log: &CrossingLog,
+    ) -> Result<(), Trouble> {
         let accepted = |g: &guard::Guardrail| g.acceptable && unproven == Unproven::Accept;
-        match guard::look(mover, self.options.lag_max).into_iter().find(|g| !g.holds && !accepted(g)) {
+        let seen = guard::look(mover, self.options.lag_max);
+        log.lock().guardrails.clone_from(&seen);
+        match seen.into_iter().find(|g| !g.holds && !accepted(g)) {
             None => Ok(()),
             Some(g) => Err(Trouble::new(
                 format!("cannot start cutover: {}", g.seen),
@@ -194,36 +233,63 @@ impl<G: TrafficGate> MoveDriver<G> {
     }
 
     /// Hold, drain, fence, settle, prove. Whatever fails here is undone by the caller.
-    async fn up_to_the_point_of_no_return(
+    pub(super) async fn until_proven<P: Purpose>(
         &self,
-        journal: &mut Journal,
-        mover: &Mover,
-        ends: &mut Ends<'_>,
+        course: &mut Course<'_>,
+        ready: &mut Ready,
         (state, unproven): (&State, Unproven),
-        clock: &mut PhaseClock<'_>,
-    ) -> Result<PointOfNoReturn, Trouble> {
+    ) -> Result<Proven<P>, Trouble> {
         let failed = |e: MoveError| e.trouble();
+        let from = self.at(state.home);
 
-        self.enter(journal, clock, Phase::Hold)?;
+        self.enter::<P>(course, Phase::Hold).await?;
         self.gate.hold();
+        course.end(Phase::Hold).await?;
 
-        self.enter(journal, clock, Phase::Drain)?;
+        self.enter::<P>(course, Phase::Drain).await?;
         self.gate.drain(self.options.drain_deadline).await?;
+        if !self.gate.holds_clients() {
+            drain::wait(from, &mut ready.source, self.options.drain_deadline).await.map_err(failed)?;
+        }
+        course.end(Phase::Drain).await?;
 
-        self.enter(journal, clock, Phase::Fence)?;
-        fence::raise(self.at(state.home), ends.source, self.options.fence_deadline).await.map_err(failed)?;
+        self.enter::<P>(course, Phase::Fence).await?;
+        fence::raise(from, &mut ready.source, self.options.fence_deadline).await.map_err(failed)?;
+        course.end(Phase::Fence).await?;
 
-        self.enter(journal, clock, Phase::Settle)?;
+        self.enter::<P>(course, Phase::Settle).await?;
         // After the fence, not before: a transaction that slipped in before it must be in this set.
-        let position = gtid_executed(ends.source, Side::Source).await.map_err(failed)?;
-        within(self.options.settle_deadline, "settle", mover.applied(&position)).await?;
+        let position = gtid_executed(&mut ready.source, Side::Source).await.map_err(failed)?;
+        course.log.lock().source_at = Some(position.clone());
+        within(self.options.settle_deadline, "settle", ready.mover.applied(&position)).await?;
+        course.end(Phase::Settle).await?;
 
-        self.enter(journal, clock, Phase::Prove)?;
+        self.enter::<P>(course, Phase::Prove).await?;
+        let proof = self.prove(ready, position, unproven).await?;
+        {
+            let mut record = course.log.lock();
+            record.target_at = Some(proof.position.clone());
+            record.tables = ready.mover.proof().verdicts();
+        }
+        course.end(Phase::Prove).await?;
+        Ok(Proven::new(proof))
+    }
+
+    /// What the last moments touched, and what besides rows must be in place.
+    async fn prove(
+        &self,
+        ready: &mut Ready,
+        position: model::GtidSet,
+        unproven: Unproven,
+    ) -> Result<Proof, Trouble> {
+        let failed = |e: MoveError| e.trouble();
+        let mover = &ready.mover;
         let (begun, deadline) = (Instant::now(), self.options.prove_deadline);
+        let verifier = &mut ready.verifier;
         let proving = async {
             // A statement may have changed the tables since it was opened; its keys would be those of another plan.
-            mover.renew(ends.verifier).await?;
-            ends.verifier.dirty_keys_at_rest().await
+            mover.renew(verifier).await?;
+            verifier.dirty_keys_at_rest().await
         };
         let mut accepted = Vec::new();
         let keys_proven = match within(deadline, "prove", proving).await {
@@ -239,14 +305,14 @@ impl<G: TrafficGate> MoveDriver<G> {
             false => deadline,
         };
         let carrying = async {
-            objects::advance_counters(ends.source, ends.target, &mover.tables()).await?;
-            if let Some(hands) = ends.hands.as_deref_mut() {
+            objects::advance_counters(&mut ready.source, &mut ready.target, &mover.tables()).await?;
+            if let Some(hands) = &mut ready.hands {
                 hands.raise(self.spec()).await?;
             }
             Ok(())
         };
         within(left(), "prove", carrying).await?;
-        let position_back = gtid_executed(ends.target, Side::Target).await.map_err(failed)?;
+        let position_back = gtid_executed(&mut ready.target, Side::Target).await.map_err(failed)?;
         let looked_at = tokio::time::timeout(left(), mover.watched().has_read(&position_back)).await;
         let mut missing = guard::unproven(mover);
         if looked_at.is_err() {
@@ -262,7 +328,7 @@ impl<G: TrafficGate> MoveDriver<G> {
         {
             return Err(missing);
         }
-        Ok(PointOfNoReturn {
+        Ok(Proof {
             position: position_back,
             proven_as_of: position,
             keys_proven,
@@ -270,68 +336,10 @@ impl<G: TrafficGate> MoveDriver<G> {
         })
     }
 
-    fn enter(&self, journal: &mut Journal, clock: &mut PhaseClock<'_>, phase: Phase) -> Result<(), Trouble> {
-        clock.enter(phase);
-        self.record(journal, Event::Entered { phase })
-    }
-
-    /// The one error exit: lowers the fence, releases the clients where they were, and says what came of it.
-    async fn undo(
-        &self,
-        journal: &mut Journal,
-        mover: &Mover,
-        (home, creating): (Home, Option<u32>),
-        cause: Trouble,
-    ) -> Trouble {
-        // Before the first write that the stream would carry to triggers on the target.
-        let cleared = match creating {
-            Some(connection) => {
-                let withdrawing = self.withdraw_objects(home, connection);
-                match tokio::time::timeout(WITHDRAW_DEADLINE, withdrawing).await {
-                    Ok(done) => done,
-                    Err(_) => Err(MoveError::Stopped),
-                }
-            }
-            None => Ok(()),
-        };
-        if cleared.is_err() {
-            mover.stop().await;
-            self.set_mover(None);
-        }
-        let lowered = self.lower_fence(home).await;
-        self.gate.release();
-        if cleared.is_ok() {
-            mover.start_proving();
-        }
-        let recorded = match matches!(journal.state().step, Step::Crossing(_)) {
-            true => self.record(journal, Event::Aborted { reason: cause.what.clone() }),
-            false => Ok(()),
-        };
-        let state = match (&lowered, &recorded) {
-            (Ok(()), Ok(())) if let Err(e) = &cleared => {
-                format!(
-                    "traffic is where it was; the stream is stopped, for the target still has triggers or events: {e}"
-                )
-            }
-            (Err(e), _) => format!("the source may still be read-only: {e}"),
-            (_, Err(e)) => format!("everything was put back, but the journal could not be written: {e}"),
-            _ => "everything was put back; traffic is where it was".to_owned(),
-        };
-        let hint = match lowered {
-            Err(_) => "SET GLOBAL super_read_only = OFF; SET GLOBAL read_only = OFF on the source".to_owned(),
-            Ok(()) if cleared.is_err() => "start this process again: it removes them and goes on".to_owned(),
-            Ok(()) => cause.hint,
-        };
-        Trouble::new(format!("cutover was given up: {}", cause.what), state, hint)
-    }
-}
-
-impl<G: TrafficGate> MoveDriver<G> {
-    /// Takes back what was created on the side that goes on following.
-    async fn withdraw_objects(&self, home: Home, connection: u32) -> Result<(), MoveError> {
-        let (from, onto) = (self.at(home), self.at(home.other()));
-        objects::end_connection(onto, connection).await?;
-        objects::clear(from, onto, self.spec()).await
+    async fn enter<P: Purpose>(&self, course: &mut Course<'_>, phase: Phase) -> Result<(), Trouble> {
+        course.clock.enter(phase);
+        self.record(course.journal, P::entered(phase))?;
+        course.begin(phase).await
     }
 }
 
@@ -359,13 +367,16 @@ fn no_way_back(error: &MoveError) -> Trouble {
     )
 }
 
-/// The connections a crossing works with, opened before anyone is held.
-struct Ends<'a> {
-    source: &'a mut Connection,
-    target: &'a mut Connection,
-    verifier: &'a mut Verifier,
+/// What a crossing works with, opened before anyone is held.
+pub(super) struct Ready {
+    pub mover: Arc<Mover>,
+    pub source: Connection,
+    target: Connection,
+    verifier: Verifier,
     /// Where objects go along.
-    hands: Option<&'a mut objects::Hands>,
+    hands: Option<objects::Hands>,
+    /// The connection of those hands on the target.
+    pub creating: Option<u32>,
 }
 
 async fn within<T>(
@@ -380,36 +391,5 @@ async fn within<T>(
             "",
             format!("try again when load is lower, or raise `cutover.{phase}_deadline`"),
         )),
-    }
-}
-
-/// Measures the phases.
-struct PhaseClock<'a> {
-    told: &'a (dyn Fn(Phase) + Sync),
-    entered: Vec<(Phase, Instant)>,
-}
-
-impl<'a> PhaseClock<'a> {
-    fn new(told: &'a (dyn Fn(Phase) + Sync)) -> Self {
-        Self { told, entered: Vec::new() }
-    }
-
-    fn enter(&mut self, phase: Phase) {
-        self.entered.push((phase, Instant::now()));
-        (self.told)(phase);
-    }
-
-    /// Each phase's duration, and that of all together, in milliseconds.
-    fn finish(self) -> (Vec<PhaseTime>, f64) {
-        let ms = |from: Instant, to: Instant| (to - from).as_secs_f64() * 1000.0;
-        let end = Instant::now();
-        let ends = self.entered.iter().skip(1).map(|(_, at)| *at).chain([end]);
-        let phases = self
-            .entered
-            .iter()
-            .zip(ends)
-            .map(|((phase, at), to)| PhaseTime { phase: *phase, ms: ms(*at, to) });
-        let all = self.entered.first().map_or(0.0, |(_, at)| ms(*at, end));
-        (phases.collect(), all)
     }
 }

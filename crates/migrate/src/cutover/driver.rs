@@ -10,7 +10,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use super::guard::{self, Guardrail};
 use super::state::{Event, Home, State, Step};
-use super::{Journal, TrafficGate, fence, objects};
+use super::{Hooks, Journal, TrafficGate, fence, objects};
 use crate::copy::CopyOptions;
 use crate::direction::{MoverOptions, Start};
 use crate::error::{MoveError, Side};
@@ -33,6 +33,8 @@ pub struct CutoverOptions {
     pub settle_deadline: Duration,
     /// How long proving what the last moments touched may take.
     pub prove_deadline: Duration,
+    /// What the site runs around the phases.
+    pub hooks: Hooks,
 }
 
 impl Default for CutoverOptions {
@@ -43,6 +45,7 @@ impl Default for CutoverOptions {
             fence_deadline: Duration::from_secs(2),
             settle_deadline: Duration::from_secs(5),
             prove_deadline: Duration::from_secs(2),
+            hooks: Hooks::default(),
         }
     }
 }
@@ -101,13 +104,15 @@ impl<G: TrafficGate> MoveDriver<G> {
             ));
         }
         match state.step {
-            Step::Crossing(phase) => {
+            Step::Crossing(phase) | Step::Rehearsing(phase) => {
                 self.lower_fence(state.home).await.map_err(|e| e.trouble())?;
+                self.hooks_after_a_crash(&state).await;
                 self.record(&mut journal, Event::Aborted { reason: format!("restarted during {phase}") })?;
                 tracing::warn!(target: "highwater::move", %phase, "an unfinished crossing was undone");
             }
             Step::Switched => {
                 self.open_new_home(state.home).await.map_err(|e| e.trouble())?;
+                self.hooks_after_a_crash(&state).await;
                 tracing::warn!(target: "highwater::move", "a crossing that had switched is being completed");
             }
             Step::Steady | Step::Finished => {}

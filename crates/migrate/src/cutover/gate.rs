@@ -14,6 +14,11 @@ pub trait TrafficGate: Send + Sync + 'static {
     /// Prepares for serving from `to`, so that the switch itself costs no logins. Changes nothing for clients.
     fn warm(&self, to: Home) -> impl Future<Output = Result<(), Trouble>> + Send;
 
+    /// Whether this gate holds the clients itself. If not, the site's hooks do, and the source is asked whether any is left.
+    fn holds_clients(&self) -> bool {
+        true
+    }
+
     /// From now on no client starts a transaction; those that try wait.
     fn hold(&self);
 
