@@ -192,7 +192,7 @@ async fn a_hook_that_fails_gives_the_crossing_up_before_the_switch_and_warns_aft
         proven(&driver).await;
         let log = CrossingLog::default();
         let given_up = driver.cross_logged(Home::New, Unproven::Refuse, &|_| (), &log).await.unwrap_err();
-        let sentence = format!("hook {place} (sh) ended with exit code 3: no balancer");
+        let sentence = format!("hook {} (sh) ended with exit code 3: no balancer", place.replace('_', "."));
         assert!(given_up.what.contains(&sentence), "{given_up}");
         assert_eq!(given_up.state, "everything was put back; traffic is where it was");
         let ran = taken(&said);
@@ -218,7 +218,7 @@ async fn a_hook_that_fails_gives_the_crossing_up_before_the_switch_and_warns_aft
     proven(&driver).await;
     let report = driver.cross(Home::New, Unproven::Refuse, &|_| ()).await.unwrap();
     assert_eq!(report.warnings.len(), 2, "{:?}", report.warnings);
-    assert!(report.warnings[0].starts_with("hook after_switch (sh) ended with exit code 3"));
+    assert!(report.warnings[0].starts_with("hook after.switch (sh) ended with exit code 3"));
     assert_eq!((driver.state().home, driver.state().epoch), (Home::New, 1));
 }
 

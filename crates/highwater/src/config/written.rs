@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use migrate::TablePattern;
+use migrate::cutover::{Hooks, Phase};
 use serde::{Deserialize, Deserializer, de};
 use toml::Spanned;
 
@@ -71,6 +72,7 @@ pub struct WrittenTables(pub TablePattern);
 #[serde(deny_unknown_fields, default)]
 pub struct WrittenFrontDoor {
     pub listen: SocketAddr,
+    pub enabled: bool,
     pub threads: Spanned<usize>,
     #[serde(deserialize_with = "duration::deserialize")]
     pub hold_max: Duration,
@@ -117,6 +119,18 @@ pub struct WrittenCutover {
     #[serde(deserialize_with = "duration::deserialize")]
     pub prove_deadline: Duration,
     pub pinned: Pinned,
+    pub hooks: WrittenHooks,
+}
+
+/// `[cutover.hooks]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WrittenHooks {
+    pub before: BTreeMap<Phase, Spanned<Vec<String>>>,
+    pub after: BTreeMap<Phase, Spanned<Vec<String>>>,
+    pub undone: Option<Spanned<Vec<String>>>,
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub deadline: Duration,
 }
 
 fn state_dir() -> PathBuf {
@@ -140,6 +154,7 @@ impl Default for WrittenFrontDoor {
     fn default() -> Self {
         Self {
             listen: (Ipv4Addr::LOCALHOST, 6033).into(),
+            enabled: true,
             threads: defaulted(0),
             hold_max: Duration::from_secs(10),
             clients_max: defaulted(20_000),
@@ -176,7 +191,15 @@ impl Default for WrittenCutover {
             settle_deadline: Duration::from_secs(5),
             prove_deadline: Duration::from_secs(2),
             pinned: Pinned::Refuse,
+            hooks: WrittenHooks::default(),
         }
+    }
+}
+
+impl Default for WrittenHooks {
+    fn default() -> Self {
+        let deadline = Hooks::default().deadline;
+        Self { before: BTreeMap::new(), after: BTreeMap::new(), undone: None, deadline }
     }
 }
 

@@ -7,6 +7,7 @@ mod colour;
 mod complaint;
 mod progress;
 mod status;
+mod survey;
 mod table;
 mod verification;
 
@@ -20,6 +21,8 @@ pub use colour::Colour;
 pub use complaint::{complain, render as render_trouble};
 pub use progress::ProgressDisplay;
 pub use status::render as render_status;
+pub use survey::render as render_survey;
+pub(crate) use table::grouped;
 pub use verification::{render as render_verification, render_comparison};
 
 /// Whether anybody still reads what is printed.

@@ -12,7 +12,7 @@ use super::hooks::{Facts, When};
 use super::point::{ForReal, PointOfNoReturn, Proof, Proven, Purpose, Run};
 use super::report::{CrossingLog, CrossingReport};
 use super::state::{Event, Home, Phase, State};
-use super::{Journal, MoveDriver, TrafficGate, drain, fence, guard, objects};
+use super::{Guardrail, Journal, MoveDriver, TrafficGate, drain, fence, guard, objects};
 use crate::error::{Doing, MoveError, Side};
 use crate::mover::{Mover, gtid_executed};
 use crate::schema;
@@ -26,6 +26,13 @@ pub enum Unproven {
     Refuse,
     /// Go on, and record what was accepted.
     Accept,
+}
+
+impl Unproven {
+    /// Whether a guardrail that does not hold is passed over.
+    pub(super) fn accepts(self, guardrail: &Guardrail) -> bool {
+        self == Self::Accept && guardrail.acceptable
+    }
 }
 
 impl<G: TrafficGate> MoveDriver<G> {
@@ -89,7 +96,7 @@ impl<G: TrafficGate> MoveDriver<G> {
             return Err(Trouble::new("traffic is there already", "nothing was changed", hint));
         }
         let mover = self.running_mover()?;
-        self.refuse_unless_guarded(&mover, unproven, log)?;
+        self.refuse_unless_guarded(&mover, to, unproven, log).await?;
         self.gate.warm(to).await?;
 
         let failed = |e: MoveError| e.trouble();
@@ -185,16 +192,16 @@ impl<G: TrafficGate> MoveDriver<G> {
         })
     }
 
-    fn refuse_unless_guarded(
+    async fn refuse_unless_guarded(
         &self,
         mover: &Mover,
+        to: Home,
         unproven: Unproven,
         log: &CrossingLog,
     ) -> Result<(), Trouble> {
-        let accepted = |g: &guard::Guardrail| g.acceptable && unproven == Unproven::Accept;
-        let seen = guard::look(mover, self.options.lag_max);
+        let seen = self.look(mover, to).await;
         log.lock().guardrails.clone_from(&seen);
-        match seen.into_iter().find(|g| !g.holds && !accepted(g)) {
+        match seen.into_iter().find(|g| g.refuses() && !unproven.accepts(g)) {
             None => Ok(()),
             Some(g) => Err(Trouble::new(
                 format!("cannot start cutover: {}", g.seen),

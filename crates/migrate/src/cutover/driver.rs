@@ -35,6 +35,8 @@ pub struct CutoverOptions {
     pub prove_deadline: Duration,
     /// What the site runs around the phases.
     pub hooks: Hooks,
+    /// The replicas of the old side and of the new one, as far as they are known.
+    pub replicas: [Vec<ConnectOptions>; 2],
 }
 
 impl Default for CutoverOptions {
@@ -46,6 +48,7 @@ impl Default for CutoverOptions {
             settle_deadline: Duration::from_secs(5),
             prove_deadline: Duration::from_secs(2),
             hooks: Hooks::default(),
+            replicas: Default::default(),
         }
     }
 }
@@ -267,7 +270,7 @@ impl<G: TrafficGate> MoveDriver<G> {
         self.running_mover()?.verify_newest(newest, workers, seen).await.map_err(|e| e.trouble())
     }
 
-    /// What must hold before a crossing may begin, as seen now.
+    /// What must hold before a crossing may begin, as seen now without asking a server; [`MoveDriver::survey`] asks.
     ///
     /// # Errors
     /// If the stream does not run.

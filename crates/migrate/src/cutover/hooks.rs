@@ -56,7 +56,7 @@ impl Hooks {
     /// Every command there is, with its key in the settings.
     pub fn named(&self) -> impl Iterator<Item = (String, &[String])> {
         let of = |when: &'static str, phases: &'_ BTreeMap<Phase, Vec<String>>| {
-            let keys = phases.keys().map(move |phase| format!("{when}_{phase}"));
+            let keys = phases.keys().map(move |phase| format!("{when}.{phase}"));
             keys.collect::<Vec<_>>()
         };
         let before = of("before", &self.before).into_iter().zip(self.before.values());
@@ -136,7 +136,7 @@ impl HookRun {
     pub fn key(&self) -> String {
         match self.when {
             When::Undone => "undone".to_owned(),
-            when => format!("{when}_{}", self.phase),
+            when => format!("{when}.{}", self.phase),
         }
     }
 
@@ -375,7 +375,7 @@ mod tests {
     async fn a_hook_that_fails_says_how() {
         let ran = check(&["sh", "-c", "echo no such balancer >&2; exit 7"]).await;
         assert!(!ran.ok);
-        assert_eq!(ran.sentence(), "hook before_hold (sh) ended with exit code 7: no such balancer");
+        assert_eq!(ran.sentence(), "hook before.hold (sh) ended with exit code 7: no such balancer");
         let ran = check(&["/nowhere/at/all"]).await;
         assert!(!ran.ok && ran.ended.starts_with("could not be started"), "{ran:?}");
     }

@@ -24,6 +24,7 @@ mod point;
 mod rehearse;
 mod report;
 mod state;
+mod survey;
 mod undo;
 
 pub use crossing::Unproven;
@@ -35,3 +36,4 @@ pub use journal::Journal;
 pub use point::Run;
 pub use report::{CrossingLog, CrossingRecord, CrossingReport, PhaseTime, RehearsalReport};
 pub use state::{Event, Home, Illegal, Phase, State};
+pub use survey::{Estimate, Part, Survey};
