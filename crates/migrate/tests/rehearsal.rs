@@ -284,3 +284,48 @@ async fn without_a_door_the_source_is_asked_whether_anyone_is_left() {
     driver.cross(Home::New, Unproven::Refuse, &|_| ()).await.unwrap();
     assert_eq!(driver.state().home, Home::New);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn before_anyone_is_held_the_target_gets_statistics_and_what_is_hot() {
+    let world = World::new().await;
+    let mut target = world.on_target().await;
+    target.execute("SET GLOBAL innodb_stats_auto_recalc = OFF").await.unwrap();
+    world.fill(4_000).await;
+    let gate = LockGate::new();
+    let driver = driver(&world, &gate, CutoverOptions::default()).await;
+    proven(&driver).await;
+    // What the application reads, by an index that nothing of ours uses.
+    let mut source = world.on_source().await;
+    source.query_all("SELECT COUNT(*) FROM app.pair FORCE INDEX (b) WHERE b > 0").await.unwrap();
+    let statistics =
+        "SELECT n_rows FROM mysql.innodb_table_stats WHERE database_name = 'app' AND table_name = 'account'";
+    let known = target.row(statistics).await.unwrap().map_or(0, |row| row.number::<u64>(0).unwrap());
+    assert!(known < 1_000, "the test proves nothing: {known}");
+    let read = "SELECT COUNT_FETCH FROM performance_schema.table_io_waits_summary_by_index_usage \
+                WHERE OBJECT_SCHEMA = 'app' AND OBJECT_NAME = 'pair' AND INDEX_NAME = 'b'";
+    let count = |row: Option<mysql::Row>| row.map_or(0, |row| row.number::<u64>(0).unwrap());
+    let before = count(target.row(read).await.unwrap());
+    let executed = "SELECT @@GLOBAL.gtid_executed";
+
+    let log = CrossingLog::default();
+    driver.rehearse(Home::New, Unproven::Refuse, &|_| (), &log).await.unwrap();
+    let primed = log.record().primed.unwrap();
+    println!("{primed:?}");
+    assert_eq!((primed.analyzed, primed.left_out.len()), (3, 0), "{primed:?}");
+    assert!(primed.indexes >= 2 && primed.entries >= 4_000, "{primed:?}");
+    assert!(count(target.row(statistics).await.unwrap()) > 3_000);
+    assert!(count(target.row(read).await.unwrap()) >= before + 4_000, "the hot index was read");
+    // Nothing of that is in the target's log.
+    let log_says = target.row(executed).await.unwrap().unwrap().text(0);
+    driver.rehearse(Home::New, Unproven::Refuse, &|_| (), &CrossingLog::default()).await.unwrap();
+    assert_eq!(target.row(executed).await.unwrap().unwrap().text(0), log_says);
+
+    // No time for it: it goes on without.
+    drop(driver);
+    let options = CutoverOptions { prime_deadline: Duration::from_nanos(2), ..CutoverOptions::default() };
+    let driver = self::driver(&world, &gate, options).await;
+    proven(&driver).await;
+    let log = CrossingLog::default();
+    driver.cross_logged(Home::New, Unproven::Refuse, &|_| (), &log).await.unwrap();
+    assert_eq!(log.record().primed.unwrap().left_out.len(), 2);
+}

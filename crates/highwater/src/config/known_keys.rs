@@ -30,8 +30,16 @@ const THROTTLE: &[&str] = &[
     "chunk_time",
     "rows_per_second",
 ];
-const CUTOVER: &[&str] =
-    &["lag_max", "drain_deadline", "fence_deadline", "settle_deadline", "prove_deadline", "pinned", "hooks"];
+const CUTOVER: &[&str] = &[
+    "lag_max",
+    "drain_deadline",
+    "fence_deadline",
+    "settle_deadline",
+    "prove_deadline",
+    "prime_deadline",
+    "pinned",
+    "hooks",
+];
 const HOOKS: &[&str] = &["before", "after", "undone", "deadline"];
 const PHASES: &[&str] = &["hold", "drain", "fence", "settle", "prove", "switch", "release"];
 

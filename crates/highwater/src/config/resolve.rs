@@ -63,6 +63,7 @@ pub fn resolve(
         fence_deadline: written.cutover.fence_deadline,
         settle_deadline: written.cutover.settle_deadline,
         prove_deadline: written.cutover.prove_deadline,
+        prime_deadline: written.cutover.prime_deadline,
         pinned: written.cutover.pinned,
         hooks: resolve_hooks(source, written.cutover.hooks)?,
     };

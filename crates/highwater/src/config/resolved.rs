@@ -126,6 +126,8 @@ pub struct CutoverOptions {
     pub settle_deadline: Duration,
     /// How long the last proof may take.
     pub prove_deadline: Duration,
+    /// How long priming the target may take, before anyone is held.
+    pub prime_deadline: Duration,
     /// What to do about clients that are pinned to their backend.
     pub pinned: Pinned,
     /// What the site runs around the phases.

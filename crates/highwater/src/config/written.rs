@@ -118,6 +118,8 @@ pub struct WrittenCutover {
     pub settle_deadline: Duration,
     #[serde(deserialize_with = "duration::deserialize")]
     pub prove_deadline: Duration,
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub prime_deadline: Duration,
     pub pinned: Pinned,
     pub hooks: WrittenHooks,
 }
@@ -190,6 +192,7 @@ impl Default for WrittenCutover {
             fence_deadline: Duration::from_secs(2),
             settle_deadline: Duration::from_secs(5),
             prove_deadline: Duration::from_secs(2),
+            prime_deadline: Duration::from_secs(10),
             pinned: Pinned::Refuse,
             hooks: WrittenHooks::default(),
         }

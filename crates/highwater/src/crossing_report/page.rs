@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use load::report::{escape, utc};
-use migrate::cutover::{Guardrail, HookRun, Phase, PhaseTime, Run};
+use migrate::cutover::{Guardrail, HookRun, Phase, PhaseTime, Primed, Run};
 
 use super::{End, FileOf, Stall};
 use crate::output::grouped;
@@ -24,6 +24,7 @@ pub(super) fn page(file: &FileOf) -> String {
     stall(&mut html, file.stall.as_ref());
     accepted(&mut html, file);
     guardrails(&mut html, &file.record.guardrails);
+    primed(&mut html, file.record.primed.as_ref());
     proof(&mut html, file);
     hooks(&mut html, &file.record.hooks);
     push(
@@ -210,6 +211,25 @@ fn verdict(rail: &Guardrail) -> (&'static str, &'static str) {
         (true, _) => ("ok", "holds"),
         (false, true) => ("hm", "warns"),
         (false, false) => ("no", "does not hold"),
+    }
+}
+
+/// What was done before anyone was held.
+fn primed(html: &mut String, primed: Option<&Primed>) {
+    let Some(primed) = primed else { return };
+    push(
+        html,
+        format_args!(
+            "<p class=\"say\">Before anyone was held, in {}: statistics of {} tables made anew; {} entries of the {} indexes that \
+             are read most brought into memory.</p>",
+            ms(primed.ms as f64),
+            grouped(primed.analyzed),
+            grouped(primed.entries),
+            grouped(primed.indexes)
+        ),
+    );
+    for why in &primed.left_out {
+        push(html, format_args!("<p class=\"say\">Left out: {}</p>", escape(why)));
     }
 }
 

@@ -104,6 +104,7 @@ impl Service {
                 fence_deadline: options.fence_deadline,
                 settle_deadline: options.settle_deadline,
                 prove_deadline: options.prove_deadline,
+                prime_deadline: options.prime_deadline,
                 hooks: options.hooks.clone(),
                 replicas: [old.replica_options(), new.replica_options()],
             },

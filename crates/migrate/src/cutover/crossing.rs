@@ -12,7 +12,7 @@ use super::hooks::{Facts, When};
 use super::point::{ForReal, PointOfNoReturn, Proof, Proven, Purpose, Run};
 use super::report::{CrossingLog, CrossingReport};
 use super::state::{Event, Home, Phase, State};
-use super::{Guardrail, Journal, MoveDriver, TrafficGate, drain, fence, guard, objects};
+use super::{Guardrail, Journal, MoveDriver, TrafficGate, drain, fence, guard, objects, prime};
 use crate::error::{Doing, MoveError, Side};
 use crate::mover::{Mover, gtid_executed};
 use crate::schema;
@@ -107,6 +107,8 @@ impl<G: TrafficGate> MoveDriver<G> {
             false => None,
         };
         let creating = hands.as_ref().map(objects::Hands::target_id);
+        let primed = prime::prime((from, onto), &mover.tables(), self.options.prime_deadline).await;
+        log.lock().primed = Some(primed);
         let source = session::open(from, Side::Source).await.map_err(failed)?;
         let mut target = session::open(onto, Side::Target).await.map_err(failed)?;
         // A statement that is given up must not go on waiting on the target, in the stream's way.

@@ -33,6 +33,8 @@ pub struct CutoverOptions {
     pub settle_deadline: Duration,
     /// How long proving what the last moments touched may take.
     pub prove_deadline: Duration,
+    /// How long priming the target may take, before anyone is held.
+    pub prime_deadline: Duration,
     /// What the site runs around the phases.
     pub hooks: Hooks,
     /// The replicas of the old side and of the new one, as far as they are known.
@@ -47,6 +49,7 @@ impl Default for CutoverOptions {
             fence_deadline: Duration::from_secs(2),
             settle_deadline: Duration::from_secs(5),
             prove_deadline: Duration::from_secs(2),
+            prime_deadline: Duration::from_secs(10),
             hooks: Hooks::default(),
             replicas: Default::default(),
         }

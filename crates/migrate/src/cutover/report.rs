@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use model::GtidSet;
 use serde::{Deserialize, Serialize};
 
-use super::{Guardrail, Home, HookRun, Phase, Run};
+use super::{Guardrail, Home, HookRun, Phase, Primed, Run};
 use crate::proof::TableVerdict;
 
 /// A phase and its duration.
@@ -70,6 +70,9 @@ pub struct CrossingRecord {
     pub run: Option<Run>,
     /// What was looked at before it began.
     pub guardrails: Vec<Guardrail>,
+    /// What was done to the target before anyone was held; none if it did not come to that.
+    #[serde(default)]
+    pub primed: Option<Primed>,
     /// The phases it came to.
     pub phases: Vec<PhaseTime>,
     /// Milliseconds from the beginning of hold to the last release, or to the error.
