@@ -122,6 +122,7 @@ async fn a_dry_run_shows_guardrails_with_limits_and_estimates_the_stall() {
         "definers",
         "foreign keys",
         "alone",
+        "door",
         "pinned clients",
         "hold",
     ] {
@@ -186,6 +187,8 @@ async fn without_a_door_hooks_hold_the_clients_and_let_them_in_on_the_other_side
     let serve = served(&site).await;
     let refused = site.refused(&["cutover"]);
     assert!(refused.contains("no hook before.hold"), "{refused}");
+    let dry = json(&site.done(&["cutover", "--dry-run", "--json"]));
+    assert!(dry["would_begin"] == false && dry.to_string().contains("no hook before.hold"), "{dry}");
     drop(serve);
 
     // The site's maintenance mode is a file; where it may write is another.

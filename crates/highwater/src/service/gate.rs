@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use migrate::cutover::{Guardrail, Home, Hooks, Phase, TrafficGate};
 use model::Trouble;
-use proxy::{Backend, Control, PinnedPolicy, SessionView};
+use proxy::{Backend, Control, PinnedPolicy, SessionPhase, SessionView};
 
 use super::three_parts;
 
@@ -73,6 +73,41 @@ impl DoorGate {
         })
     }
 
+    /// Why the clients cannot be moved from here, and what to do about it.
+    fn cannot_move(&self, to: Home) -> Option<(String, String)> {
+        let hint = "set `front_door.cluster` to the move's source".to_owned();
+        match (self.control.get().map(|control| control.writer().0.id), &self.without_door) {
+            (Some(writer), _) if writer == self.backend(to).id => {
+                Some(("the front door already sends traffic there".to_owned(), hint))
+            }
+            (Some(writer), _) if writer != self.backend(to.other()).id => {
+                Some((format!("the front door serves cluster '{writer}', which is not this move's"), hint))
+            }
+            (Some(_), _) => None,
+            (None, Some(hooks)) => missing_hook(hooks),
+            (None, None) => Some((
+                "this process has no front door, so it cannot move traffic".to_owned(),
+                "run `highwater serve`, and let the application connect to it".to_owned(),
+            )),
+        }
+    }
+
+    /// Whether the clients can be moved from here.
+    fn door(&self, to: Home) -> Guardrail {
+        let (holds, seen, hint) = match (self.cannot_move(to), self.control.get()) {
+            (Some((what, hint)), _) => (false, what, hint),
+            (None, Some(control)) => (
+                true,
+                format!("{} clients, sent to '{}'", control.stats().clients, control.writer().0.id),
+                String::new(),
+            ),
+            (None, None) => (true, "none: hooks keep the clients away".to_owned(), String::new()),
+        };
+        Guardrail::new("door", holds, seen, hint)
+            .limit("clients are sent to the side that serves")
+            .why("whoever stands between clients and servers holds them while the writer changes")
+    }
+
     fn backend(&self, home: Home) -> &Backend {
         match home {
             Home::Old => &self.old,
@@ -93,8 +128,11 @@ fn alone(not_alone: Option<String>) -> Guardrail {
 /// Clients whose session cannot be taken to another server, each with the reason.
 fn pinned(sessions: &[SessionView], policy: PinnedPolicy) -> Guardrail {
     const SHOWN: usize = 6;
+    // Whoever is in a transaction may be unpinned at its end; the drain looks again.
+    let waits = |s: &&SessionView| matches!(s.phase, SessionPhase::Idle | SessionPhase::Held);
     let all: Vec<String> = sessions
         .iter()
+        .filter(waits)
         .filter_map(|s| {
             Some(format!("{} (account '{}'): {}", s.client_id, plain(&s.user), s.pinned.as_ref()?))
         })
@@ -120,8 +158,8 @@ fn plain(text: &str) -> String {
 }
 
 impl TrafficGate for DoorGate {
-    fn guardrails(&self, _to: Home) -> Vec<Guardrail> {
-        let mut all = vec![alone(self.not_alone())];
+    fn guardrails(&self, to: Home) -> Vec<Guardrail> {
+        let mut all = vec![alone(self.not_alone()), self.door(to)];
         if let Some(control) = self.control.get() {
             let policy = *self.pinned.lock().unwrap_or_else(PoisonError::into_inner);
             all.push(pinned(&control.sessions(), policy));
@@ -138,28 +176,11 @@ impl TrafficGate for DoorGate {
         if let Some(reason) = self.not_alone() {
             return Err(Trouble::new(format!("cannot start cutover: {reason}"), nothing, NOT_ALONE_HINT));
         }
-        let control = match (self.control.get(), &self.without_door) {
-            (Some(control), _) => control,
-            (None, Some(hooks)) => return missing_hook(hooks).map_or(Ok(()), Err),
-            (None, None) => {
-                return Err(Trouble::new(
-                    "this process has no front door, so it cannot move traffic",
-                    nothing,
-                    "run `highwater serve`, and let the application connect to it",
-                ));
-            }
-        };
-        if control.writer().0.id == self.backend(to).id {
-            let what = "the front door already sends traffic there";
-            return Err(Trouble::new(what, nothing, "set `front_door.cluster` to the move's source"));
+        if let Some((what, hint)) = self.cannot_move(to) {
+            return Err(Trouble::new(what, nothing, hint));
         }
-        if control.writer().0.id != self.backend(to.other()).id {
-            let what = format!(
-                "the front door serves cluster '{}', which is not this move's",
-                control.writer().0.id
-            );
-            return Err(Trouble::new(what, nothing, "set `front_door.cluster` to the move's source"));
-        }
+        // Without a door, the hooks do it.
+        let Some(control) = self.control.get() else { return Ok(()) };
         let report = control.warm(self.backend(to).clone()).await.map_err(|e| three_parts(&e.to_string()))?;
         match report.failed.first() {
             None => Ok(()),
@@ -214,7 +235,7 @@ impl TrafficGate for DoorGate {
 }
 
 /// What the hooks must do where no door does it; what is missing, if anything is.
-fn missing_hook(hooks: &Hooks) -> Option<Trouble> {
+fn missing_hook(hooks: &Hooks) -> Option<(String, String)> {
     let lets_in = hooks.after.contains_key(&Phase::Switch)
         || hooks.before.contains_key(&Phase::Release)
         || hooks.after.contains_key(&Phase::Release);
@@ -227,9 +248,9 @@ fn missing_hook(hooks: &Hooks) -> Option<Trouble> {
     } else {
         return None;
     };
-    Some(Trouble::new(
+    Some((
         format!("there is no front door, and no hook {missing}"),
-        "nothing was changed; traffic is where it was",
-        "add it to [cutover.hooks], or set `front_door.enabled = true` and let the application connect there",
+        "add it to [cutover.hooks], or set `front_door.enabled = true` and let the application connect there"
+            .to_owned(),
     ))
 }
