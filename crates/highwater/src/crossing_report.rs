@@ -5,14 +5,18 @@
 
 mod page;
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use migrate::cutover::{CrossingRecord, CrossingReport, RehearsalReport, Run};
 use model::Trouble;
 use serde::{Deserialize, Serialize};
+
+/// What hooks print may be nobody else's business.
+const MODE: u32 = 0o600;
 
 /// The report.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -87,8 +91,7 @@ impl End {
     pub fn warnings(&self) -> &[String] {
         match self {
             Self::Crossed(report) => &report.warnings,
-            Self::Rehearsed(report) => &report.warnings,
-            Self::GivenUp(_) => &[],
+            Self::Rehearsed(_) | Self::GivenUp(_) => &[],
         }
     }
 }
@@ -130,7 +133,10 @@ impl FileOf {
         text.push(b'\n');
         json.write_all(&text).map_err(|e| self.unwritten(&path, &e))?;
         let page = path.with_extension("html");
-        fs::write(&page, page::page(&self)).map_err(|e| self.unwritten(&page, &e))?;
+        let written = OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(&page);
+        written
+            .and_then(|mut file| file.write_all(page::page(&self).as_bytes()))
+            .map_err(|e| self.unwritten(&page, &e))?;
         Ok(page)
     }
 
@@ -138,7 +144,7 @@ impl FileOf {
     fn claim(&mut self, state_dir: &Path) -> std::io::Result<(File, PathBuf)> {
         for number in 1.. {
             let path = state_dir.join(format!("{}-cutover-{number}.json", self.move_name));
-            match OpenOptions::new().write(true).create_new(true).open(&path) {
+            match OpenOptions::new().write(true).create_new(true).mode(MODE).open(&path) {
                 Ok(file) => {
                     self.number = number;
                     return Ok((file, path));

@@ -211,7 +211,18 @@ async fn a_hook_that_fails_gives_the_crossing_up_before_the_switch_and_warns_aft
     let given_up = driver_of_both.cross(Home::New, Unproven::Refuse, &|_| ()).await.unwrap_err();
     assert!(given_up.state.contains("what your hooks did may not be"), "{given_up:?}");
     assert_eq!(fences(&mut world.on_source().await).await, ("0".into(), "0".into()));
+    let rehearsed =
+        driver_of_both.rehearse(Home::New, Unproven::Refuse, &|_| (), &CrossingLog::default()).await;
+    assert!(rehearsed.unwrap_err().what.contains("after.drain"));
     drop(driver_of_both);
+    // A rehearsal after which the clients may be shut out is no success.
+    let driver_of_one = driver(&world, &gate, hooks_everywhere(&said, "undone_release")).await;
+    proven(&driver_of_one).await;
+    let rehearsed =
+        driver_of_one.rehearse(Home::New, Unproven::Refuse, &|_| (), &CrossingLog::default()).await;
+    let rehearsed = rehearsed.unwrap_err();
+    assert!(rehearsed.state.contains("what your hooks did may not be"), "{rehearsed:?}");
+    drop(driver_of_one);
 
     let options = hooks_everywhere(&said, "after_switch before_release");
     let driver = driver(&world, &gate, options).await;
@@ -268,7 +279,7 @@ impl TrafficGate for HooksOnly {
 async fn without_a_door_the_source_is_asked_whether_anyone_is_left() {
     let world = World::new().await;
     world.fill(500).await;
-    let options = CutoverOptions { drain_deadline: Duration::from_millis(400), ..CutoverOptions::default() };
+    let options = CutoverOptions { drain_deadline: Duration::from_secs(2), ..CutoverOptions::default() };
     let driver = driver(&world, &Arc::new(HooksOnly), options).await;
     proven(&driver).await;
     let mut client = world.on_source().await;
@@ -279,8 +290,23 @@ async fn without_a_door_the_source_is_asked_whether_anyone_is_left() {
             && given_up.what.contains(&format!("connection {} of", client.id())),
         "{given_up}"
     );
+    // One that ends in time is waited for.
+    let draining = tokio::sync::Notify::new();
+    let told = |phase| {
+        if phase == Phase::Drain {
+            draining.notify_one();
+        }
+    };
+    let log = CrossingLog::default();
+    let (rehearsed, ()) = tokio::join!(driver.rehearse(Home::New, Unproven::Refuse, &told, &log), async {
+        draining.notified().await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        client.execute("COMMIT").await.unwrap();
+    });
+    let drain = rehearsed.unwrap().phases.into_iter().find(|p| p.phase == Phase::Drain).unwrap();
+    assert!(drain.ms >= 500.0, "{drain:?}");
     // One that only reads is in nobody's way.
-    client.query_all("COMMIT; START TRANSACTION; SELECT * FROM app.account").await.unwrap();
+    client.query_all("START TRANSACTION; SELECT * FROM app.account").await.unwrap();
     driver.cross(Home::New, Unproven::Refuse, &|_| ()).await.unwrap();
     assert_eq!(driver.state().home, Home::New);
 }
@@ -328,4 +354,24 @@ async fn before_anyone_is_held_the_target_gets_statistics_and_what_is_hot() {
     let log = CrossingLog::default();
     driver.cross_logged(Home::New, Unproven::Refuse, &|_| (), &log).await.unwrap();
     assert_eq!(log.record().primed.unwrap().left_out.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_runs_when_a_door_has_released_its_clients_holds_nobody() {
+    let world = World::new().await;
+    world.fill(500).await;
+    let slow = || vec!["sleep".to_owned(), "3".to_owned()];
+    let hooks =
+        Hooks { after: BTreeMap::from([(Phase::Release, slow())]), undone: Some(slow()), ..Hooks::default() };
+    let gate = LockGate::new();
+    let driver = driver(&world, &gate, CutoverOptions { hooks, ..CutoverOptions::default() }).await;
+    proven(&driver).await;
+    let log = CrossingLog::default();
+    let report = driver.rehearse(Home::New, Unproven::Refuse, &|_| (), &log).await.unwrap();
+    let hook = log.record().hooks.remove(0);
+    assert!(hook.ms >= 3_000.0 && report.held_ms < 3_000.0, "{report:?} {hook:?}");
+    assert_eq!(log.record().held_ms, report.held_ms);
+    let report = driver.cross(Home::New, Unproven::Refuse, &|_| ()).await.unwrap();
+    let took: f64 = report.phases.iter().map(|p| p.ms).sum();
+    assert!(took >= 3_000.0 && report.held_ms < 3_000.0, "{report:?}");
 }

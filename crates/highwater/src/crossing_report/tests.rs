@@ -1,5 +1,8 @@
 //! What the two files promise.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
 use migrate::cutover::{Home, HookRun, Phase, PhaseTime, When};
 
 use super::*;
@@ -104,6 +107,9 @@ fn reports_are_numbered_and_never_written_over() {
     fs::create_dir_all(&dir).unwrap();
     assert_eq!(sample(crossed()).write(&dir).unwrap(), dir.join("shop-cutover-1.html"));
     assert_eq!(sample(crossed()).write(&dir).unwrap(), dir.join("shop-cutover-2.html"));
+    for name in ["shop-cutover-1.html", "shop-cutover-1.json"] {
+        assert_eq!(fs::metadata(dir.join(name)).unwrap().permissions().mode() & 0o777, 0o600);
+    }
     let read = fs::read(dir.join("shop-cutover-2.json")).unwrap();
     let read: FileOf = serde_json::from_slice(&read).unwrap();
     assert_eq!(read, FileOf { number: 2, ..sample(crossed()) });

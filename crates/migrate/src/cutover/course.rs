@@ -58,11 +58,15 @@ impl Course<'_> {
         outcome
     }
 
-    /// Writes down how long the phases have taken so far; milliseconds of all together.
-    pub fn note_times(&self) -> f64 {
-        let (phases, held_ms) = self.clock.read();
-        let mut record = self.log.lock();
-        (record.phases, record.held_ms) = (phases, held_ms);
+    /// Writes down how long the phases have taken so far.
+    pub fn note_phases(&self) {
+        self.log.lock().phases = self.clock.read().0;
+    }
+
+    /// Writes down that the clients go on; for how long they were held, in milliseconds.
+    pub fn note_held(&self) -> f64 {
+        let (_, held_ms) = self.clock.read();
+        self.log.lock().held_ms = held_ms;
         held_ms
     }
 }

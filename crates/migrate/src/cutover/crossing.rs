@@ -165,14 +165,17 @@ impl<G: TrafficGate> MoveDriver<G> {
             // Once more on a connection of its own; each statement may run twice.
             Err(_) => self.open_new_home(to).await,
         };
+        course.note_phases();
         opened.map_err(|e| stuck_after_switch(&e))?;
         self.gate.switch(to, epoch);
         course.beyond(Phase::Switch, When::After).await;
         course.clock.enter(Phase::Release);
         course.beyond(Phase::Release, When::Before).await;
         self.gate.release();
+        let released_ms = course.note_held();
         course.beyond(Phase::Release, When::After).await;
-        let held_ms = course.note_times();
+        let held_ms = if self.gate.holds_clients() { released_ms } else { course.note_held() };
+        course.note_phases();
 
         self.set_mover(None);
         drop(verifier);
@@ -347,6 +350,7 @@ impl<G: TrafficGate> MoveDriver<G> {
 
     async fn enter<P: Purpose>(&self, course: &mut Course<'_>, phase: Phase) -> Result<(), Trouble> {
         course.clock.enter(phase);
+        course.note_phases();
         self.record(course.journal, P::entered(phase))?;
         course.begin(phase).await
     }

@@ -48,7 +48,7 @@ impl<G: TrafficGate> MoveDriver<G> {
         let put = self
             .put_back(&mut course, &ready.mover, Some(&mut ready.source), (state.home, ready.creating))
             .await;
-        let held_ms = course.note_times();
+        course.note_phases();
         let stall_ms = until_proven_ms + put.lower_ms;
         if put.failed() {
             let cause = Trouble::new("it went well as far as the switch", "", "");
@@ -58,12 +58,11 @@ impl<G: TrafficGate> MoveDriver<G> {
         Ok(RehearsalReport {
             home: state.home,
             stall_ms,
-            held_ms,
+            held_ms: put.held_ms,
             phases: course.log.record().phases,
             keys_proven_at_fence: proof.keys_proven,
             proven_as_of: proof.accepted_unproven.is_empty().then(|| proof.proven_as_of.clone()),
             accepted_unproven: proof.accepted_unproven.clone(),
-            warnings: course.log.failed_hooks(),
         })
     }
 }

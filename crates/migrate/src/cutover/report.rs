@@ -58,9 +58,6 @@ pub struct RehearsalReport {
     /// What was not proven, and accepted by the operator.
     #[serde(default)]
     pub accepted_unproven: Vec<String>,
-    /// Hooks that failed while everything was put back.
-    #[serde(default)]
-    pub warnings: Vec<String>,
 }
 
 /// What is known of a crossing or a rehearsal, whether it was completed or given up.

@@ -21,12 +21,14 @@ pub(super) struct PutBack {
     lowered: Result<(), MoveError>,
     /// Milliseconds that lowering the fence took.
     pub lower_ms: f64,
+    /// Milliseconds from the beginning of hold until the clients went on.
+    pub held_ms: f64,
     undone: Result<(), Trouble>,
 }
 
 impl PutBack {
     pub fn failed(&self) -> bool {
-        self.cleared.is_err() || self.lowered.is_err()
+        self.cleared.is_err() || self.lowered.is_err() || self.undone.is_err()
     }
 }
 
@@ -39,7 +41,7 @@ impl<G: TrafficGate> MoveDriver<G> {
         home: Home,
         cause: Trouble,
     ) -> Trouble {
-        course.note_times();
+        course.note_phases();
         let put = self.put_back(course, &ready.mover, None, (home, ready.creating)).await;
         self.put_back_badly(course, put, cause)
     }
@@ -81,8 +83,11 @@ impl<G: TrafficGate> MoveDriver<G> {
         if cleared.is_ok() {
             mover.start_proving();
         }
+        let released_ms = course.note_held();
         let undone = course.undone().await;
-        PutBack { cleared, lowered, lower_ms, undone }
+        // Without a door the clients go on when the hook has let them.
+        let held_ms = if self.gate.holds_clients() { released_ms } else { course.note_held() };
+        PutBack { cleared, lowered, lower_ms, held_ms, undone }
     }
 
     /// Records that a crossing was given up, and says in what state that leaves things.
