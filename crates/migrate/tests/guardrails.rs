@@ -115,3 +115,26 @@ async fn replicas_of_the_target_are_asked_and_objects_are_counted() {
     assert!(drain.ms > 0.0 && drain.from.contains(&format!("connection {}", source.id())), "{drain:?}");
     source.execute("ROLLBACK").await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_open_for_too_long_is_named_and_so_is_not_knowing() {
+    let world = World::new().await;
+    world.fill(500).await;
+    let options =
+        CutoverOptions { drain_deadline: std::time::Duration::from_millis(1), ..CutoverOptions::default() };
+    let driver = driver(&world, options).await;
+    let mut source = world.on_source().await;
+    source.query_all("START TRANSACTION; UPDATE app.account SET note = 'secret' WHERE id = 1").await.unwrap();
+    let open = rail(&driver, "open transactions").await;
+    assert!(!open.holds && !open.refuses(), "{open:?}");
+    let named = format!("connection {} of 'highwater'@'127.0.0.1' for ", source.id());
+    assert!(open.seen.contains(&named) && open.seen.contains("idle after UPDATE `app`"), "{open:?}");
+    assert!(!open.seen.contains("secret"), "{open:?}");
+    source.execute("ROLLBACK").await.unwrap();
+    assert_eq!(rail(&driver, "open transactions").await.seen, "none");
+
+    let off = "UPDATE performance_schema.setup_consumers SET ENABLED = 'NO' WHERE NAME = 'events_transactions_current'";
+    source.execute(off).await.unwrap();
+    let unknown = rail(&driver, "open transactions").await;
+    assert!(unknown.seen.contains("does not follow transactions") && !unknown.refuses(), "{unknown:?}");
+}

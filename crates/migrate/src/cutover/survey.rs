@@ -6,10 +6,11 @@ use model::Trouble;
 use mysql::{ConnectOptions, Connection};
 use serde::{Deserialize, Serialize};
 
-use super::guard::{self, Guardrail, servers::Look};
+use super::guard::servers::{Look, Open, open_now};
+use super::guard::{self, Guardrail};
 use super::state::Home;
 use super::{CutoverOptions, MoveDriver, Phase, Run, TrafficGate, Unproven};
-use crate::error::{Doing, Result, Side};
+use crate::error::{Doing, MoveError, Result, Side};
 use crate::mover::Mover;
 use crate::schema::objects::Kind;
 use crate::session;
@@ -142,28 +143,22 @@ impl<G: TrafficGate> MoveDriver<G> {
     /// What is open now has been open for so long already, and is taken to last as long again; past the deadline it is
     /// not waited for.
     async fn drain_part(&self, source: &mut Connection, to: Home) -> Result<Part> {
-        let sql = "SELECT h.PROCESSLIST_ID, IFNULL(h.PROCESSLIST_USER, ''), t.TIMER_WAIT / 1e9 \
-                   FROM performance_schema.events_transactions_current t \
-                   JOIN performance_schema.threads h USING (THREAD_ID) \
-                   WHERE t.STATE = 'ACTIVE' AND h.TYPE = 'FOREGROUND' AND h.PROCESSLIST_ID IS NOT NULL \
-                   ORDER BY t.TIMER_WAIT DESC";
-        let rows = source.rows(sql).await.doing(Side::Source, "look for open transactions")?;
-        let server = self.at(to.other());
-        let oldest = rows.iter().find(|row| !session::is_ours(server, row.number(0).unwrap_or(0)));
+        let part = |ms, from| Ok(Part { phase: Phase::Drain, ms, from });
         let deadline = self.options.drain_deadline.as_secs_f64() * 1000.0;
-        let (ms, from) = match oldest {
-            None => (0.0, "no transaction is open".to_owned()),
-            Some(row) => {
-                let age = row.number::<f64>(2).unwrap_or(0.0);
-                let who: String = row.text(1).chars().filter(|c| !c.is_control()).collect();
-                let from = format!(
-                    "the oldest open transaction is {age:.0} ms old (connection {} of '{who}')",
-                    row.text(0)
-                );
-                (age.min(deadline), from)
-            }
-        };
-        Ok(Part { phase: Phase::Drain, ms, from })
+        match open_now(self.at(to.other()), source).await {
+            Ok(open) => match open.first() {
+                None => part(0.0, "no transaction is open".to_owned()),
+                Some(oldest) => {
+                    let Open { connection, user, for_ms, .. } = oldest;
+                    let from = format!(
+                        "the oldest open transaction is {for_ms:.0} ms old (connection {connection} of '{user}')"
+                    );
+                    part(for_ms.min(deadline), from)
+                }
+            },
+            Err(MoveError::Refused { what, .. }) => part(0.0, format!("not known: {what}")),
+            Err(error) => Err(error),
+        }
     }
 
     async fn objects_part(&self, source: &mut Connection) -> Result<Part> {

@@ -61,37 +61,27 @@ impl Look<'_> {
     /// Who has a transaction open on the source, with the form of the last statement, in which there are no values.
     async fn open_transactions(&self) -> Result<Guardrail> {
         let mut source = session::open(self.source, Side::Source).await?;
-        let sql = "SELECT t.trx_mysql_thread_id, IFNULL(h.PROCESSLIST_USER, ''), IFNULL(h.PROCESSLIST_HOST, ''), \
-                   TIMESTAMPDIFF(SECOND, t.trx_started, NOW()), t.trx_rows_modified, \
-                   IFNULL(LEFT(s.DIGEST_TEXT, 80), ''), s.END_EVENT_ID IS NULL AND s.EVENT_ID IS NOT NULL \
-                   FROM information_schema.INNODB_TRX t \
-                   LEFT JOIN performance_schema.threads h ON h.PROCESSLIST_ID = t.trx_mysql_thread_id \
-                   LEFT JOIN performance_schema.events_statements_current s \
-                     ON s.THREAD_ID = h.THREAD_ID AND s.NESTING_EVENT_LEVEL = 0 \
-                   WHERE t.trx_mysql_thread_id <> 0 ORDER BY t.trx_started";
-        let rows = source.rows(sql).await.doing(Side::Source, "look for open transactions")?;
-        let theirs: Vec<_> =
-            rows.iter().filter(|row| !session::is_ours(self.source, row.number(0).unwrap_or(0))).collect();
-        let oldest = theirs.iter().filter_map(|row| row.number::<u64>(3)).max().unwrap_or(0);
-        let named = theirs.iter().map(|row| {
-            let doing = if row.text(6) == "1" { "running" } else { "idle after" };
-            let statement = row.text(5);
-            let statement =
-                if statement.is_empty() { String::new() } else { format!(", {doing} {}", plain(&statement)) };
+        let open = open_now(self.source, &mut source).await?;
+        let oldest = open.iter().map(|o| o.for_ms).fold(0.0, f64::max);
+        let named = open.iter().map(|o| {
+            let statement = match (o.statement.is_empty(), o.running) {
+                (true, _) => String::new(),
+                (false, true) => format!(", running {}", o.statement),
+                (false, false) => format!(", idle after {}", o.statement),
+            };
             format!(
-                "connection {} of '{}'@'{}' for {} s, {} rows changed{statement}",
-                row.text(0),
-                plain(&row.text(1)),
-                plain(&row.text(2)),
-                row.text(3),
-                row.text(4)
+                "connection {} of '{}'@'{}' for {:.1} s{statement}",
+                o.connection,
+                o.user,
+                o.host,
+                o.for_ms / 1000.0
             )
         });
-        let seen = if theirs.is_empty() { "none".to_owned() } else { listed(named) };
+        let seen = if open.is_empty() { "none".to_owned() } else { listed(named) };
         let limit = self.drain_deadline;
         Ok(Guardrail::new(
             "open transactions",
-            Duration::from_secs(oldest) <= limit,
+            oldest <= limit.as_secs_f64() * 1000.0,
             seen,
             "end them, or wait: one through the front door makes the drain give up, another one is ended at the fence if it has \
              changed rows",
@@ -304,6 +294,58 @@ impl Look<'_> {
         .why("rows were applied without foreign key checks")
         .only_warns())
     }
+}
+
+/// A transaction that is open, or a statement that runs, on the source.
+pub(in crate::cutover) struct Open {
+    pub connection: u32,
+    pub user: String,
+    pub host: String,
+    /// Milliseconds for which it has been open.
+    pub for_ms: f64,
+    /// Whether a statement runs.
+    pub running: bool,
+    /// The form of the last statement, without values.
+    pub statement: String,
+}
+
+/// The transactions of others, the oldest first.
+///
+/// From the performance schema rather than from INNODB_TRX: that one answers from a copy, which is renewed only if nobody has
+/// asked for 100 ms, and the fence must not get ours.
+pub(in crate::cutover) async fn open_now(
+    options: &ConnectOptions,
+    source: &mut Connection,
+) -> Result<Vec<Open>> {
+    let doing = "look for open transactions";
+    let sql = "SELECT (SELECT COUNT(*) FROM performance_schema.setup_consumers WHERE ENABLED = 'YES' AND NAME IN \
+               ('global_instrumentation', 'thread_instrumentation', 'events_transactions_current')), \
+               (SELECT COUNT(*) FROM performance_schema.setup_instruments WHERE ENABLED = 'YES' AND NAME = 'transaction')";
+    let row = source.row(sql).await.doing(Side::Source, doing)?;
+    if row.is_none_or(|row| row.text(0) != "3" || row.text(1) != "1") {
+        return Err(crate::MoveError::Refused {
+            what: "the performance schema of the source does not follow transactions".into(),
+            hint: "enable its instrument `transaction` and its consumer `events_transactions_current`".into(),
+        });
+    }
+    let sql = "SELECT h.PROCESSLIST_ID, IFNULL(h.PROCESSLIST_USER, ''), IFNULL(h.PROCESSLIST_HOST, ''), t.TIMER_WAIT / 1e9, \
+               s.EVENT_ID IS NOT NULL AND s.END_EVENT_ID IS NULL, IFNULL(LEFT(s.DIGEST_TEXT, 80), '') \
+               FROM performance_schema.events_transactions_current t \
+               JOIN performance_schema.threads h USING (THREAD_ID) \
+               LEFT JOIN performance_schema.events_statements_current s \
+                 ON s.THREAD_ID = t.THREAD_ID AND s.NESTING_EVENT_LEVEL = 0 \
+               WHERE t.STATE = 'ACTIVE' AND h.TYPE = 'FOREGROUND' AND h.PROCESSLIST_ID IS NOT NULL \
+               ORDER BY t.TIMER_WAIT DESC";
+    let rows = source.rows(sql).await.doing(Side::Source, doing)?;
+    let open = rows.iter().map(|row| Open {
+        connection: row.number(0).unwrap_or(0),
+        user: plain(&row.text(1)),
+        host: plain(&row.text(2)),
+        for_ms: row.number(3).unwrap_or(0.0),
+        running: row.text(4) == "1",
+        statement: plain(&row.text(5)),
+    });
+    Ok(open.filter(|o| !session::is_ours(options, o.connection)).collect())
 }
 
 /// Seconds since 1970 by the server's clock, when it was asked, and half of how long that took.
