@@ -13,6 +13,7 @@ A move, from beginning to end:
   highwater throttle --pause      not now; --resume goes on
   highwater verify                prove every row equal; it stays proven from then on
   highwater cutover --dry-run     what would happen, and whether it would be refused
+  highwater cutover --rehearse    everything but the switch, and how long it would take
   highwater cutover               the target becomes the writer
   highwater rollback              not happy? go back, without losing a write
   highwater finish                happy: give up the way back
@@ -52,9 +53,9 @@ pub enum Command {
     /// Prove every row equal, as of a position in the stream
     Verify(VerifyArgs),
     /// Make the target the writer: hold, drain, fence, settle, prove, switch, release
-    Cutover(CutoverArgs),
+    Cutover(CrossingArgs),
     /// Make the old source the writer again, without losing a write
-    Rollback(RollbackArgs),
+    Rollback(CrossingArgs),
     /// End a move: give up the way back
     Finish(MoveArgs),
     /// Run the front door and the moves in one process
@@ -168,26 +169,15 @@ pub struct MoveArgs {
     pub json: bool,
 }
 
-/// `highwater cutover`
+/// `highwater cutover` and `highwater rollback`
 #[derive(Debug, Args)]
-pub struct CutoverArgs {
-    /// Only say what would happen
+pub struct CrossingArgs {
+    /// Only say what would happen: every guardrail, and an estimate of the stall
     #[arg(long)]
     pub dry_run: bool,
-    /// Close the connections of pinned clients instead of refusing because of them
-    #[arg(long)]
-    pub close_pinned: bool,
-    /// Go on although not every row is proven equal, or someone else has written to the other side; it is recorded
-    #[arg(long)]
-    pub accept_unproven: bool,
-    /// Which move, and how to answer.
-    #[command(flatten)]
-    pub one: MoveArgs,
-}
-
-/// `highwater rollback`
-#[derive(Debug, Args)]
-pub struct RollbackArgs {
+    /// Go as far as the switch with the clients held, then put everything back, and say how long a real one would take
+    #[arg(long, conflicts_with = "dry_run")]
+    pub rehearse: bool,
     /// Close the connections of pinned clients instead of refusing because of them
     #[arg(long)]
     pub close_pinned: bool,

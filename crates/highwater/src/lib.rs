@@ -12,6 +12,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod control;
+pub mod crossing_report;
 mod demo;
 pub mod output;
 pub mod preflight;

@@ -6,7 +6,9 @@ use std::process::Stdio;
 use std::sync::Arc;
 
 use highwater::config::TEMPLATE;
-use highwater::control::{ControlSocket, DoorView, Host, MoveView, Progress, Request, StatusView};
+use highwater::control::{
+    Asker, ControlSocket, Crossing, CrossingMode, DoorView, Host, MoveView, Progress, Request, StatusView,
+};
 use model::Trouble;
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -15,7 +17,7 @@ use tokio::sync::oneshot;
 struct Rehearsal;
 
 impl Host for Rehearsal {
-    async fn handle(&self, request: Request, progress: Progress) -> Result<Value, Trouble> {
+    async fn handle(&self, request: Request, _: Asker, progress: Progress) -> Result<Value, Trouble> {
         match request {
             Request::Status => {
                 let shop = MoveView { name: "shop".into(), state: "following".into(), ..MoveView::default() };
@@ -23,7 +25,7 @@ impl Host for Rehearsal {
                 let status = StatusView { version: "0".into(), moves: vec![shop], door: Some(door) };
                 Ok(serde_json::to_value(status).unwrap())
             }
-            Request::Cutover { move_name, dry_run: false, close_pinned, .. } => {
+            Request::Cutover { move_name, how: Crossing { mode: CrossingMode::Real, close_pinned, .. } } => {
                 progress.step("hold", 1, Some(1), "doors");
                 progress.step("drain", 12, Some(12), "clients");
                 Ok(json!({"move": move_name, "close_pinned": close_pinned, "longest_hold_ms": 312}))

@@ -6,6 +6,9 @@ mod chart;
 mod page;
 mod svg;
 
+pub use page::utc;
+pub use svg::escape;
+
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 use crate::backend::Warm;
+use crate::held::Held;
 use crate::registry::{OpenSession, SessionPhase, SessionView, Stats};
 use crate::{Backend, DoorError, Shared};
 
@@ -120,6 +121,7 @@ impl Control {
 
     /// Holds every command of whoever is not inside a transaction, from now on. Clients wait; new ones wait to log in.
     pub fn hold(&self) {
+        self.shared.registry.holds.begin();
         self.shared.gate.hold();
     }
 
@@ -193,6 +195,18 @@ impl Control {
     /// Lets held commands go on: to the next writer after a switch, to the old one without.
     pub fn release(&self) {
         self.shared.gate.release();
+    }
+
+    /// How long statements have been held since the last hold began; one that is held still is not among them.
+    pub fn held(&self) -> Held {
+        self.shared.registry.holds.view()
+    }
+
+    /// Closes the connections that [`Control::warm`] has opened and no client has taken.
+    pub fn cool(&self) {
+        for seat in self.shared.registry.seats() {
+            seat.detail().warm = None;
+        }
     }
 
     /// The writer, and its epoch.

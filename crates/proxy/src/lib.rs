@@ -23,6 +23,7 @@ mod backend;
 mod buffer;
 mod command;
 mod control;
+mod held;
 mod hold;
 mod listener;
 mod login;
@@ -46,6 +47,7 @@ use mysql::ServerKey;
 use tokio::sync::watch;
 
 pub use control::{Control, DrainError, PinnedPolicy, WarmReport};
+pub use held::Held;
 pub use registry::{OpenSession, SessionPhase, SessionView, Stats};
 
 use hold::Gate;

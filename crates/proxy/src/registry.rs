@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::backend::{Identity, Warm};
+use crate::held::Holds;
 
 /// The first connection id of the door: ids of servers stay far below, so no `KILL` can take one for the other.
 pub(crate) const FIRST_ID: u32 = 1 << 31;
@@ -144,6 +145,8 @@ pub(crate) struct Registry {
     last_id: AtomicU32,
     started: Instant,
     pub longest_hold_us: AtomicU64,
+    /// Since the last hold began.
+    pub holds: Holds,
     pub backend_errors: AtomicU64,
     pub door_errors: AtomicU64,
 }
@@ -155,6 +158,7 @@ impl Default for Registry {
             last_id: AtomicU32::new(FIRST_ID),
             started: Instant::now(),
             longest_hold_us: AtomicU64::new(0),
+            holds: Holds::default(),
             backend_errors: AtomicU64::new(0),
             door_errors: AtomicU64::new(0),
         }
@@ -216,6 +220,7 @@ impl Registry {
     /// A client was held for so long.
     pub fn held_for(&self, held: Duration) {
         self.longest_hold_us.fetch_max(held.as_micros() as u64, Relaxed);
+        self.holds.count(held);
     }
 
     fn now_us(&self) -> u64 {

@@ -3,16 +3,14 @@
 use model::Trouble;
 
 use super::Context;
-use super::ask::ask_about_move;
-use crate::cli::CutoverArgs;
+use super::crossing;
+use crate::cli::CrossingArgs;
 use crate::control::Request;
 
 /// Asks the running process.
 ///
 /// # Errors
 /// If none runs, or what it refused or failed at.
-pub async fn run(context: &Context, args: &CutoverArgs) -> Result<(), Trouble> {
-    let (dry_run, close_pinned, accept_unproven) = (args.dry_run, args.close_pinned, args.accept_unproven);
-    let request = |move_name| Request::Cutover { move_name, dry_run, close_pinned, accept_unproven };
-    ask_about_move(context, &args.one, request).await
+pub async fn run(context: &Context, args: &CrossingArgs) -> Result<(), Trouble> {
+    crossing::run(context, args, |move_name, how| Request::Cutover { move_name, how }).await
 }

@@ -13,6 +13,7 @@ pub mod throttle;
 pub mod verify;
 
 mod ask;
+mod crossing;
 mod repair;
 
 use std::path::PathBuf;

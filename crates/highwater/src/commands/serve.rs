@@ -29,13 +29,16 @@ pub async fn run(context: &Context, _args: &ServeArgs, with: With) -> Result<(),
     let config = config::load(&context.config)?;
     let socket = ControlSocket::bind(&config.state_dir)?;
     let moves = if with == With::Moves { config.moves.clone() } else { Vec::new() };
+    let config_has_door = config.front_door.enabled || with == With::FrontDoorOnly;
     let mut service = Service::new(config);
     for one in &moves {
         service.start_move(one).await?;
         output::print(&format!("move '{}' runs: {} -> {}\n", one.spec.name, one.source, one.target))?;
     }
     // After the moves: their journals know which side serves.
-    service.open_door().await?;
+    if config_has_door {
+        service.open_door().await?;
+    }
     if let Some(address) = service.door_address() {
         output::print(&format!("front door open at {address}\n"))?;
     }

@@ -20,7 +20,7 @@ const CLUSTER: &[&str] = &[
     "replicas",
 ];
 const MOVE: &[&str] = &["source", "target", "tables", "accept", "objects", "accounts"];
-const FRONT_DOOR: &[&str] = &["listen", "threads", "hold_max", "clients_max", "cluster"];
+const FRONT_DOOR: &[&str] = &["listen", "enabled", "threads", "hold_max", "clients_max", "cluster"];
 const COPY: &[&str] = &["chunk_rows", "readers", "defer_indexes"];
 const THROTTLE: &[&str] = &[
     "latency_rise_max",
@@ -30,8 +30,18 @@ const THROTTLE: &[&str] = &[
     "chunk_time",
     "rows_per_second",
 ];
-const CUTOVER: &[&str] =
-    &["lag_max", "drain_deadline", "fence_deadline", "settle_deadline", "prove_deadline", "pinned"];
+const CUTOVER: &[&str] = &[
+    "lag_max",
+    "drain_deadline",
+    "fence_deadline",
+    "settle_deadline",
+    "prove_deadline",
+    "prime_deadline",
+    "pinned",
+    "hooks",
+];
+const HOOKS: &[&str] = &["before", "after", "undone", "deadline"];
+const PHASES: &[&str] = &["hold", "drain", "fence", "settle", "prove", "switch", "release"];
 
 /// Every table and its keys, to tell an operator where a misplaced key belongs.
 const TABLES: &[(&str, &[&str])] = &[
@@ -42,6 +52,7 @@ const TABLES: &[(&str, &[&str])] = &[
     ("[copy]", COPY),
     ("[throttle]", THROTTLE),
     ("[cutover]", CUTOVER),
+    ("[cutover.hooks]", HOOKS),
 ];
 
 /// Checks every key of the file.
@@ -59,9 +70,23 @@ pub fn check(source: &SourceText) -> Result<(), Trouble> {
             ("front_door", DeValue::Table(table)) => check_table(source, table, "[front_door]", FRONT_DOOR)?,
             ("copy", DeValue::Table(table)) => check_table(source, table, "[copy]", COPY)?,
             ("throttle", DeValue::Table(table)) => check_table(source, table, "[throttle]", THROTTLE)?,
-            ("cutover", DeValue::Table(table)) => check_table(source, table, "[cutover]", CUTOVER)?,
+            ("cutover", DeValue::Table(table)) => {
+                check_table(source, table, "[cutover]", CUTOVER)?;
+                check_hooks(source, table)?;
+            }
             // A value of the wrong type is the next step's complaint.
             _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn check_hooks(source: &SourceText, cutover: &DeTable<'_>) -> Result<(), Trouble> {
+    let Some(DeValue::Table(hooks)) = cutover.get("hooks").map(Spanned::get_ref) else { return Ok(()) };
+    check_table(source, hooks, "[cutover.hooks]", HOOKS)?;
+    for when in ["before", "after"] {
+        if let Some(DeValue::Table(phases)) = hooks.get(when).map(Spanned::get_ref) {
+            check_table(source, phases, &format!("[cutover.hooks.{when}]"), PHASES)?;
         }
     }
     Ok(())

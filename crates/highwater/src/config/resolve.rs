@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
 
+use migrate::cutover::{Hooks, Phase};
 use migrate::throttle::PaceLimits;
 use migrate::{MoveSpec, TablePattern};
 use model::Trouble;
@@ -14,7 +16,9 @@ use super::resolved::{
     ClusterConfig, CopyOptions, CutoverOptions, FrontDoorOptions, MoveConfig, ResolvedConfig, ThrottleOptions,
 };
 use super::source_text::{STATE, SourceText};
-use super::written::{WrittenAccounts, WrittenCluster, WrittenConfig, WrittenMove, WrittenThrottle};
+use super::written::{
+    WrittenAccounts, WrittenCluster, WrittenConfig, WrittenHooks, WrittenMove, WrittenThrottle,
+};
 
 /// Checks the tables against each other and reads the passwords.
 ///
@@ -40,6 +44,7 @@ pub fn resolve(
     }
     let front_door = FrontDoorOptions {
         listen: door.listen,
+        enabled: door.enabled,
         threads: match within(source, "front_door.threads", &door.threads, 0..=1024)? {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
@@ -60,7 +65,9 @@ pub fn resolve(
         fence_deadline: written.cutover.fence_deadline,
         settle_deadline: written.cutover.settle_deadline,
         prove_deadline: written.cutover.prove_deadline,
+        prime_deadline: written.cutover.prime_deadline,
         pinned: written.cutover.pinned,
+        hooks: resolve_hooks(source, written.cutover.hooks)?,
     };
     // Last, so that a mistake in the file is reported before a variable that this shell lacks.
     let clusters = written
@@ -78,6 +85,33 @@ pub fn resolve(
         throttle,
         cutover,
     })
+}
+
+fn resolve_hooks(source: &SourceText, written: WrittenHooks) -> Result<Hooks, Trouble> {
+    let all = |phases: BTreeMap<Phase, Spanned<Vec<String>>>| {
+        let resolved = phases.into_iter().map(|(phase, command)| Ok((phase, hook(source, command)?)));
+        resolved.collect::<Result<BTreeMap<_, _>, Trouble>>()
+    };
+    Ok(Hooks {
+        before: all(written.before)?,
+        after: all(written.after)?,
+        undone: written.undone.map(|command| hook(source, command)).transpose()?,
+        deadline: written.deadline,
+    })
+}
+
+/// A command as it will be started. A program with a slash in its name is relative to the file, like every path in it.
+fn hook(source: &SourceText, command: Spanned<Vec<String>>) -> Result<Vec<String>, Trouble> {
+    let span = command.span();
+    let mut command = command.into_inner();
+    if command.iter().any(|part| part.contains('\0')) || command.first().is_none_or(String::is_empty) {
+        let hint = "write a list: a program and its arguments, [\"/usr/local/bin/maintenance\", \"on\"]";
+        return Err(source.refuse(span, "a hook needs a program", hint));
+    }
+    if let Some(program) = command.first_mut().filter(|program| program.contains('/')) {
+        *program = source.beside(Path::new(&program)).display().to_string();
+    }
+    Ok(command)
 }
 
 fn resolve_throttle(source: &SourceText, written: &WrittenThrottle) -> Result<ThrottleOptions, Trouble> {

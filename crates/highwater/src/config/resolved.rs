@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use migrate::cutover::Hooks;
 use migrate::throttle::PaceLimits;
 use migrate::{Along, MoveSpec};
 use model::Trouble;
@@ -75,6 +76,8 @@ pub struct MoveConfig {
 pub struct FrontDoorOptions {
     /// The address clients connect to.
     pub listen: SocketAddr,
+    /// Whether there is one. Without, the hooks of a cutover keep the clients away.
+    pub enabled: bool,
     /// Threads; never zero.
     pub threads: usize,
     /// How long a client's statement may be held at most.
@@ -123,8 +126,12 @@ pub struct CutoverOptions {
     pub settle_deadline: Duration,
     /// How long the last proof may take.
     pub prove_deadline: Duration,
+    /// How long priming the target may take, before anyone is held.
+    pub prime_deadline: Duration,
     /// What to do about clients that are pinned to their backend.
     pub pinned: Pinned,
+    /// What the site runs around the phases.
+    pub hooks: Hooks,
 }
 
 /// What a cutover does about clients whose session cannot be taken to another server.

@@ -1,5 +1,7 @@
 //! What the settings accept, and what they say about everything else.
 
+use std::time::Duration;
+
 use super::*;
 
 const CLUSTERS: &str = r#"
@@ -55,6 +57,8 @@ fn keys_the_template_shows_commented_out_are_the_defaults() {
         .lines()
         .map(|line| line.strip_prefix("# ").filter(|rest| rest.contains(" = ")).unwrap_or(line))
         .filter(|line| !line.starts_with("password_file") && !line.starts_with("server_public_key"))
+        // Examples: there is no hook by default.
+        .filter(|line| !["before.", "after.", "undone"].iter().any(|hook| line.starts_with(hook)))
         .map(|line| format!("{line}\n"))
         .collect();
     let shown = resolve_text(&shown).unwrap();
@@ -285,5 +289,44 @@ fn cluster_that_one_move_makes_read_only_is_no_source_of_another() {
         &format!("{third}{next}"),
         "/etc/highwater.toml:6: cluster 'new' is the target of move 'shop' and the source of move 'next'",
         "let one move end before the next one begins",
+    );
+}
+
+#[test]
+fn hooks_are_commands_by_phase_and_programs_are_found_beside_the_file() {
+    let hooks = "[cutover.hooks]\nbefore.hold = ['bin/maintenance', 'on']\nafter.switch = ['point-dns', 'a b; c']\n\
+                 undone = ['/opt/off']\ndeadline = '20s'";
+    let hooks = resolve_text(&format!("{hooks}\n{CLUSTERS}{MOVE}")).unwrap().cutover.hooks;
+    let named: Vec<_> = hooks.named().map(|(name, command)| (name, command.to_vec())).collect();
+    let command = |name: &str, parts: &[&str]| {
+        (name.to_owned(), parts.iter().map(|&part| part.to_owned()).collect::<Vec<_>>())
+    };
+    assert_eq!(
+        named,
+        [
+            command("before.hold", &["/etc/bin/maintenance", "on"]),
+            command("after.switch", &["point-dns", "a b; c"]),
+            command("undone", &["/opt/off"]),
+        ]
+    );
+    assert_eq!(hooks.deadline, Duration::from_secs(20));
+}
+
+#[test]
+fn hooks_of_no_phase_and_without_a_program_are_refused() {
+    check(
+        "[cutover.hooks]\nbefore.setle = ['x']",
+        "/etc/highwater.toml:2: unknown key `setle` in [cutover.hooks.before]",
+        "did you mean `settle`?",
+    );
+    check(
+        "[cutover.hooks]\nbefore_hold = ['x']",
+        "/etc/highwater.toml:2: unknown key `before_hold` in [cutover.hooks]",
+        "did you mean `before`?",
+    );
+    check(
+        "[cutover.hooks]\nundone = []",
+        "/etc/highwater.toml:2: a hook needs a program",
+        "write a list: a program and its arguments, [\"/usr/local/bin/maintenance\", \"on\"]",
     );
 }

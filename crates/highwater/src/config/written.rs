@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use migrate::TablePattern;
+use migrate::cutover::{Hooks, Phase};
 use serde::{Deserialize, Deserializer, de};
 use toml::Spanned;
 
@@ -87,6 +88,7 @@ pub struct WrittenTables(pub TablePattern);
 #[serde(deny_unknown_fields, default)]
 pub struct WrittenFrontDoor {
     pub listen: SocketAddr,
+    pub enabled: bool,
     pub threads: Spanned<usize>,
     #[serde(deserialize_with = "duration::deserialize")]
     pub hold_max: Duration,
@@ -132,7 +134,21 @@ pub struct WrittenCutover {
     pub settle_deadline: Duration,
     #[serde(deserialize_with = "duration::deserialize")]
     pub prove_deadline: Duration,
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub prime_deadline: Duration,
     pub pinned: Pinned,
+    pub hooks: WrittenHooks,
+}
+
+/// `[cutover.hooks]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WrittenHooks {
+    pub before: BTreeMap<Phase, Spanned<Vec<String>>>,
+    pub after: BTreeMap<Phase, Spanned<Vec<String>>>,
+    pub undone: Option<Spanned<Vec<String>>>,
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub deadline: Duration,
 }
 
 fn state_dir() -> PathBuf {
@@ -156,6 +172,7 @@ impl Default for WrittenFrontDoor {
     fn default() -> Self {
         Self {
             listen: (Ipv4Addr::LOCALHOST, 6033).into(),
+            enabled: true,
             threads: defaulted(0),
             hold_max: Duration::from_secs(10),
             clients_max: defaulted(20_000),
@@ -191,8 +208,17 @@ impl Default for WrittenCutover {
             fence_deadline: Duration::from_secs(2),
             settle_deadline: Duration::from_secs(5),
             prove_deadline: Duration::from_secs(2),
+            prime_deadline: Duration::from_secs(10),
             pinned: Pinned::Refuse,
+            hooks: WrittenHooks::default(),
         }
+    }
+}
+
+impl Default for WrittenHooks {
+    fn default() -> Self {
+        let deadline = Hooks::default().deadline;
+        Self { before: BTreeMap::new(), after: BTreeMap::new(), undone: None, deadline }
     }
 }
 

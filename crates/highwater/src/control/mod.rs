@@ -65,23 +65,15 @@ pub enum Request {
     Cutover {
         /// The move.
         move_name: String,
-        /// Only say what would happen.
-        dry_run: bool,
-        /// Close the connections of pinned clients instead of refusing.
-        close_pinned: bool,
-        /// Go on although not everything is proven, and record it.
-        #[serde(default)]
-        accept_unproven: bool,
+        /// How.
+        how: Crossing,
     },
     /// Make the old source the writer again.
     Rollback {
         /// The move.
         move_name: String,
-        /// Close the connections of pinned clients instead of refusing.
-        close_pinned: bool,
-        /// Go on although not everything is proven, and record it.
-        #[serde(default)]
-        accept_unproven: bool,
+        /// How.
+        how: Crossing,
     },
     /// Give up the way back and end the move.
     Finish {
@@ -90,6 +82,38 @@ pub enum Request {
     },
     /// End the process in good order.
     Stop,
+}
+
+/// How a crossing is to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Crossing {
+    /// Whether it is.
+    pub mode: CrossingMode,
+    /// Close the connections of pinned clients instead of refusing.
+    pub close_pinned: bool,
+    /// Go on although not everything is proven, and record it.
+    pub accept_unproven: bool,
+}
+
+/// Whether a crossing is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CrossingMode {
+    /// It is.
+    #[default]
+    Real,
+    /// Only say what would happen.
+    DryRun,
+    /// As far as the switch, and back.
+    Rehearsal,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asker {
+    /// The user of the process that asked, as the system tells it.
+    pub user: String,
 }
 
 /// What an operator changes about a move's readers.

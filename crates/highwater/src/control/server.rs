@@ -18,20 +18,21 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::{Progress, REQUEST_BYTES_MAX, Reply, Request, socket_path};
+use super::{Asker, Progress, REQUEST_BYTES_MAX, Reply, Request, socket_path};
 
 /// A client that does not take a reply for this long is taken for gone.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What carries requests out.
 pub trait Host: Send + Sync + 'static {
-    /// Carries one request out, telling `progress` on the way. Requests may arrive while others are carried out.
+    /// Carries out what someone asks, telling `progress` on the way. Requests may arrive while others are carried out.
     ///
     /// # Errors
     /// What the client is told; the process goes on.
     fn handle(
         &self,
         request: Request,
+        asker: Asker,
         progress: Progress,
     ) -> impl Future<Output = Result<Value, Trouble>> + Send;
 }
@@ -125,6 +126,7 @@ impl Drop for ControlSocket {
 }
 
 async fn serve_client<H: Host>(stream: UnixStream, host: Arc<H>, mut closed: watch::Receiver<bool>) {
+    let asker = asker(&stream);
     let (reader, writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
     let mut replies = Replies { writer: Some(writer) };
@@ -135,7 +137,7 @@ async fn serve_client<H: Host>(stream: UnixStream, host: Arc<H>, mut closed: wat
         };
         let Some(line) = line else { return };
         match serde_json::from_slice(&line) {
-            Ok(request) => carry_out(request, host.clone(), &mut replies).await,
+            Ok(request) => carry_out(request, asker.clone(), host.clone(), &mut replies).await,
             Err(error) => {
                 replies.send(&Reply::Failed(not_a_request(&error))).await;
                 return;
@@ -152,11 +154,24 @@ async fn read_line(reader: &mut BufReader<OwnedReadHalf>) -> Option<Vec<u8>> {
     (read.ok()? > 0).then_some(line)
 }
 
-async fn carry_out<H: Host>(request: Request, host: Arc<H>, replies: &mut Replies) {
-    tracing::info!(?request, "asked");
+/// The user at the other end, by name where the system's list of users has it.
+fn asker(stream: &UnixStream) -> Asker {
+    let Ok(peer) = stream.peer_cred() else { return Asker { user: "unknown".to_owned() } };
+    let id = peer.uid().to_string();
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let named = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == id).then(|| name.to_owned())
+    });
+    Asker { user: named.unwrap_or_else(|| format!("user {id}")) }
+}
+
+async fn carry_out<H: Host>(request: Request, asker: Asker, host: Arc<H>, replies: &mut Replies) {
+    tracing::info!(?request, asker = asker.user, "asked");
     let (progress, mut updates) = Progress::watched();
     // In a task of its own: a panic in it must end this request, not the answer to it.
-    let mut work = tokio::spawn(async move { host.handle(request, progress).await });
+    let mut work = tokio::spawn(async move { host.handle(request, asker, progress).await });
     let outcome = loop {
         tokio::select! {
             // What was told before the end is shown before the end.

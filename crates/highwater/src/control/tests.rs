@@ -21,9 +21,12 @@ struct Rehearsal {
 }
 
 impl Host for Rehearsal {
-    async fn handle(&self, request: Request, progress: Progress) -> Result<Value, Trouble> {
+    async fn handle(&self, request: Request, asker: Asker, progress: Progress) -> Result<Value, Trouble> {
         match request {
-            Request::Status => Ok(json!({"version": "test"})),
+            Request::Status => {
+                assert!(!asker.user.is_empty());
+                Ok(json!({"version": "test"}))
+            }
             Request::Verify { move_name, .. } => {
                 progress.line(format!("verifying {move_name}"));
                 progress.step("verify", 5, Some(10), "rows");
@@ -79,7 +82,7 @@ impl Running {
 }
 
 fn cutover() -> Request {
-    Request::Cutover { move_name: "shop".into(), dry_run: false, close_pinned: false, accept_unproven: false }
+    Request::Cutover { move_name: "shop".into(), how: Crossing::default() }
 }
 
 #[tokio::test]

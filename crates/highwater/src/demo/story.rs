@@ -14,9 +14,9 @@ use mysql::Connection;
 use super::narrator::Narrator;
 use super::stage::Stage;
 use crate::cli::DemoArgs;
-use crate::control::{ControlSocket, Progress};
+use crate::control::{ControlSocket, Crossing as How, Progress};
 use crate::preflight;
-use crate::service::{Leave, Service};
+use crate::service::Service;
 use crate::trouble::from_mysql;
 
 /// The one move.
@@ -223,7 +223,7 @@ impl Scenes<'_> {
         self.say.chapter(&format!("{name}: hold, drain, fence, settle, prove, switch, release"));
         let timeline = self.shoppers.timeline();
         let begun = Instant::now();
-        let report = self.service.cross(MOVE, to, Leave::default(), &Progress::unwatched()).await?;
+        let report = self.service.cross(MOVE, to, How::default(), &Progress::unwatched()).await?;
         // What came before the hold (logins on the other side) and after the release (the stream back) held nobody.
         let held = Duration::from_secs_f64(report.held_ms / 1000.0);
         let end = Instant::now();

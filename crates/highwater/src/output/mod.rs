@@ -8,6 +8,7 @@ mod complaint;
 mod progress;
 mod repair;
 mod status;
+mod survey;
 mod table;
 mod verification;
 
@@ -22,6 +23,8 @@ pub use complaint::{complain, render as render_trouble};
 pub use progress::ProgressDisplay;
 pub use repair::{render_plan as render_repair_plan, render_report as render_repair_report};
 pub use status::render as render_status;
+pub use survey::render as render_survey;
+pub(crate) use table::grouped;
 pub use verification::{render as render_verification, render_comparison};
 
 /// Whether anybody still reads what is printed.

@@ -1,11 +1,12 @@
 //! The gate of a move: what a crossing asks for, carried out by the front door of this process.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use migrate::cutover::{Home, TrafficGate};
+use migrate::cutover::{Guardrail, Home, Hooks, Phase, TrafficGate};
 use model::Trouble;
-use proxy::{Backend, Control, PinnedPolicy};
+use proxy::{Backend, Control, PinnedPolicy, SessionPhase, SessionView};
 
 use super::three_parts;
 
@@ -22,11 +23,31 @@ pub(super) struct DoorGate {
     others: Vec<String>,
     control: OnceLock<Control>,
     pinned: Mutex<PinnedPolicy>,
+    /// Whether the writer has changed since the last release.
+    switched: AtomicBool,
+    /// The hooks that keep the clients away, where the settings want no door.
+    without_door: Option<Hooks>,
+    /// How long the door holds a client at most.
+    hold_max: Duration,
 }
 
 impl DoorGate {
-    pub(super) fn new(old: Backend, new: Backend, others: Vec<String>) -> Self {
-        Self { old, new, others, control: OnceLock::new(), pinned: Mutex::default() }
+    pub(super) fn new(
+        (old, new): (Backend, Backend),
+        others: Vec<String>,
+        without_door: Option<Hooks>,
+        hold_max: Duration,
+    ) -> Self {
+        Self {
+            old,
+            new,
+            others,
+            control: OnceLock::new(),
+            pinned: Mutex::default(),
+            switched: AtomicBool::new(false),
+            without_door,
+            hold_max,
+        }
     }
 
     /// From now on this door carries out what a crossing asks for.
@@ -52,6 +73,41 @@ impl DoorGate {
         })
     }
 
+    /// Why the clients cannot be moved from here, and what to do about it.
+    fn cannot_move(&self, to: Home) -> Option<(String, String)> {
+        let hint = "set `front_door.cluster` to the move's source".to_owned();
+        match (self.control.get().map(|control| control.writer().0.id), &self.without_door) {
+            (Some(writer), _) if writer == self.backend(to).id => {
+                Some(("the front door already sends traffic there".to_owned(), hint))
+            }
+            (Some(writer), _) if writer != self.backend(to.other()).id => {
+                Some((format!("the front door serves cluster '{writer}', which is not this move's"), hint))
+            }
+            (Some(_), _) => None,
+            (None, Some(hooks)) => missing_hook(hooks),
+            (None, None) => Some((
+                "this process has no front door, so it cannot move traffic".to_owned(),
+                "run `highwater serve`, and let the application connect to it".to_owned(),
+            )),
+        }
+    }
+
+    /// Whether the clients can be moved from here.
+    fn door(&self, to: Home) -> Guardrail {
+        let (holds, seen, hint) = match (self.cannot_move(to), self.control.get()) {
+            (Some((what, hint)), _) => (false, what, hint),
+            (None, Some(control)) => (
+                true,
+                format!("{} clients, sent to '{}'", control.stats().clients, control.writer().0.id),
+                String::new(),
+            ),
+            (None, None) => (true, "none: hooks keep the clients away".to_owned(), String::new()),
+        };
+        Guardrail::new("door", holds, seen, hint)
+            .limit("clients are sent to the side that serves")
+            .why("whoever stands between clients and servers holds them while the writer changes")
+    }
+
     fn backend(&self, home: Home) -> &Backend {
         match home {
             Home::Old => &self.old,
@@ -60,31 +116,71 @@ impl DoorGate {
     }
 }
 
+/// Whether other moves would be stopped by this one's fence.
+fn alone(not_alone: Option<String>) -> Guardrail {
+    let alone = not_alone.is_none();
+    let seen = not_alone.unwrap_or_else(|| "no other move from this source".to_owned());
+    Guardrail::new("alone", alone, seen, NOT_ALONE_HINT)
+        .limit("no other move")
+        .why("the fence closes the whole server")
+}
+
+/// Clients whose session cannot be taken to another server, each with the reason.
+fn pinned(sessions: &[SessionView], policy: PinnedPolicy) -> Guardrail {
+    const SHOWN: usize = 6;
+    // Whoever is in a transaction may be unpinned at its end; the drain looks again.
+    let waits = |s: &&SessionView| matches!(s.phase, SessionPhase::Idle | SessionPhase::Held);
+    let all: Vec<String> = sessions
+        .iter()
+        .filter(waits)
+        .filter_map(|s| {
+            Some(format!("{} (account '{}'): {}", s.client_id, plain(&s.user), s.pinned.as_ref()?))
+        })
+        .collect();
+    let closes = policy == PinnedPolicy::Close;
+    let seen = match (all.len(), closes) {
+        (0, _) => "none".to_owned(),
+        (n, false) => format!("{n} clients cannot be moved: {}", all[..n.min(SHOWN)].join("; ")),
+        (n, true) => format!("{n} clients will be closed: {}", all[..n.min(SHOWN)].join("; ")),
+    };
+    Guardrail::new(
+        "pinned clients",
+        all.is_empty() || closes,
+        seen,
+        "end these sessions, or let them be closed with `--close-pinned` or `cutover.pinned = \"close\"`",
+    )
+    .limit(if closes { "they are closed" } else { "none" })
+    .why("a session with temporary tables, locks or variables is not the same on another server")
+}
+
+fn plain(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).collect()
+}
+
 impl TrafficGate for DoorGate {
+    fn guardrails(&self, to: Home) -> Vec<Guardrail> {
+        let mut all = vec![alone(self.not_alone()), self.door(to)];
+        if let Some(control) = self.control.get() {
+            let policy = *self.pinned.lock().unwrap_or_else(PoisonError::into_inner);
+            all.push(pinned(&control.sessions(), policy));
+        }
+        all
+    }
+
+    fn hold_max(&self) -> Option<Duration> {
+        self.control.get().map(|_| self.hold_max)
+    }
+
     async fn warm(&self, to: Home) -> Result<(), Trouble> {
         let nothing = "nothing was changed; traffic is where it was";
-        let Some(control) = self.control.get() else {
-            let what = "this process has no front door, so it cannot move traffic";
-            return Err(Trouble::new(
-                what,
-                nothing,
-                "run `highwater serve`, and let the application connect to it",
-            ));
-        };
         if let Some(reason) = self.not_alone() {
             return Err(Trouble::new(format!("cannot start cutover: {reason}"), nothing, NOT_ALONE_HINT));
         }
-        if control.writer().0.id == self.backend(to).id {
-            let what = "the front door already sends traffic there";
-            return Err(Trouble::new(what, nothing, "set `front_door.cluster` to the move's source"));
+        if let Some((what, hint)) = self.cannot_move(to) {
+            return Err(Trouble::new(what, nothing, hint));
         }
-        if control.writer().0.id != self.backend(to.other()).id {
-            let what = format!(
-                "the front door serves cluster '{}', which is not this move's",
-                control.writer().0.id
-            );
-            return Err(Trouble::new(what, nothing, "set `front_door.cluster` to the move's source"));
-        }
+        // Without a door, the hooks do it.
+        let Some(control) = self.control.get() else { return Ok(()) };
         let report = control.warm(self.backend(to).clone()).await.map_err(|e| three_parts(&e.to_string()))?;
         match report.failed.first() {
             None => Ok(()),
@@ -94,6 +190,10 @@ impl TrafficGate for DoorGate {
                 "create the application's accounts there, with the same passwords and grants",
             )),
         }
+    }
+
+    fn holds_clients(&self) -> bool {
+        self.control.get().is_some()
     }
 
     fn hold(&self) {
@@ -119,11 +219,38 @@ impl TrafficGate for DoorGate {
             // A crossing switches only what it has drained: this cannot be the world's fault.
             panic!("the front door refused a switch after a drain: {error}");
         }
+        self.switched.store(true, Relaxed);
     }
 
     fn release(&self) {
         if let Some(control) = self.control.get() {
+            let stays = !self.switched.swap(false, Relaxed);
             control.release();
+            if stays {
+                // They would wait on the other side for a switch that did not come, and be too old for the next one.
+                control.cool();
+            }
         }
     }
+}
+
+/// What the hooks must do where no door does it; what is missing, if anything is.
+fn missing_hook(hooks: &Hooks) -> Option<(String, String)> {
+    let lets_in = hooks.after.contains_key(&Phase::Switch)
+        || hooks.before.contains_key(&Phase::Release)
+        || hooks.after.contains_key(&Phase::Release);
+    let missing = if !hooks.before.contains_key(&Phase::Hold) {
+        "before.hold, to keep the clients away"
+    } else if hooks.undone.is_none() {
+        "undone, to let them in again if it is given up"
+    } else if !lets_in {
+        "after.switch, before.release or after.release, to let them in on the other side"
+    } else {
+        return None;
+    };
+    Some((
+        format!("there is no front door, and no hook {missing}"),
+        "add it to [cutover.hooks], or set `front_door.enabled = true` and let the application connect there"
+            .to_owned(),
+    ))
 }

@@ -3,6 +3,7 @@
 //! This is the only place where moves and front door meet: [`gate::DoorGate`] is the gate a crossing asks for,
 //! carried out by the door's control.
 
+mod crossing;
 mod gate;
 mod pace;
 mod view;
@@ -12,15 +13,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use migrate::cutover::{Home, MoveDriver, Phase, Unproven};
+use migrate::cutover::{Home, Hooks, MoveDriver};
 use migrate::throttle::{Pulse, PulseOptions, Throttle};
 use model::{GtidSet, Trouble};
-use proxy::{Backend, Control, Door, DoorOptions, PinnedPolicy};
+use proxy::{Backend, Control, Door, DoorOptions};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::config::{ClusterConfig, MoveConfig, Pinned, ResolvedConfig};
-use crate::control::{Host, Progress, Request, StatusView, ThrottleChange};
+use crate::config::{ClusterConfig, MoveConfig, ResolvedConfig};
+use crate::control::{Asker, Host, Progress, Request, StatusView, ThrottleChange};
 use crate::preflight;
 use gate::DoorGate;
 
@@ -35,15 +36,6 @@ pub struct Service {
     pulses: BTreeMap<String, Arc<Pulse>>,
     door: Option<Door>,
     stop: watch::Sender<bool>,
-}
-
-/// What an operator lets a crossing pass over; by default nothing.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Leave {
-    /// Pinned clients: their connections are closed.
-    pub close_pinned: bool,
-    /// That not everything is proven: it is recorded.
-    pub accept_unproven: bool,
 }
 
 /// A move and its gate.
@@ -84,7 +76,12 @@ impl Service {
         let others =
             self.config.moves.iter().filter(|m| m.source == one.source && m.spec.name != one.spec.name);
         let others = others.map(|m| m.spec.name.clone()).collect();
-        let gate = Arc::new(DoorGate::new(backend(old), backend(new), others));
+        let gate = Arc::new(DoorGate::new(
+            (backend(old), backend(new)),
+            others,
+            self.without_door(),
+            self.config.front_door.hold_max,
+        ));
         if let Some(door) = &self.door {
             gate.connect(door.control());
         }
@@ -107,6 +104,9 @@ impl Service {
                 fence_deadline: options.fence_deadline,
                 settle_deadline: options.settle_deadline,
                 prove_deadline: options.prove_deadline,
+                prime_deadline: options.prime_deadline,
+                hooks: options.hooks.clone(),
+                replicas: [old.replica_options(), new.replica_options()],
             },
             Arc::clone(&gate),
         )
@@ -156,6 +156,11 @@ impl Service {
             answer.insert(name.clone(), serde_json::to_value(view).expect("a view has only string keys"));
         }
         Ok(Value::Object(answer))
+    }
+
+    /// Without a front door, the hooks that keep the clients away instead.
+    fn without_door(&self) -> Option<Hooks> {
+        (!self.config.front_door.enabled).then(|| self.config.cutover.hooks.clone())
     }
 
     /// Opens the front door to the side that serves: what the moves' journals say, else the settings.
@@ -242,25 +247,6 @@ impl Service {
             .await
     }
 
-    /// Moves the traffic of a move to the other side.
-    ///
-    /// # Errors
-    /// If it is there, is refused, or was given up; the trouble says where traffic is.
-    pub async fn cross(
-        &self,
-        name: &str,
-        to: Home,
-        how: Leave,
-        progress: &Progress,
-    ) -> Result<migrate::cutover::CrossingReport, Trouble> {
-        let running = self.running(name)?;
-        let close = how.close_pinned || self.config.cutover.pinned == Pinned::Close;
-        running.gate.set_pinned(if close { PinnedPolicy::Close } else { PinnedPolicy::Refuse });
-        let told = |phase: Phase| progress.line(phase.to_string());
-        let unproven = if how.accept_unproven { Unproven::Accept } else { Unproven::Refuse };
-        running.driver.cross(to, unproven, &told).await
-    }
-
     async fn finish(&self, name: &str) -> Result<Value, Trouble> {
         let running = self.running(name)?;
         let home = running.driver.finish().await?;
@@ -277,7 +263,7 @@ impl Service {
 }
 
 impl Host for Service {
-    async fn handle(&self, request: Request, progress: Progress) -> Result<Value, Trouble> {
+    async fn handle(&self, request: Request, asker: Asker, progress: Progress) -> Result<Value, Trouble> {
         let answer = match request {
             Request::Status => serde_json::to_value(self.status()),
             Request::Throttle { move_name, change } => Ok(self.throttle_moves(move_name.as_deref(), change)?),
@@ -294,19 +280,11 @@ impl Host for Service {
                 let written = counted(&progress, "repair", None);
                 serde_json::to_value(self.running(&move_name)?.driver.repair(plan, &written).await?)
             }
-            Request::Cutover { move_name, dry_run: true, .. } => {
-                let running = self.running(&move_name)?;
-                let mut guardrails = running.driver.guardrails()?;
-                guardrails.push(view::alone(running.gate.not_alone()));
-                serde_json::to_value(json!({ "guardrails": guardrails }))
+            Request::Cutover { move_name, how } => {
+                Ok(self.crossing(&move_name, Home::New, how, &asker, &progress).await?)
             }
-            Request::Cutover { move_name, close_pinned, accept_unproven, .. } => {
-                let how = Leave { close_pinned, accept_unproven };
-                serde_json::to_value(self.cross(&move_name, Home::New, how, &progress).await?)
-            }
-            Request::Rollback { move_name, close_pinned, accept_unproven } => {
-                let how = Leave { close_pinned, accept_unproven };
-                serde_json::to_value(self.cross(&move_name, Home::Old, how, &progress).await?)
+            Request::Rollback { move_name, how } => {
+                Ok(self.crossing(&move_name, Home::Old, how, &asker, &progress).await?)
             }
             Request::Finish { move_name } => Ok(self.finish(&move_name).await?),
             Request::Stop => {

@@ -1,10 +1,9 @@
 //! The running process as outsiders see it.
 
-use migrate::cutover::{Guardrail, Home, State};
+use migrate::cutover::{Home, State};
 use migrate::{Mover, MoverState, Reading, Watched};
 use proxy::Door;
 
-use super::gate::NOT_ALONE_HINT;
 use super::{RunningMove, pace};
 use crate::control::{DoorView, MoveView, ProofView, StatusView, TableView, WatchView};
 
@@ -90,17 +89,6 @@ fn watch_view(watched: &Watched) -> WatchView {
     };
     let (foreign_writes, writes) = (watched.unsettled(), watched.writes());
     WatchView { watched: is_watched, reason, foreign_writes, writes }
-}
-
-/// Whether other moves would be stopped by this one's fence.
-pub(super) fn alone(not_alone: Option<String>) -> Guardrail {
-    Guardrail {
-        name: "alone".to_owned(),
-        holds: not_alone.is_none(),
-        seen: not_alone.unwrap_or_else(|| "no other move from this source".to_owned()),
-        hint: NOT_ALONE_HINT.to_owned(),
-        acceptable: false,
-    }
 }
 
 fn door_view(door: &Door) -> DoorView {

@@ -328,7 +328,7 @@ fn capitalised(name: &str) -> String {
 }
 
 /// A moment as UTC date and time, by the proleptic Gregorian calendar.
-fn utc(unix_ms: u64) -> String {
+pub fn utc(unix_ms: u64) -> String {
     let (days, second) = (unix_ms / 86_400_000, unix_ms / 1_000 % 86_400);
     // Counted from 1 March of year 0, so that a leap day is the last day of its year.
     let day = days + 719_468;

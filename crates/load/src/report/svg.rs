@@ -118,7 +118,7 @@ pub(super) fn place_labels(labels: Vec<(String, f64)>, left: f64, right: f64) ->
 }
 
 /// Text made safe between tags and in attributes.
-pub(super) fn escape(text: &str) -> String {
+pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -1,30 +1,25 @@
-//! A crossing: seven phases, one error exit before the switch, none after it.
+//! A crossing: seven phases, one error exit before the switch (`undo.rs`), none after it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use model::{GtidSet, Trouble};
+use model::Trouble;
 use mysql::Connection;
 
+use super::clock::PhaseClock;
+use super::course::Course;
+use super::hooks::{Facts, When};
 use super::mend::{again, answered};
-use super::report::{CrossingReport, PhaseTime};
-use super::state::{Event, Home, Phase, State, Step};
+use super::point::{ForReal, PointOfNoReturn, Proof, Proven, Purpose, Run};
+use super::report::{CrossingLog, CrossingReport};
+use super::state::{Event, Home, Phase, State};
 use super::stop_point::stop_point;
-use super::{Journal, MoveDriver, TrafficGate, fence, guard, objects};
+use super::{Guardrail, Journal, MoveDriver, TrafficGate, drain, fence, guard, objects, prime};
 use crate::accounts::Accounts;
 use crate::error::{Doing, MoveError, Side};
 use crate::mover::{Mover, gtid_executed};
 use crate::schema;
 use crate::verify::Verifier;
-
-/// Every row is proven equal behind the fence, or the operator has accepted what is not, and where the stream back begins is known. It cannot be aborted.
-struct PointOfNoReturn {
-    position: GtidSet,
-    proven_as_of: GtidSet,
-    keys_proven: u64,
-    /// What is not proven, and accepted by the operator.
-    accepted_unproven: Vec<String>,
-}
 
 /// What to do when not everything is proven.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +28,13 @@ pub enum Unproven {
     Refuse,
     /// Go on, and record what was accepted.
     Accept,
+}
+
+impl Unproven {
+    /// Whether a guardrail that does not hold is passed over.
+    pub(super) fn accepts(self, guardrail: &Guardrail) -> bool {
+        self == Self::Accept && guardrail.acceptable
+    }
 }
 
 impl<G: TrafficGate> MoveDriver<G> {
@@ -47,9 +49,47 @@ impl<G: TrafficGate> MoveDriver<G> {
         unproven: Unproven,
         told: &(dyn Fn(Phase) + Sync),
     ) -> Result<CrossingReport, Trouble> {
+        self.cross_logged(to, unproven, told, &CrossingLog::default()).await
+    }
+
+    /// The same, with a record of it in `log`, also if it is given up.
+    ///
+    /// # Errors
+    /// As [`MoveDriver::cross`].
+    pub async fn cross_logged(
+        &self,
+        to: Home,
+        unproven: Unproven,
+        told: &(dyn Fn(Phase) + Sync),
+        log: &CrossingLog,
+    ) -> Result<CrossingReport, Trouble> {
         let mut journal = self.command()?;
         self.finish_what_was_begun(&mut journal).await?;
         let state = journal.state().clone();
+        let mut ready = self.ready::<ForReal>(&state, to, unproven, log).await?;
+        let mut course = self.course(&mut journal, told, log, ForReal::run(to));
+        let before = match self.until_proven::<ForReal>(&mut course, &mut ready, (&state, unproven)).await {
+            Ok(proven) => {
+                course.clock.enter(Phase::Switch);
+                course.begin(Phase::Switch).await.map(|()| PointOfNoReturn::reached(proven))
+            }
+            Err(trouble) => Err(trouble),
+        };
+        match before {
+            Ok(point) => self.beyond(course, ready, &state, point).await,
+            Err(trouble) => Err(self.undo(&mut course, &ready, state.home, trouble).await),
+        }
+    }
+
+    /// Everything that can be done, and refused, before a client is held.
+    pub(super) async fn ready<P: Purpose>(
+        &self,
+        state: &State,
+        to: Home,
+        unproven: Unproven,
+        log: &CrossingLog,
+    ) -> Result<Ready, Trouble> {
+        log.lock().run = Some(P::run(to));
         if state.home == to {
             let hint = if to == Home::New {
                 "to go back: `highwater rollback`"
@@ -59,7 +99,7 @@ impl<G: TrafficGate> MoveDriver<G> {
             return Err(Trouble::new("traffic is there already", "nothing was changed", hint));
         }
         let mover = self.running_mover()?;
-        self.refuse_unless_guarded(&mover, unproven)?;
+        self.refuse_unless_guarded(&mover, to, unproven, log).await?;
         self.gate.warm(to).await?;
 
         let failed = |e: MoveError| e.trouble();
@@ -70,62 +110,62 @@ impl<G: TrafficGate> MoveDriver<G> {
             along.accounts = Accounts::None;
         }
         schema::bring(from, onto, self.spec(), &along).await.map_err(failed)?;
-        let mut hands = match self.copy.along.objects {
+        let hands = match self.copy.along.objects {
             true => Some(objects::Hands::open(from, onto).await.map_err(failed)?),
             false => None,
         };
         let creating = hands.as_ref().map(objects::Hands::target_id);
-        let mut source = fence::connect(self.at(state.home), Side::Source).await.map_err(failed)?;
-        let mut target = fence::connect(self.at(to), Side::Target).await.map_err(failed)?;
+        let primed = prime::prime((from, onto), &mover.tables(), self.options.prime_deadline).await;
+        log.lock().primed = Some(primed);
+        let source = fence::connect(from, Side::Source).await.map_err(failed)?;
+        let mut target = fence::connect(onto, Side::Target).await.map_err(failed)?;
         // A statement that is given up must not go on waiting on the target, in the stream's way.
         let patience =
             format!("SET SESSION lock_wait_timeout = {}", self.options.prove_deadline.as_secs().max(1));
         target.execute(patience).await.doing(Side::Target, "bound its waits").map_err(failed)?;
         let mut verifier = mover.verifier().await.map_err(failed)?;
         self.prove_most(&mover, &mut verifier, unproven).await?;
+        Ok(Ready { mover, source, target, verifier, hands, creating })
+    }
 
-        let mut clock = PhaseClock::new(told);
-        let before = self
-            .up_to_the_point_of_no_return(
-                &mut journal,
-                &mover,
-                &mut Ends {
-                    source: &mut source,
-                    target: &mut target,
-                    verifier: &mut verifier,
-                    hands: hands.as_mut(),
-                },
-                (&state, unproven),
-                &mut clock,
-            )
-            .await;
-        let point = match before {
-            Ok(point) => point,
-            Err(trouble) => {
-                return Err(self.undo(&mut journal, &mover, (state.home, creating), trouble).await);
-            }
-        };
-        self.beyond(&mut journal, (mover, target, verifier), (&state, creating), point, clock).await
+    pub(super) fn course<'a>(
+        &'a self,
+        journal: &'a mut Journal,
+        told: &'a (dyn Fn(Phase) + Sync),
+        log: &'a CrossingLog,
+        run: Run,
+    ) -> Course<'a> {
+        let facts = self.facts(journal.state(), run);
+        Course { journal, clock: PhaseClock::new(told), log, hooks: &self.options.hooks, facts }
+    }
+
+    /// What hooks are told of a crossing that begins in this state.
+    pub(super) fn facts(&self, state: &State, run: Run) -> Facts {
+        Facts {
+            move_name: self.spec().name.clone(),
+            run,
+            from: self.at(state.home).address(),
+            to: self.at(state.home.other()).address(),
+            epoch: state.epoch + 1,
+        }
     }
 
     /// Switch, release, and the stream back: from here there is no way but forward.
     async fn beyond(
         &self,
-        journal: &mut Journal,
-        (mover, mut target, verifier): (Arc<Mover>, Connection, Verifier),
-        (state, creating): (&State, Option<u32>),
+        mut course: Course<'_>,
+        ready: Ready,
+        state: &State,
         point: PointOfNoReturn,
-        mut clock: PhaseClock<'_>,
     ) -> Result<CrossingReport, Trouble> {
         let (to, epoch) = (state.home.other(), state.epoch + 1);
-        clock.enter(Phase::Switch);
-        let accepted = point.accepted_unproven;
-        let switched =
-            Event::Switched { to, position: point.position, epoch, accepted_unproven: accepted.clone() };
-        if let Err(trouble) = self.record(journal, switched) {
+        let Proof { position, proven_as_of, keys_proven, accepted_unproven: accepted } = point.into_proof();
+        let switched = Event::Switched { to, position, epoch, accepted_unproven: accepted.clone() };
+        if let Err(trouble) = self.record(course.journal, switched) {
             // Not on disk: it has not happened.
-            return Err(self.undo(journal, &mover, (state.home, creating), trouble).await);
+            return Err(self.undo(&mut course, &ready, state.home, trouble).await);
         }
+        let Ready { mover, mut target, verifier, .. } = ready;
         // From here on, who writes there may.
         mover.end_watch();
         stop_point("switch").await;
@@ -134,40 +174,54 @@ impl<G: TrafficGate> MoveDriver<G> {
             // Again on a connection of its own; each statement may run twice.
             Err(_) => self.open_new_home_at_last(to).await,
         };
+        course.note_phases();
         if let Err(error) = opened {
             self.set_mover(None);
             mover.stop().await;
             return Err(stuck_after_switch(&error));
         }
         self.gate.switch(to, epoch);
-        clock.enter(Phase::Release);
+        course.beyond(Phase::Switch, When::After).await;
+        course.clock.enter(Phase::Release);
+        course.beyond(Phase::Release, When::Before).await;
         self.gate.release();
-        let (phases, held_ms) = clock.finish();
+        let released_ms = course.note_held();
         stop_point("release").await;
+        course.beyond(Phase::Release, When::After).await;
+        let held_ms = if self.gate.holds_clients() { released_ms } else { course.note_held() };
+        course.note_phases();
 
         self.set_mover(None);
         drop(verifier);
         // Before the stream back writes to this side: it must not be followed the other way round.
         mover.stop().await;
-        let now = journal.state().clone();
+        let now = course.journal.state().clone();
         self.start_mover_at_last(&now).await.map_err(|e| no_way_back(&e))?;
         let enabling = again("enable events", || answered(Side::Target, self.enable_events(to)));
         enabling.await.map_err(|e| events_do_not_run(&e))?;
-        self.record(journal, Event::Completed)?;
+        self.record(course.journal, Event::Completed)?;
         Ok(CrossingReport {
             home: to,
             epoch,
-            phases,
+            phases: course.log.record().phases,
             held_ms,
-            keys_proven_at_fence: point.keys_proven,
-            proven_as_of: accepted.is_empty().then_some(point.proven_as_of),
+            keys_proven_at_fence: keys_proven,
+            proven_as_of: accepted.is_empty().then_some(proven_as_of),
             accepted_unproven: accepted,
+            warnings: course.log.failed_hooks(),
         })
     }
 
-    fn refuse_unless_guarded(&self, mover: &Mover, unproven: Unproven) -> Result<(), Trouble> {
-        let accepted = |g: &guard::Guardrail| g.acceptable && unproven == Unproven::Accept;
-        match guard::look(mover, self.options.lag_max).into_iter().find(|g| !g.holds && !accepted(g)) {
+    async fn refuse_unless_guarded(
+        &self,
+        mover: &Mover,
+        to: Home,
+        unproven: Unproven,
+        log: &CrossingLog,
+    ) -> Result<(), Trouble> {
+        let seen = self.look(mover, to).await;
+        log.lock().guardrails.clone_from(&seen);
+        match seen.into_iter().find(|g| g.refuses() && !unproven.accepts(g)) {
             None => Ok(()),
             Some(g) => Err(Trouble::new(
                 format!("cannot start cutover: {}", g.seen),
@@ -208,44 +262,70 @@ impl<G: TrafficGate> MoveDriver<G> {
     }
 
     /// Hold, drain, fence, settle, prove. Whatever fails here is undone by the caller.
-    async fn up_to_the_point_of_no_return(
+    pub(super) async fn until_proven<P: Purpose>(
         &self,
-        journal: &mut Journal,
-        mover: &Mover,
-        ends: &mut Ends<'_>,
+        course: &mut Course<'_>,
+        ready: &mut Ready,
         (state, unproven): (&State, Unproven),
-        clock: &mut PhaseClock<'_>,
-    ) -> Result<PointOfNoReturn, Trouble> {
+    ) -> Result<Proven<P>, Trouble> {
         let failed = |e: MoveError| e.trouble();
+        let from = self.at(state.home);
 
-        self.enter(journal, clock, Phase::Hold)?;
+        self.enter::<P>(course, Phase::Hold).await?;
         self.gate.hold();
         stop_point("hold").await;
+        course.end(Phase::Hold).await?;
 
-        self.enter(journal, clock, Phase::Drain)?;
+        self.enter::<P>(course, Phase::Drain).await?;
         self.gate.drain(self.options.drain_deadline).await?;
+        if !self.gate.holds_clients() {
+            drain::wait(from, &mut ready.source, self.options.drain_deadline).await.map_err(failed)?;
+        }
         stop_point("drain").await;
+        course.end(Phase::Drain).await?;
 
-        self.enter(journal, clock, Phase::Fence)?;
-        fence::raise(self.at(state.home), ends.source, self.options.fence_deadline).await.map_err(failed)?;
+        self.enter::<P>(course, Phase::Fence).await?;
+        fence::raise(from, &mut ready.source, self.options.fence_deadline).await.map_err(failed)?;
         stop_point("fence").await;
+        course.end(Phase::Fence).await?;
 
-        self.enter(journal, clock, Phase::Settle)?;
+        self.enter::<P>(course, Phase::Settle).await?;
         // After the fence, not before: a transaction that slipped in before it must be in this set.
         let settling = async {
-            let position = gtid_executed(ends.source, Side::Source).await?;
-            mover.applied(&position).await?;
+            let position = gtid_executed(&mut ready.source, Side::Source).await?;
+            ready.mover.applied(&position).await?;
             Ok(position)
         };
         let position = within(self.options.settle_deadline, "settle", settling).await?;
+        course.log.lock().source_at = Some(position.clone());
         stop_point("settle").await;
+        course.end(Phase::Settle).await?;
 
-        self.enter(journal, clock, Phase::Prove)?;
+        self.enter::<P>(course, Phase::Prove).await?;
+        let proof = self.prove(ready, position, unproven).await?;
+        {
+            let mut record = course.log.lock();
+            record.target_at = Some(proof.position.clone());
+            record.tables = ready.mover.proof().verdicts();
+        }
+        course.end(Phase::Prove).await?;
+        Ok(Proven::new(proof))
+    }
+
+    /// What the last moments touched, and what besides rows must be in place.
+    async fn prove(
+        &self,
+        ready: &mut Ready,
+        position: model::GtidSet,
+        unproven: Unproven,
+    ) -> Result<Proof, Trouble> {
+        let mover = &ready.mover;
         let (begun, deadline) = (Instant::now(), self.options.prove_deadline);
+        let verifier = &mut ready.verifier;
         let proving = async {
             // A statement may have changed the tables since it was opened; its keys would be those of another plan.
-            mover.renew(ends.verifier).await?;
-            ends.verifier.dirty_keys_at_rest().await
+            mover.renew(verifier).await?;
+            verifier.dirty_keys_at_rest().await
         };
         let mut accepted = Vec::new();
         let keys_proven = match within(deadline, "prove", proving).await {
@@ -261,14 +341,14 @@ impl<G: TrafficGate> MoveDriver<G> {
             false => deadline,
         };
         let carrying = async {
-            objects::advance_counters(ends.source, ends.target, &mover.tables()).await?;
-            if let Some(hands) = ends.hands.as_deref_mut() {
+            objects::advance_counters(&mut ready.source, &mut ready.target, &mover.tables()).await?;
+            if let Some(hands) = &mut ready.hands {
                 hands.raise(self.spec()).await?;
             }
             Ok(())
         };
         within(left(), "prove", carrying).await?;
-        let position_back = within(left(), "prove", gtid_executed(ends.target, Side::Target)).await?;
+        let position_back = within(left(), "prove", gtid_executed(&mut ready.target, Side::Target)).await?;
         let looked_at = tokio::time::timeout(left(), mover.watched().has_read(&position_back)).await;
         let mut missing = guard::unproven(mover);
         if looked_at.is_err() {
@@ -285,7 +365,7 @@ impl<G: TrafficGate> MoveDriver<G> {
             return Err(missing);
         }
         stop_point("prove").await;
-        Ok(PointOfNoReturn {
+        Ok(Proof {
             position: position_back,
             proven_as_of: position,
             keys_proven,
@@ -293,82 +373,11 @@ impl<G: TrafficGate> MoveDriver<G> {
         })
     }
 
-    fn enter(&self, journal: &mut Journal, clock: &mut PhaseClock<'_>, phase: Phase) -> Result<(), Trouble> {
-        clock.enter(phase);
-        self.record(journal, Event::Entered { phase })
-    }
-
-    /// The one error exit: lowers the fence, releases the clients where they were, and says what came of it.
-    async fn undo(
-        &self,
-        journal: &mut Journal,
-        mover: &Mover,
-        (home, creating): (Home, Option<u32>),
-        cause: Trouble,
-    ) -> Trouble {
-        let reached = match journal.state().step {
-            Step::Crossing(phase) => phase,
-            _ => Phase::Hold,
-        };
-        // Before the first write that the stream would carry to triggers on the target.
-        let cleared = match creating.filter(|_| reached >= Phase::Prove) {
-            Some(connection) => answered(Side::Target, self.withdraw_objects(home, connection)).await,
-            None => Ok(()),
-        };
-        if cleared.is_err() {
-            mover.stop().await;
-            self.set_mover(None);
-        }
-        // Who has not been fenced is not waited for: it may be away for long, and clients are to know.
-        let lowered = match reached >= Phase::Fence {
-            true => self.lower_fence_at_last(home).await,
-            false => Ok(()),
-        };
-        self.gate.release();
-        let cleared = match (cleared, creating) {
-            (Err(_), Some(connection)) => self.follow_again(journal.state(), connection).await,
-            (cleared, _) => {
-                mover.start_proving();
-                cleared
-            }
-        };
-        let recorded = match matches!(journal.state().step, Step::Crossing(_)) {
-            true => self.record(journal, Event::Aborted { reason: cause.what.clone() }),
-            false => Ok(()),
-        };
-        let state = match (&lowered, &recorded) {
-            (Ok(()), Ok(())) if let Err(e) = &cleared => {
-                format!(
-                    "traffic is where it was; the stream is stopped, for the target still has triggers or events: {e}"
-                )
-            }
-            (Err(e), _) => format!("the source may still be read-only: {e}"),
-            (_, Err(e)) => format!("everything was put back, but the journal could not be written: {e}"),
-            _ => "everything was put back; traffic is where it was".to_owned(),
-        };
-        let hint = match lowered {
-            Err(_) => "SET GLOBAL super_read_only = OFF; SET GLOBAL read_only = OFF on the source".to_owned(),
-            Ok(()) if cleared.is_err() => "start this process again: it removes them and goes on".to_owned(),
-            Ok(()) => cause.hint,
-        };
-        Trouble::new(format!("cutover was given up: {}", cause.what), state, hint)
-    }
-}
-
-impl<G: TrafficGate> MoveDriver<G> {
-    /// The stream was stopped because the target did not let go of its triggers and events: clears it when it does, and
-    /// goes on. Clients are served meanwhile.
-    async fn follow_again(&self, state: &State, creating: u32) -> Result<(), MoveError> {
-        let clearing = || answered(Side::Target, self.withdraw_objects(state.home, creating));
-        again("remove triggers and events from the target", clearing).await?;
-        self.start_mover_at_last(state).await
-    }
-
-    /// Takes back what was created on the side that goes on following.
-    async fn withdraw_objects(&self, home: Home, connection: u32) -> Result<(), MoveError> {
-        let (from, onto) = (self.at(home), self.at(home.other()));
-        objects::end_connection(onto, connection).await?;
-        objects::clear(from, onto, self.spec()).await
+    async fn enter<P: Purpose>(&self, course: &mut Course<'_>, phase: Phase) -> Result<(), Trouble> {
+        course.clock.enter(phase);
+        course.note_phases();
+        self.record(course.journal, P::entered(phase))?;
+        course.begin(phase).await
     }
 }
 
@@ -396,13 +405,16 @@ fn no_way_back(error: &MoveError) -> Trouble {
     )
 }
 
-/// The connections a crossing works with, opened before anyone is held.
-struct Ends<'a> {
-    source: &'a mut Connection,
-    target: &'a mut Connection,
-    verifier: &'a mut Verifier,
+/// What a crossing works with, opened before anyone is held.
+pub(super) struct Ready {
+    pub mover: Arc<Mover>,
+    pub source: Connection,
+    target: Connection,
+    verifier: Verifier,
     /// Where objects go along.
-    hands: Option<&'a mut objects::Hands>,
+    hands: Option<objects::Hands>,
+    /// The connection of those hands on the target.
+    pub creating: Option<u32>,
 }
 
 async fn within<T>(
@@ -417,36 +429,5 @@ async fn within<T>(
             "",
             format!("try again when load is lower, or raise `cutover.{phase}_deadline`"),
         )),
-    }
-}
-
-/// Measures the phases.
-struct PhaseClock<'a> {
-    told: &'a (dyn Fn(Phase) + Sync),
-    entered: Vec<(Phase, Instant)>,
-}
-
-impl<'a> PhaseClock<'a> {
-    fn new(told: &'a (dyn Fn(Phase) + Sync)) -> Self {
-        Self { told, entered: Vec::new() }
-    }
-
-    fn enter(&mut self, phase: Phase) {
-        self.entered.push((phase, Instant::now()));
-        (self.told)(phase);
-    }
-
-    /// Each phase's duration, and that of all together, in milliseconds.
-    fn finish(self) -> (Vec<PhaseTime>, f64) {
-        let ms = |from: Instant, to: Instant| (to - from).as_secs_f64() * 1000.0;
-        let end = Instant::now();
-        let ends = self.entered.iter().skip(1).map(|(_, at)| *at).chain([end]);
-        let phases = self
-            .entered
-            .iter()
-            .zip(ends)
-            .map(|((phase, at), to)| PhaseTime { phase: *phase, ms: ms(*at, to) });
-        let all = self.entered.first().map_or(0.0, |(_, at)| ms(*at, end));
-        (phases.collect(), all)
     }
 }

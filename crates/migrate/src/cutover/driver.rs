@@ -10,7 +10,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use super::guard::{self, Guardrail};
 use super::state::{Event, Home, Recovery, State};
-use super::{Journal, TrafficGate, fence, objects};
+use super::{Hooks, Journal, TrafficGate, fence, objects};
 use crate::copy::CopyOptions;
 use crate::direction::{MoverOptions, Start};
 use crate::error::{MoveError, Side};
@@ -33,6 +33,12 @@ pub struct CutoverOptions {
     pub settle_deadline: Duration,
     /// How long proving what the last moments touched may take.
     pub prove_deadline: Duration,
+    /// How long priming the target may take, before anyone is held.
+    pub prime_deadline: Duration,
+    /// What the site runs around the phases.
+    pub hooks: Hooks,
+    /// The replicas of the old side and of the new one, as far as they are known.
+    pub replicas: [Vec<ConnectOptions>; 2],
 }
 
 impl Default for CutoverOptions {
@@ -43,6 +49,9 @@ impl Default for CutoverOptions {
             fence_deadline: Duration::from_secs(2),
             settle_deadline: Duration::from_secs(5),
             prove_deadline: Duration::from_secs(2),
+            prime_deadline: Duration::from_secs(10),
+            hooks: Hooks::default(),
+            replicas: Default::default(),
         }
     }
 }
@@ -104,11 +113,13 @@ impl<G: TrafficGate> MoveDriver<G> {
         match recovery {
             Recovery::PutBack(phase) => {
                 self.lower_fence(state.home).await.map_err(|e| e.trouble())?;
+                self.hooks_after_a_crash(&state).await;
                 self.record(&mut journal, Event::Aborted { reason: format!("restarted during {phase}") })?;
                 tracing::warn!(target: "highwater::move", %phase, "an unfinished crossing was undone");
             }
             Recovery::GoForward => {
                 self.open_new_home(state.home).await.map_err(|e| e.trouble())?;
+                self.hooks_after_a_crash(&state).await;
                 tracing::warn!(target: "highwater::move", "a crossing that had switched is being completed");
             }
             Recovery::None | Recovery::Over => {}
@@ -286,7 +297,7 @@ impl<G: TrafficGate> MoveDriver<G> {
             .map_err(|e| Trouble { state: state.into(), ..e.trouble() })
     }
 
-    /// What must hold before a crossing may begin, as seen now.
+    /// What must hold before a crossing may begin, as seen now without asking a server; [`MoveDriver::survey`] asks.
     ///
     /// # Errors
     /// If the stream does not run.

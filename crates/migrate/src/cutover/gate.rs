@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use model::Trouble;
 
-use super::Home;
+use super::{Guardrail, Home};
 
 /// Holds, drains, redirects and releases the application's traffic.
 ///
@@ -13,6 +13,21 @@ use super::Home;
 pub trait TrafficGate: Send + Sync + 'static {
     /// Prepares for serving from `to`, so that the switch itself costs no logins. Changes nothing for clients.
     fn warm(&self, to: Home) -> impl Future<Output = Result<(), Trouble>> + Send;
+
+    /// Whether this gate holds the clients itself. If not, the site's hooks do, and the source is asked whether any is left.
+    fn holds_clients(&self) -> bool {
+        true
+    }
+
+    /// What this gate knows that must hold before it is asked to move its clients to `to`.
+    fn guardrails(&self, _to: Home) -> Vec<Guardrail> {
+        Vec::new()
+    }
+
+    /// How long it holds a client at most, if there is a limit.
+    fn hold_max(&self) -> Option<Duration> {
+        None
+    }
 
     /// From now on no client starts a transaction; those that try wait.
     fn hold(&self);

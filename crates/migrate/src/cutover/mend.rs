@@ -49,6 +49,7 @@ impl<G: TrafficGate> MoveDriver<G> {
             Recovery::None | Recovery::Over => Ok(()),
             Recovery::PutBack(phase) => {
                 self.lower_fence(state.home).await.map_err(|e| e.trouble())?;
+                self.hooks_after_a_crash(&state).await;
                 self.record(journal, Event::Aborted { reason: format!("left behind during {phase}") })
             }
             Recovery::GoForward => {
@@ -62,6 +63,7 @@ impl<G: TrafficGate> MoveDriver<G> {
                     self.enable_events(state.home).await
                 };
                 forward.await.map_err(|e| e.trouble())?;
+                self.hooks_after_a_crash(&state).await;
                 self.record(journal, Event::Completed)
             }
         }

@@ -7,24 +7,37 @@
 //! ```
 //!
 //! Everything left of the line has one error exit; what lies right of it begins with a value that only the left side can
-//! make (`crossing::PointOfNoReturn`) and that has no way back.
+//! make (`point::PointOfNoReturn`) and that has no way back. A rehearsal is the left side alone.
 
+mod clock;
+mod course;
 mod crossing;
+mod drain;
 mod driver;
 mod fence;
 mod gate;
 mod guard;
+mod hooks;
 mod journal;
 mod mend;
 mod objects;
+mod point;
+mod prime;
+mod rehearse;
 mod report;
 mod state;
 mod stop_point;
+mod survey;
+mod undo;
 
 pub use crossing::Unproven;
 pub use driver::{CutoverOptions, MoveDriver};
 pub use gate::TrafficGate;
 pub use guard::Guardrail;
+pub use hooks::{HookRun, Hooks, When};
 pub use journal::Journal;
-pub use report::{CrossingReport, PhaseTime};
+pub use point::Run;
+pub use prime::Primed;
+pub use report::{CrossingLog, CrossingRecord, CrossingReport, PhaseTime, RehearsalReport};
 pub use state::{Event, Home, Illegal, Phase, Recovery, State, Step};
+pub use survey::{Estimate, Part, Survey};

@@ -66,7 +66,17 @@ pub enum Event {
         /// The phase.
         phase: Phase,
     },
-    /// The crossing was given up; the source serves on.
+    /// A rehearsal enters a phase; no switch can follow.
+    Rehearsing {
+        /// The phase.
+        phase: Phase,
+    },
+    /// A rehearsal came as far as the switch and was put back; the source serves on.
+    Rehearsed {
+        /// Milliseconds that clients would have been held, had it been real.
+        stall_ms: u64,
+    },
+    /// The crossing, or a rehearsal of it, was given up; the source serves on.
     Aborted {
         /// Why.
         reason: String,
@@ -113,6 +123,8 @@ pub enum Step {
     Steady,
     /// A crossing, before its switch.
     Crossing(Phase),
+    /// A rehearsal of a crossing, which never switches.
+    Rehearsing(Phase),
     /// A crossing, after its switch: it can only go forward.
     Switched,
     /// The move is over.
@@ -124,7 +136,7 @@ pub enum Step {
 pub enum Recovery {
     /// Nothing was under way.
     None,
-    /// A crossing came as far as this phase and had not switched: the serving side is opened again, and it is given up.
+    /// A crossing, or a rehearsal of one, came as far as this phase and had not switched: the serving side is opened again, and it is given up.
     PutBack(Phase),
     /// A crossing had switched: the side that serves is opened, and it is completed.
     GoForward,
@@ -151,7 +163,7 @@ impl State {
     pub fn recovery(&self) -> Recovery {
         match self.step {
             Step::Steady => Recovery::None,
-            Step::Crossing(phase) => Recovery::PutBack(phase),
+            Step::Crossing(phase) | Step::Rehearsing(phase) => Recovery::PutBack(phase),
             Step::Switched => Recovery::GoForward,
             Step::Finished => Recovery::Over,
         }
@@ -168,7 +180,14 @@ impl State {
             (Step::Crossing(was), Event::Entered { phase }) if *phase > was && *phase < Phase::Switch => {
                 Step::Crossing(*phase)
             }
-            (Step::Crossing(_), Event::Aborted { .. }) => Step::Steady,
+            (Step::Steady, Event::Rehearsing { phase: Phase::Hold }) => Step::Rehearsing(Phase::Hold),
+            (Step::Rehearsing(was), Event::Rehearsing { phase })
+                if *phase > was && *phase < Phase::Switch =>
+            {
+                Step::Rehearsing(*phase)
+            }
+            (Step::Rehearsing(Phase::Prove), Event::Rehearsed { .. }) => Step::Steady,
+            (Step::Crossing(_) | Step::Rehearsing(_), Event::Aborted { .. }) => Step::Steady,
             (Step::Crossing(Phase::Prove), Event::Switched { to, position, epoch, accepted_unproven })
                 if *to == self.home.other() && *epoch == self.epoch + 1 =>
             {
@@ -240,6 +259,26 @@ mod tests {
         let old = r#"{"event":"switched","to":"new","position":"","epoch":1}"#;
         let read: Event = serde_json::from_str(old).unwrap();
         assert_eq!(read, switched(Home::New, 1), "a journal from before there was such a thing");
+    }
+
+    #[test]
+    fn no_rehearsal_leads_to_a_switch() {
+        let rehearsing = |phase| Event::Rehearsing { phase };
+        for n in 0..BEFORE.len() {
+            let mut events: Vec<Event> = BEFORE[..=n].iter().copied().map(rehearsing).collect();
+            let given_up = [&events[..], &[Event::Aborted { reason: "tried".into() }]].concat();
+            assert_eq!(check(&given_up).unwrap(), State::default());
+            events.push(switched(Home::New, 1));
+            assert!(check(&events).is_err(), "switched after rehearsing {:?}", BEFORE[n]);
+            events.pop();
+            events.push(entered(Phase::Prove));
+            assert!(check(&events).is_err(), "a rehearsal became real after {:?}", BEFORE[n]);
+        }
+        let mut events: Vec<Event> = BEFORE.map(rehearsing).to_vec();
+        events.push(Event::Rehearsed { stall_ms: 12 });
+        assert_eq!(check(&events).unwrap(), State::default());
+        let early = [rehearsing(Phase::Hold), Event::Rehearsed { stall_ms: 12 }];
+        assert!(check(&early).is_err(), "what was not gone through was not rehearsed");
     }
 
     #[test]

@@ -23,6 +23,7 @@ use crate::progress::Progress;
 use chunk::ChunkSize;
 pub use pace::{Pace, PaceLimits, Pacer, ReplicaLag, Sample, Statements};
 pub use pulse::{Pulse, PulseOptions};
+pub(crate) use replica::lag as replica_lag;
 use turns::{Allowance, Turns};
 
 /// A change of pace is noticed by a waiting reader within this.

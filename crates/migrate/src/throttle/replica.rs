@@ -45,6 +45,14 @@ pub(super) async fn watch(options: ConnectOptions, lag: watch::Sender<ReplicaLag
     }
 }
 
+/// How far a replica is behind, asked once.
+///
+/// # Errors
+/// If it cannot be asked.
+pub(crate) async fn lag(options: &ConnectOptions) -> crate::Result<Option<Duration>> {
+    ask(options, &mut None).await
+}
+
 async fn ask(
     options: &ConnectOptions,
     connection: &mut Option<Connection>,

@@ -1,4 +1,8 @@
 //! Guardrails: what must hold before a crossing may begin. Looking at them changes nothing.
+//!
+//! Here are those that we know by ourselves; `servers.rs` asks the servers, and the gate knows its own.
+
+pub(super) mod servers;
 
 use std::time::Duration;
 
@@ -21,20 +25,64 @@ pub struct Guardrail {
     pub holds: bool,
     /// What was seen.
     pub seen: String,
+    /// What would be right; empty if `seen` says it.
+    #[serde(default)]
+    pub limit: String,
+    /// Why it is looked at.
+    #[serde(default)]
+    pub why: String,
     /// What to do if it does not hold.
     pub hint: String,
     /// Whether `--accept-unproven` goes past it.
     #[serde(default)]
     pub acceptable: bool,
+    /// Whether a crossing begins although it does not hold.
+    #[serde(default)]
+    pub warning: bool,
 }
 
 impl Guardrail {
-    fn new(name: &str, holds: bool, seen: impl Into<String>, hint: &str) -> Self {
-        Self { name: name.into(), holds, seen: seen.into(), hint: hint.into(), acceptable: false }
+    /// One that refuses if it does not hold.
+    pub fn new(name: &str, holds: bool, seen: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            holds,
+            seen: seen.into(),
+            limit: String::new(),
+            why: String::new(),
+            hint: hint.into(),
+            acceptable: false,
+            warning: false,
+        }
     }
 
-    fn acceptable(self) -> Self {
+    /// What would be right.
+    #[must_use]
+    pub fn limit(self, limit: impl Into<String>) -> Self {
+        Self { limit: limit.into(), ..self }
+    }
+
+    /// Why it is looked at.
+    #[must_use]
+    pub fn why(self, why: &str) -> Self {
+        Self { why: why.into(), ..self }
+    }
+
+    /// The operator may accept that it does not hold.
+    #[must_use]
+    pub fn acceptable(self) -> Self {
         Self { acceptable: true, ..self }
+    }
+
+    /// It is said, and does not refuse.
+    #[must_use]
+    pub fn only_warns(self) -> Self {
+        Self { warning: true, ..self }
+    }
+
+    /// Whether it stands in the way.
+    pub fn refuses(&self) -> bool {
+        !self.holds && !self.warning
     }
 }
 
@@ -54,13 +102,17 @@ pub(super) fn look(mover: &Mover, lag_max: Duration) -> Vec<Guardrail> {
     let copied = progress.tables().iter().filter(|t| t.copied).count();
     let tables = mover.tables().len();
     vec![
-        Guardrail::new("stream", running, seen, "mend what it says; it goes on by itself"),
+        Guardrail::new("stream", running, seen, "mend what it says; it goes on by itself")
+            .limit("running")
+            .why("what is not applied is not on the target"),
         Guardrail::new(
             "copy",
             progress.all_copied(),
             format!("{copied} of {tables} tables copied"),
             "wait until `highwater status` shows every table copied",
-        ),
+        )
+        .limit("all")
+        .why("a table that is not copied is not on the target"),
         Guardrail::new(
             "lag",
             lag <= lag_max,
@@ -70,7 +122,9 @@ pub(super) fn look(mover: &Mover, lag_max: Duration) -> Vec<Guardrail> {
                 lag_max.as_secs_f64()
             ),
             "wait, or raise `cutover.lag_max`",
-        ),
+        )
+        .limit(format!("{:.1} s", lag_max.as_secs_f64()))
+        .why("what the target is behind is applied while clients are held"),
         watch(mover.watched()).acceptable(),
         Guardrail::new(
             "proof",
@@ -84,6 +138,8 @@ pub(super) fn look(mover: &Mover, lag_max: Duration) -> Vec<Guardrail> {
             },
             "run `highwater verify`",
         )
+        .limit("complete")
+        .why("traffic moves only onto rows that are proven equal")
         .acceptable(),
         Guardrail::new(
             "differences",
@@ -91,6 +147,8 @@ pub(super) fn look(mover: &Mover, lag_max: Duration) -> Vec<Guardrail> {
             format!("{} rows differ", proof.different()),
             "run `highwater verify --repair`: rows that differ must be repaired first",
         )
+        .limit("none")
+        .why("the application would find other rows than it wrote")
         .acceptable(),
     ]
 }
@@ -105,6 +163,8 @@ fn watch(watched: &Watched) -> Guardrail {
         (None, Reading::Ended) => "not watched any more".into(),
     };
     Guardrail::new("watch", watched.unsettled() == 0, seen, FOREIGN_HINT)
+        .limit("none")
+        .why("who writes to the target makes it another one than was proven")
 }
 
 /// What of the proof is missing behind the fence, when the last dirty keys have been proven and the target's log is read
