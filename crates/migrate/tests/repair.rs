@@ -434,6 +434,19 @@ async fn rows_that_cannot_be_repaired_are_told_and_the_move_goes_on() {
     world.on_source().await.execute("UPDATE mix.wide SET v = 'right' WHERE id = 9").await.unwrap();
     caught_up(&world, &mover).await;
     assert_eq!(world.schema_difference("mix").await, "");
+
+    // Values that no such column can have.
+    stranger.change("UPDATE wide SET v = 'wrong' WHERE id = 10", 1).await;
+    assert_eq!(mover.verify(2, &|_| ()).await.unwrap().different, 1);
+    let plan = mover.plan_repair().await.unwrap();
+    stranger.target.query_all("ALTER TABLE wide MODIFY tm VARCHAR(20), MODIFY u VARCHAR(20)").await.unwrap();
+    stranger.change("UPDATE wide SET u = 'none' WHERE id = 10", 1).await;
+    let report = mover.repair(plan.id, &|_| ()).await.unwrap();
+    let refused = report.tables[0].refused.clone().unwrap();
+    assert!(report.different > 0 && refused.contains("not of the table's shape"), "{report:?}");
+    mover.unless_failed().unwrap();
+    world.on_source().await.execute("UPDATE mix.wide SET v = 'right' WHERE id = 11").await.unwrap();
+    caught_up(&world, &mover).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -101,6 +101,10 @@ pub(super) fn refusal(error: &MoveError) -> Option<Option<Refusal>> {
     match error {
         error if error.is_lock_conflict() => Some(None),
         MoveError::NotExact { .. } => Some(Some(Refusal::InTheWay)),
+        MoveError::Unsupported(_) => {
+            let altered = "rows of the target are not of the table's shape: someone has altered it there";
+            Some(Some(Refusal::Server(altered.into())))
+        }
         MoveError::Server { error, .. } if !error.is_connection_lost() => {
             let code = error.server_code()?;
             Some(Some(Refusal::Server(format!("the target refuses: server error {code}"))))
