@@ -4,7 +4,7 @@
 //! to be is deleted, by key, and inserted anew. A key is compared as bytes. What a collation takes for the same key is
 //! another one here, and stays: the stream may have put it there.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use model::Table;
 use mysql::{Connection, Row};
@@ -16,8 +16,11 @@ use crate::direction::Direction;
 use crate::error::{MoveError, Result};
 use crate::ledger::LedgerRow;
 use crate::literal::{Key, RowShape, Tuple};
-use crate::select::{in_keys, keys_per_statement, whole_row_list};
+use crate::select::{in_keys, whole_row_list};
 use crate::work::{Refusal, Repair, RepairWork, Repaired};
+
+/// Rows of the target looked at in one go: a stranger may have made them larger than those that were held to a bound.
+const LOCKED_AT_ONCE: usize = 50;
 
 /// Writes what a repair comes to, without the COMMIT.
 ///
@@ -43,10 +46,15 @@ pub(super) async fn write(
         RepairWork::Rows { rows, .. } => {
             let keys = keys(work);
             let here = by_key(shape, rows, &keys)?;
-            let there = locked_rows(&mut statements, table, &keys).await?;
-            let there = by_key(shape, &there, &keys)?;
-            let wrong: Vec<&Key> = keys.iter().filter(|key| here.get(*key) != there.get(*key)).collect();
-            let deleted: Vec<&Key> = wrong.iter().copied().filter(|key| there.contains_key(*key)).collect();
+            let (mut wrong, mut deleted) = (Vec::new(), Vec::new());
+            for some in keys.chunks(LOCKED_AT_ONCE) {
+                let there = locked_rows(&mut statements, table, some).await?;
+                let there = by_key(shape, &there, some)?;
+                for key in some.iter().filter(|key| here.get(*key) != there.get(*key)) {
+                    wrong.push(key);
+                    deleted.extend(there.contains_key(key).then_some(key));
+                }
+            }
             let new = wrong.iter().filter_map(|key| here.get(*key));
             let new: Vec<Tuple> = new.map(|row| shape.from_text(row)).collect::<Result<_>>()?;
             statements.delete(table, &deleted, true).await?;
@@ -69,18 +77,14 @@ pub(super) fn keys(work: &Repair) -> Vec<Key> {
 }
 
 async fn locked_rows(statements: &mut Statements<'_>, table: &Table, keys: &[Key]) -> Result<Vec<Row>> {
-    let mut rows = Vec::new();
-    for some in keys.chunks(keys_per_statement(table)) {
-        let mut sql = format!("SELECT {} FROM {}", whole_row_list(table), table.name.quoted()).into_bytes();
-        sql.extend_from_slice(&in_keys(table, some));
-        sql.extend_from_slice(b" FOR UPDATE");
-        rows.extend(statements.ask(&sql).await?);
-    }
-    Ok(rows)
+    let mut sql = format!("SELECT {} FROM {}", whole_row_list(table), table.name.quoted()).into_bytes();
+    sql.extend_from_slice(&in_keys(table, keys));
+    sql.extend_from_slice(b" FOR UPDATE");
+    statements.ask(&sql).await
 }
 
 fn by_key<'a>(shape: &RowShape, rows: &'a [Row], keys: &[Key]) -> Result<HashMap<Key, &'a Row>> {
-    let wanted: std::collections::HashSet<&Key> = keys.iter().collect();
+    let wanted: HashSet<&Key> = keys.iter().collect();
     let mut found = HashMap::with_capacity(rows.len());
     for row in rows {
         let key = shape.key(&shape.from_text(row)?);
@@ -97,6 +101,10 @@ pub(super) fn refusal(error: &MoveError) -> Option<Option<Refusal>> {
     match error {
         error if error.is_lock_conflict() => Some(None),
         MoveError::NotExact { .. } => Some(Some(Refusal::InTheWay)),
+        MoveError::Unsupported(_) => {
+            let altered = "rows of the target are not of the table's shape: someone has altered it there";
+            Some(Some(Refusal::Server(altered.into())))
+        }
         MoveError::Server { error, .. } if !error.is_connection_lost() => {
             let code = error.server_code()?;
             Some(Some(Refusal::Server(format!("the target refuses: server error {code}"))))

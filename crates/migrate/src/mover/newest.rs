@@ -11,7 +11,8 @@ use std::time::Instant;
 
 use model::{Table, quote_ident};
 
-use super::{Mover, join_all};
+use super::Mover;
+use super::pass::join_all;
 use crate::direction::Direction;
 use crate::error::{Doing, Result, Side};
 use crate::literal::{Key, RowShape};

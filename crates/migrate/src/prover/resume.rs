@@ -26,7 +26,7 @@ use crate::watch::{Reading, Watched};
 
 /// How long reading both logs may take; a pass over every row would be no slower.
 const PATIENCE: Duration = Duration::from_secs(300);
-/// Between two looks at a watch that cannot read.
+/// Between two tries, of a server that does not answer.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// Makes an earlier proof hold, or forgets it.
@@ -34,7 +34,13 @@ pub(super) async fn resume(access: &watch::Receiver<Option<Access>>, watched: &W
     let mut running = access.clone();
     let Some(direction) = direction(&mut running).await else { return };
     let looking = async {
-        touched_since(&direction, kept).await?;
+        loop {
+            match touched_since(&direction, kept).await {
+                // Keys that are dirty already stay so.
+                Err(error) if error.can_resume() => tokio::time::sleep(LOOK).await,
+                done => break done?,
+            }
+        }
         watched_since(watched, kept).await
     };
     let outcome = tokio::time::timeout(PATIENCE, looking).await;

@@ -68,7 +68,7 @@ impl Verifier {
         }
 
         let (here, touched) = self.snapshot_where_it_closes(read).await?;
-        let there = self.there(table, &range).await?;
+        let there = self.rows_there(table, &self.rows_in(table, &range)).await?;
         self.end_snapshot().await?;
         let (differing, touched) = match there {
             Some(there) if here == there => (Vec::new(), touched),
@@ -92,10 +92,9 @@ impl Verifier {
         sql
     }
 
-    /// The target's rows of a range; `None` if they are so many more bytes than the source's that they are not held.
-    async fn there(&mut self, table: usize, range: &KeyRange) -> Result<Option<Vec<Row>>> {
+    /// Rows of the target; `None` if they are so many more bytes than the source's may be that they are not held. A single one is.
+    pub(super) async fn rows_there(&mut self, table: usize, sql: &[u8]) -> Result<Option<Vec<Row>>> {
         let doing = self.comparing(table);
-        let sql = self.rows_in(table, range);
         let columns = self.target.start_rows(sql).await.doing(Side::Target, &doing)?.len();
         let (mut rows, mut bytes, mut all) = (Vec::new(), 0, true);
         while let Some(packet) = self.target.next_row().await.doing(Side::Target, &doing)? {

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use super::statement::RepairStatement;
 use super::{KEYS_AT_ONCE, Verifier};
-use crate::error::{Doing, MoveError, Result, Side};
+use crate::error::{MoveError, Result};
 use crate::literal::{Key, RowShape};
 use crate::select::{in_keys, whole_row_list};
 use crate::sequencer::AtClose;
@@ -84,8 +84,12 @@ impl Verifier {
                 continue;
             }
             let (here, touched) = self.snapshot_where_it_closes(read).await?;
-            let there = self.target.rows(&sql).await.doing(Side::Target, doing)?;
+            let there = self.rows_there(i, &sql).await?;
             self.end_snapshot().await?;
+            let Some(there) = there else {
+                lots.halve(lot);
+                continue;
+            };
             let here = by_key(&shape, &here)?;
             let there = by_key(&shape, &there)?;
             let (differing, equal): (Vec<Key>, Vec<Key>) = lot
