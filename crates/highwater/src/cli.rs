@@ -1,6 +1,7 @@
 //! The command line: what may be asked, in the order in which a move's life goes.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -174,6 +175,9 @@ pub struct CutoverArgs {
     /// Go on although not every row is proven equal, or someone else has written to the other side; it is recorded
     #[arg(long)]
     pub accept_unproven: bool,
+    /// End whoever still has a transaction or lock open so long after the drain, or the fence, has begun, instead of giving up
+    #[arg(long, value_name = "DURATION", value_parser = crate::config::parse_duration)]
+    pub kill_after: Option<Duration>,
     /// Which move, and how to answer.
     #[command(flatten)]
     pub one: MoveArgs,
@@ -188,6 +192,9 @@ pub struct RollbackArgs {
     /// Go on although not every row is proven equal, or someone else has written to the other side; it is recorded
     #[arg(long)]
     pub accept_unproven: bool,
+    /// End whoever still has a transaction or lock open so long after the drain, or the fence, has begun, instead of giving up
+    #[arg(long, value_name = "DURATION", value_parser = crate::config::parse_duration)]
+    pub kill_after: Option<Duration>,
     /// Which move, and how to answer.
     #[command(flatten)]
     pub one: MoveArgs,

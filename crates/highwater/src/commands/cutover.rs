@@ -3,7 +3,7 @@
 use model::Trouble;
 
 use super::Context;
-use super::ask::ask_about_move;
+use super::ask::{ask_about_move, milliseconds};
 use crate::cli::CutoverArgs;
 use crate::control::Request;
 
@@ -13,6 +13,8 @@ use crate::control::Request;
 /// If none runs, or what it refused or failed at.
 pub async fn run(context: &Context, args: &CutoverArgs) -> Result<(), Trouble> {
     let (dry_run, close_pinned, accept_unproven) = (args.dry_run, args.close_pinned, args.accept_unproven);
-    let request = |move_name| Request::Cutover { move_name, dry_run, close_pinned, accept_unproven };
+    let kill_after_ms = args.kill_after.map(milliseconds);
+    let request =
+        |move_name| Request::Cutover { move_name, dry_run, close_pinned, accept_unproven, kill_after_ms };
     ask_about_move(context, &args.one, request).await
 }

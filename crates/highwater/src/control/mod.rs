@@ -63,6 +63,9 @@ pub enum Request {
         /// Go on although not everything is proven, and record it.
         #[serde(default)]
         accept_unproven: bool,
+        /// End who is in the way so many milliseconds after the drain, or the fence, has begun.
+        #[serde(default)]
+        kill_after_ms: Option<u64>,
     },
     /// Make the old source the writer again.
     Rollback {
@@ -73,6 +76,9 @@ pub enum Request {
         /// Go on although not everything is proven, and record it.
         #[serde(default)]
         accept_unproven: bool,
+        /// End who is in the way so many milliseconds after the drain, or the fence, has begun.
+        #[serde(default)]
+        kill_after_ms: Option<u64>,
     },
     /// Give up the way back and end the move.
     Finish {

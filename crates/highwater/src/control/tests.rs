@@ -79,7 +79,13 @@ impl Running {
 }
 
 fn cutover() -> Request {
-    Request::Cutover { move_name: "shop".into(), dry_run: false, close_pinned: false, accept_unproven: false }
+    Request::Cutover {
+        move_name: "shop".into(),
+        dry_run: false,
+        close_pinned: false,
+        accept_unproven: false,
+        kill_after_ms: None,
+    }
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use migrate::cutover::{Home, TrafficGate};
 use model::Trouble;
-use proxy::{Backend, Control, PinnedPolicy};
+use proxy::{Backend, Control, PinnedPolicy, SessionPhase};
 
 use super::three_parts;
 
@@ -106,6 +106,19 @@ impl TrafficGate for DoorGate {
         let Some(control) = self.control.get() else { return Ok(()) };
         let policy = *self.pinned.lock().unwrap_or_else(PoisonError::into_inner);
         control.drain(deadline, policy).await.map_err(|e| three_parts(&e.to_string()))
+    }
+
+    fn open_connections(&self) -> Vec<u64> {
+        let sessions = self.control.get().map(Control::sessions).unwrap_or_default();
+        let open =
+            sessions.iter().filter(|s| matches!(s.phase, SessionPhase::Command | SessionPhase::Transaction));
+        open.map(|s| u64::from(s.backend_connection_id)).filter(|id| *id != 0).collect()
+    }
+
+    fn end(&self, connections: &[u64]) {
+        if let Some(control) = self.control.get() {
+            control.end(connections);
+        }
     }
 
     fn switch(&self, to: Home, epoch: u64) {

@@ -44,6 +44,8 @@ pub struct Leave {
     pub close_pinned: bool,
     /// That not everything is proven: it is recorded.
     pub accept_unproven: bool,
+    /// Transactions and locks that stay open for so long: they are ended.
+    pub kill_after: Option<Duration>,
 }
 
 /// A move and its gate.
@@ -255,7 +257,7 @@ impl Service {
         running.gate.set_pinned(if close { PinnedPolicy::Close } else { PinnedPolicy::Refuse });
         let told = |phase: Phase| progress.line(phase.to_string());
         let unproven = if how.accept_unproven { Unproven::Accept } else { Unproven::Refuse };
-        running.driver.cross(to, unproven, &told).await
+        running.driver.cross(to, migrate::cutover::How { unproven, kill_after: how.kill_after }, &told).await
     }
 
     async fn finish(&self, name: &str) -> Result<Value, Trouble> {
@@ -290,12 +292,14 @@ impl Host for Service {
                 guardrails.push(view::alone(running.gate.not_alone()));
                 serde_json::to_value(json!({ "guardrails": guardrails }))
             }
-            Request::Cutover { move_name, close_pinned, accept_unproven, .. } => {
-                let how = Leave { close_pinned, accept_unproven };
+            Request::Cutover { move_name, close_pinned, accept_unproven, kill_after_ms, .. } => {
+                let kill_after = kill_after_ms.map(Duration::from_millis);
+                let how = Leave { close_pinned, accept_unproven, kill_after };
                 serde_json::to_value(self.cross(&move_name, Home::New, how, &progress).await?)
             }
-            Request::Rollback { move_name, close_pinned, accept_unproven } => {
-                let how = Leave { close_pinned, accept_unproven };
+            Request::Rollback { move_name, close_pinned, accept_unproven, kill_after_ms } => {
+                let kill_after = kill_after_ms.map(Duration::from_millis);
+                let how = Leave { close_pinned, accept_unproven, kill_after };
                 serde_json::to_value(self.cross(&move_name, Home::Old, how, &progress).await?)
             }
             Request::Finish { move_name } => Ok(self.finish(&move_name).await?),

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use model::{GtidSet, Trouble};
 use mysql::Connection;
 
+use super::in_the_way::{self, InTheWay};
 use super::mend::{again, answered};
 use super::report::{CrossingReport, PhaseTime};
 use super::state::{Event, Home, Phase, State, Step};
@@ -23,6 +24,8 @@ struct PointOfNoReturn {
     keys_proven: u64,
     /// What is not proven, and accepted by the operator.
     accepted_unproven: Vec<String>,
+    /// Who was ended on the way.
+    ended: Vec<InTheWay>,
 }
 
 /// What to do when not everything is proven.
@@ -34,6 +37,22 @@ pub enum Unproven {
     Accept,
 }
 
+/// How an operator wants a crossing made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct How {
+    /// What to do when not everything is proven.
+    pub unproven: Unproven,
+    /// End whoever has a transaction or lock open for so long past the beginning of the drain, and of the fence; `None` gives
+    /// up at their deadlines instead.
+    pub kill_after: Option<Duration>,
+}
+
+impl From<Unproven> for How {
+    fn from(unproven: Unproven) -> Self {
+        Self { unproven, kill_after: None }
+    }
+}
+
 impl<G: TrafficGate> MoveDriver<G> {
     /// Moves the traffic to `to`.
     ///
@@ -43,9 +62,11 @@ impl<G: TrafficGate> MoveDriver<G> {
     pub async fn cross(
         &self,
         to: Home,
-        unproven: Unproven,
+        how: impl Into<How>,
         told: &(dyn Fn(Phase) + Sync),
     ) -> Result<CrossingReport, Trouble> {
+        let how = how.into();
+        let unproven = how.unproven;
         let mut journal = self.command()?;
         self.finish_what_was_begun(&mut journal).await?;
         let state = journal.state().clone();
@@ -89,7 +110,7 @@ impl<G: TrafficGate> MoveDriver<G> {
                     verifier: &mut verifier,
                     hands: hands.as_mut(),
                 },
-                (&state, unproven),
+                (&state, how),
                 &mut clock,
             )
             .await;
@@ -156,6 +177,7 @@ impl<G: TrafficGate> MoveDriver<G> {
             keys_proven_at_fence: point.keys_proven,
             proven_as_of: accepted.is_empty().then_some(point.proven_as_of),
             accepted_unproven: accepted,
+            ended: point.ended,
         })
     }
 
@@ -205,9 +227,10 @@ impl<G: TrafficGate> MoveDriver<G> {
         journal: &mut Journal,
         mover: &Mover,
         ends: &mut Ends<'_>,
-        (state, unproven): (&State, Unproven),
+        (state, how): (&State, How),
         clock: &mut PhaseClock<'_>,
     ) -> Result<PointOfNoReturn, Trouble> {
+        let How { unproven, kill_after } = how;
         let failed = |e: MoveError| e.trouble();
 
         self.enter(journal, clock, Phase::Hold)?;
@@ -215,11 +238,13 @@ impl<G: TrafficGate> MoveDriver<G> {
         stop_point("hold").await;
 
         self.enter(journal, clock, Phase::Drain)?;
-        self.gate.drain(self.options.drain_deadline).await?;
+        let mut ended = self.drain(ends.source, kill_after).await?;
         stop_point("drain").await;
 
         self.enter(journal, clock, Phase::Fence)?;
-        fence::raise(self.at(state.home), ends.source, self.options.fence_deadline).await.map_err(failed)?;
+        let patience = fence::Patience { deadline: self.options.fence_deadline, kill_after };
+        let raising = fence::raise(self.at(state.home), ends.source, &patience);
+        ended.extend(raising.await.map_err(failed)?);
         stop_point("fence").await;
 
         self.enter(journal, clock, Phase::Settle)?;
@@ -282,7 +307,35 @@ impl<G: TrafficGate> MoveDriver<G> {
             proven_as_of: position,
             keys_proven,
             accepted_unproven: accepted,
+            ended,
         })
+    }
+
+    /// Waits until no client is in a statement or transaction, and ends those who still are if the operator says so. Returns
+    /// whom.
+    async fn drain(
+        &self,
+        source: &mut Connection,
+        kill_after: Option<Duration>,
+    ) -> Result<Vec<InTheWay>, Trouble> {
+        let (begun, deadline) = (Instant::now(), self.options.drain_deadline);
+        let killing = kill_after.map(|after| after.min(deadline));
+        let first = self.gate.drain(killing.unwrap_or(deadline)).await;
+        let (Err(_), Some(after)) = (&first, killing) else { return first.map(|()| Vec::new()) };
+        let open = self.gate.open_connections();
+        // Who cannot be moved is refused at once, and is not who is meant.
+        if begun.elapsed() < after || open.is_empty() {
+            return first.map(|()| Vec::new());
+        }
+        let ending = answered(Side::Source, async {
+            let named = in_the_way::named(source, Phase::Drain, &open).await?;
+            in_the_way::end(source, &named).await?;
+            Ok(named)
+        });
+        let ended = ending.await.map_err(|e| e.trouble())?;
+        self.gate.end(&open);
+        self.gate.drain(deadline.saturating_sub(after).max(Duration::from_secs(1))).await?;
+        Ok(ended)
     }
 
     fn enter(&self, journal: &mut Journal, clock: &mut PhaseClock<'_>, phase: Phase) -> Result<(), Trouble> {

@@ -3,7 +3,7 @@
 use model::GtidSet;
 use serde::{Deserialize, Serialize};
 
-use super::{Home, Phase};
+use super::{Home, InTheWay, Phase};
 
 /// A phase and its duration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,4 +32,7 @@ pub struct CrossingReport {
     /// What was not proven, and accepted by the operator.
     #[serde(default)]
     pub accepted_unproven: Vec<String>,
+    /// Whose connections were ended because they stood in the way, or had a transaction open when the fence went up.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ended: Vec<InTheWay>,
 }
