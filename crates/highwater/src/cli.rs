@@ -1,6 +1,7 @@
 //! The command line: what may be asked, in the order in which a move's life goes.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -184,6 +185,9 @@ pub struct CrossingArgs {
     /// Go on although not every row is proven equal, or someone else has written to the other side; it is recorded
     #[arg(long)]
     pub accept_unproven: bool,
+    /// End whoever still has a transaction or lock open so long after the drain, or the fence, has begun, instead of giving up
+    #[arg(long, value_name = "DURATION", value_parser = crate::config::parse_duration, conflicts_with_all = ["dry_run", "rehearse"])]
+    pub kill_after: Option<Duration>,
     /// Which move, and how to answer.
     #[command(flatten)]
     pub one: MoveArgs,

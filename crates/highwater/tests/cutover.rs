@@ -170,3 +170,60 @@ async fn a_strangers_write_on_the_target_is_named_and_goes_past_a_cutover_only_w
     assert!(unproven.contains("highwater verify"), "{unproven}");
     every_order_is_there(&site, shoppers, &site.new).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kill_after_ends_who_stands_in_the_way_and_names_him() {
+    let site = Site::new("drain_deadline = '2s'\nfence_deadline = '2s'").with_shop().await;
+    let _serve = served(&site).await;
+    let shoppers = site.shoppers(site.through_door(), 12).await;
+    orders_of(&shoppers, 20).await;
+
+    // In the drain: a transaction at the door that does not end.
+    let mut dawdler = Connection::connect(&site.through_door()).await.unwrap();
+    let changed = "START TRANSACTION; UPDATE categories SET name = 'changed' WHERE id = 1";
+    dawdler.query_all(changed).await.unwrap();
+    // At the fence: a lock past the door, which no drain sees, on a table that does not move.
+    let mut locker = site.on(&site.old).await;
+    locker.query_all("CREATE DATABASE beside; CREATE TABLE beside.t (id INT PRIMARY KEY)").await.unwrap();
+    locker.execute("LOCK TABLES beside.t WRITE").await.unwrap();
+
+    let given_up = site.refused(&["cutover"]);
+    assert!(given_up.contains("account 'shop'") && given_up.contains("transaction"), "{given_up}");
+    let answer = site.done(&["cutover", "--kill-after", "300ms", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    println!("{}", report["ended"]);
+    let ended = |phase: &str| {
+        let all = report["ended"].as_array().unwrap();
+        all.iter().filter(|e| e["phase"] == phase).cloned().collect::<Vec<_>>()
+    };
+    let (drained, fenced) = (ended("drain"), ended("fence"));
+    assert!(drained.len() == 1 && fenced.iter().any(|e| e["connection"] == locker.id()), "{report}");
+    assert_eq!(drained[0]["account"], "shop");
+    let statement = drained[0]["statement"].as_str().unwrap();
+    assert!(statement.starts_with("UPDATE") && !statement.contains("changed"), "without values: {statement}");
+    assert!(drained[0]["open_for_ms"].as_u64().unwrap() >= 300, "{report}");
+
+    assert!(dawdler.execute("COMMIT").await.is_err(), "he is told");
+    assert!(locker.execute("UNLOCK TABLES").await.unwrap_err().is_connection_lost());
+    orders_of(&shoppers, 20).await;
+    let row = site.on(&site.new).await.row("SELECT name FROM shop.categories WHERE id = 1").await.unwrap();
+    assert_ne!(row.unwrap().text(0), "changed", "what was not committed is nowhere");
+    every_order_is_there(&site, shoppers, &site.new).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_keeps_the_fence_down_is_named_when_it_is_given_up() {
+    let site = Site::new("fence_deadline = '500ms'").with_shop().await;
+    let _serve = served(&site).await;
+    let mut locker = Connection::connect(&Site::shop_at(site.old.port())).await.unwrap();
+    locker.execute("LOCK TABLES categories WRITE").await.unwrap();
+    let given_up = site.refused(&["cutover"]);
+    assert!(
+        given_up.contains("did not accept the fence")
+            && given_up.contains(&format!("connection {} of account 'shop'", locker.id()))
+            && given_up.contains("LOCK TABLES"),
+        "{given_up}"
+    );
+    locker.execute("UNLOCK TABLES").await.unwrap();
+    locker.execute("UPDATE categories SET name = name WHERE id = 1").await.unwrap();
+}

@@ -154,6 +154,17 @@ impl Control {
         Ok(())
     }
 
+    /// Ends the sessions of these server connections, which may be in a transaction: their clients are told, and the server rolls
+    /// back. One whose command is running ends when the server has answered it.
+    pub fn end(&self, server_connections: &[u64]) {
+        for seat in self.shared.registry.seats() {
+            if server_connections.contains(&u64::from(seat.backend_id.load(Relaxed))) {
+                seat.end();
+            }
+        }
+        self.shared.gate.stir();
+    }
+
     fn refuse_pinned(
         &self,
         policy: PinnedPolicy,

@@ -112,6 +112,11 @@ impl Gate {
         self.turns.send_modify(|n| *n += 1);
     }
 
+    /// Has every session look at the gate again.
+    pub fn stir(&self) {
+        self.turns.send_modify(|n| *n += 1);
+    }
+
     /// Waits until nobody is inside; `false` if that takes longer than `deadline`. The gate must be held.
     pub async fn drained(&self, deadline: Duration) -> bool {
         let all_out = async {

@@ -35,6 +35,8 @@ pub(crate) struct Seat {
     since: AtomicU64,
     pub backend_id: AtomicU32,
     pinned: AtomicBool,
+    /// The operator wants it gone.
+    ended: AtomicBool,
     detail: Mutex<Detail>,
 }
 
@@ -68,6 +70,16 @@ impl Seat {
     /// Whether the session cannot be moved.
     pub fn pinned(&self) -> bool {
         self.pinned.load(Relaxed)
+    }
+
+    /// Has the session end where it next looks at the gate.
+    pub fn end(&self) {
+        self.ended.store(true, Relaxed);
+    }
+
+    /// Whether it is to end.
+    pub fn ended(&self) -> bool {
+        self.ended.load(Relaxed)
     }
 
     /// Says why the session cannot be moved, or that it can.
@@ -188,6 +200,7 @@ impl Registry {
             since: AtomicU64::new(self.now_us()),
             backend_id: AtomicU32::new(0),
             pinned: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             detail: Mutex::default(),
         });
         seats.insert(id, Arc::clone(&seat));

@@ -30,7 +30,7 @@ use crate::login::{Dialogue, Guest, HANDSHAKE_MAX};
 use crate::profile::Profile;
 use crate::registry::{Seat, SessionPhase};
 use crate::statements::Statements;
-use crate::trouble::{Stop, cannot_open, client_lost, held_too_long, pinned};
+use crate::trouble::{Stop, cannot_open, client_lost, ended, held_too_long, pinned};
 
 /// Wakes an idle session of the same thread, so that it looks at the gate.
 #[derive(Debug, Default)]
@@ -234,6 +234,10 @@ impl Session {
     /// After a hold, a switch or a release, with the client idle: confirms the state while the gate is held, and gives
     /// up the old backend once the writer has changed.
     async fn look_at_gate(&mut self) -> Result<(), Stop> {
+        if self.seat.ended() {
+            self.seq = 0;
+            return Err(ended());
+        }
         let gate = Arc::clone(&self.lane.gate);
         if gate.held() {
             if self.pass.is_some() && self.profile.unconfirmed && !self.statements.busy() {

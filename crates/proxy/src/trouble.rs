@@ -56,6 +56,12 @@ pub(crate) fn pinned(reason: &str) -> Stop {
     Stop::end(ErrPacket::new(2013, b"HY000", text))
 }
 
+/// The session stood in the way of a change of the writer, and was ended for it.
+pub(crate) fn ended() -> Stop {
+    let text = "Highwater: ended because its transaction or lock stood in the way of a change of the writer; rolled back";
+    Stop::end(ErrPacket::new(3169, b"HY000", text))
+}
+
 /// The hold outlasted the client's patience, as configured.
 pub(crate) fn held_too_long(held: Duration) -> Stop {
     let text = format!(

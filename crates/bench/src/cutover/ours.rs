@@ -57,11 +57,12 @@ impl Switcher for Ours {
     }
 
     fn switch(&mut self, to: Home) -> Result<Switch> {
+        let how = json!({"mode": "real", "close_pinned": false, "accept_unproven": false});
         let request = match to {
             Home::New => {
-                json!({"request": "cutover", "move_name": "bench", "dry_run": false, "close_pinned": false})
+                json!({"request": "cutover", "move_name": "bench", "how": how})
             }
-            Home::Old => json!({"request": "rollback", "move_name": "bench", "close_pinned": false}),
+            Home::Old => json!({"request": "rollback", "move_name": "bench", "how": how}),
         };
         let began = Instant::now();
         let report = self.program.demand(&request)?;

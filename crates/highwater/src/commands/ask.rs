@@ -1,5 +1,7 @@
 //! What the commands that ask the running process have in common.
 
+use std::time::Duration;
+
 use model::Trouble;
 use serde_json::Value;
 
@@ -8,6 +10,11 @@ use crate::cli::MoveArgs;
 use crate::config;
 use crate::control::{Client, Request};
 use crate::output::{self, ProgressDisplay};
+
+/// As requests carry a duration.
+pub fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
 
 /// Asks the running process about one move and prints the answer.
 ///

@@ -4,7 +4,7 @@ use migrate::cutover::Survey;
 use model::Trouble;
 
 use super::Context;
-use super::ask::{ask, told};
+use super::ask::{ask, milliseconds, told};
 use crate::cli::CrossingArgs;
 use crate::control::{Crossing, CrossingMode, Request};
 use crate::output;
@@ -26,6 +26,7 @@ pub(super) async fn run(
         },
         close_pinned: args.close_pinned,
         accept_unproven: args.accept_unproven,
+        kill_after_ms: args.kill_after.map(milliseconds),
     };
     let answer = told(args.one.json, ask(context, &args.one, |name| request(name, how)).await)?;
     if args.one.json {

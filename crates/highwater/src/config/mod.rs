@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 use model::Trouble;
 
+pub use duration::parse as parse_duration;
 pub use resolved::{
     ClusterConfig, CopyOptions, CutoverOptions, FrontDoorOptions, MoveConfig, Pinned, ResolvedConfig,
     ThrottleOptions,

@@ -94,6 +94,9 @@ pub struct Crossing {
     pub close_pinned: bool,
     /// Go on although not everything is proven, and record it.
     pub accept_unproven: bool,
+    /// End who is in the way so many milliseconds after the drain, or the fence, has begun.
+    #[serde(default)]
+    pub kill_after_ms: Option<u64>,
 }
 
 /// Whether a crossing is made.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use migrate::cutover::{CrossingLog, CrossingReport, Home, Phase, Run, Unproven};
+use migrate::cutover::{CrossingLog, CrossingReport, Home, How, Phase, Run, Unproven};
 use model::Trouble;
 use proxy::{Held, PinnedPolicy};
 use serde_json::{Value, json};
@@ -113,7 +113,8 @@ impl Service {
     ) -> Result<CrossingReport, Trouble> {
         self.set_pinned(running, how);
         let told = |phase: Phase| progress.line(phase.to_string());
-        running.driver.cross_logged(to, self.unproven(how), &told, log).await
+        let kill_after = how.kill_after_ms.map(Duration::from_millis);
+        running.driver.cross_logged(to, How { unproven: self.unproven(how), kill_after }, &told, log).await
     }
 
     fn closes_pinned(&self, how: Crossing) -> bool {

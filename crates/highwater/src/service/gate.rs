@@ -208,6 +208,19 @@ impl TrafficGate for DoorGate {
         control.drain(deadline, policy).await.map_err(|e| three_parts(&e.to_string()))
     }
 
+    fn open_connections(&self) -> Vec<u64> {
+        let sessions = self.control.get().map(Control::sessions).unwrap_or_default();
+        let open =
+            sessions.iter().filter(|s| matches!(s.phase, SessionPhase::Command | SessionPhase::Transaction));
+        open.map(|s| u64::from(s.backend_connection_id)).filter(|id| *id != 0).collect()
+    }
+
+    fn end(&self, connections: &[u64]) {
+        if let Some(control) = self.control.get() {
+            control.end(connections);
+        }
+    }
+
     fn switch(&self, to: Home, epoch: u64) {
         let Some(control) = self.control.get() else { return };
         let backend = self.backend(to);

@@ -14,7 +14,7 @@ use super::point::{ForReal, PointOfNoReturn, Proof, Proven, Purpose, Run};
 use super::report::{CrossingLog, CrossingReport};
 use super::state::{Event, Home, Phase, State};
 use super::stop_point::stop_point;
-use super::{Guardrail, Journal, MoveDriver, TrafficGate, drain, fence, guard, objects, prime};
+use super::{Guardrail, Journal, MoveDriver, TrafficGate, fence, guard, objects, prime};
 use crate::accounts::Accounts;
 use crate::error::{Doing, MoveError, Side};
 use crate::mover::{Mover, gtid_executed};
@@ -37,6 +37,22 @@ impl Unproven {
     }
 }
 
+/// How an operator wants a crossing made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct How {
+    /// What to do when not everything is proven.
+    pub unproven: Unproven,
+    /// End whoever has a transaction or lock open for so long past the beginning of the drain, and of the fence; `None` gives
+    /// up at their deadlines instead.
+    pub kill_after: Option<Duration>,
+}
+
+impl From<Unproven> for How {
+    fn from(unproven: Unproven) -> Self {
+        Self { unproven, kill_after: None }
+    }
+}
+
 impl<G: TrafficGate> MoveDriver<G> {
     /// Moves the traffic to `to`.
     ///
@@ -46,10 +62,10 @@ impl<G: TrafficGate> MoveDriver<G> {
     pub async fn cross(
         &self,
         to: Home,
-        unproven: Unproven,
+        how: impl Into<How>,
         told: &(dyn Fn(Phase) + Sync),
     ) -> Result<CrossingReport, Trouble> {
-        self.cross_logged(to, unproven, told, &CrossingLog::default()).await
+        self.cross_logged(to, how.into(), told, &CrossingLog::default()).await
     }
 
     /// The same, with a record of it in `log`, also if it is given up.
@@ -59,16 +75,16 @@ impl<G: TrafficGate> MoveDriver<G> {
     pub async fn cross_logged(
         &self,
         to: Home,
-        unproven: Unproven,
+        how: How,
         told: &(dyn Fn(Phase) + Sync),
         log: &CrossingLog,
     ) -> Result<CrossingReport, Trouble> {
         let mut journal = self.command()?;
         self.finish_what_was_begun(&mut journal).await?;
         let state = journal.state().clone();
-        let mut ready = self.ready::<ForReal>(&state, to, unproven, log).await?;
+        let mut ready = self.ready::<ForReal>(&state, to, how.unproven, log).await?;
         let mut course = self.course(&mut journal, told, log, ForReal::run(to));
-        let before = match self.until_proven::<ForReal>(&mut course, &mut ready, (&state, unproven)).await {
+        let before = match self.until_proven::<ForReal>(&mut course, &mut ready, (&state, how)).await {
             Ok(proven) => {
                 course.clock.enter(Phase::Switch);
                 course.begin(Phase::Switch).await.map(|()| PointOfNoReturn::reached(proven))
@@ -208,6 +224,7 @@ impl<G: TrafficGate> MoveDriver<G> {
             keys_proven_at_fence: keys_proven,
             proven_as_of: accepted.is_empty().then_some(proven_as_of),
             accepted_unproven: accepted,
+            ended: course.log.record().ended,
             warnings: course.log.failed_hooks(),
         })
     }
@@ -266,8 +283,9 @@ impl<G: TrafficGate> MoveDriver<G> {
         &self,
         course: &mut Course<'_>,
         ready: &mut Ready,
-        (state, unproven): (&State, Unproven),
+        (state, how): (&State, How),
     ) -> Result<Proven<P>, Trouble> {
+        let How { unproven, kill_after } = how;
         let failed = |e: MoveError| e.trouble();
         let from = self.at(state.home);
 
@@ -277,15 +295,15 @@ impl<G: TrafficGate> MoveDriver<G> {
         course.end(Phase::Hold).await?;
 
         self.enter::<P>(course, Phase::Drain).await?;
-        self.gate.drain(self.options.drain_deadline).await?;
-        if !self.gate.holds_clients() {
-            drain::wait(from, &mut ready.source, self.options.drain_deadline).await.map_err(failed)?;
-        }
+        let ended = self.drain(from, &mut ready.source, kill_after).await?;
+        course.log.lock().ended.extend(ended);
         stop_point("drain").await;
         course.end(Phase::Drain).await?;
 
         self.enter::<P>(course, Phase::Fence).await?;
-        fence::raise(from, &mut ready.source, self.options.fence_deadline).await.map_err(failed)?;
+        let patience = fence::Patience { deadline: self.options.fence_deadline, kill_after };
+        let raising = fence::raise(from, &mut ready.source, &patience);
+        course.log.lock().ended.extend(raising.await.map_err(failed)?);
         stop_point("fence").await;
         course.end(Phase::Fence).await?;
 

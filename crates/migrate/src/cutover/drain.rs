@@ -1,12 +1,17 @@
-//! Draining where no door of ours holds the clients: the source itself is asked who still has something open.
+//! Draining: no client is in a statement or transaction any more, or the operator has had those ended who still are.
 //!
-//! The site's own hooks have closed its doors. A transaction that has changed or locked something is waited for; one that only
-//! reads harms nothing. What begins in spite of all that meets the fence.
+//! A door knows its clients. Where no door of ours holds them, the site's own hooks have closed its doors, and the source
+//! itself is asked who still has something open: a transaction that has changed or locked something is waited for; one that only reads
+//! harms nothing. What begins in spite of all that meets the fence.
 
 use std::time::{Duration, Instant};
 
+use model::Trouble;
 use mysql::{ConnectOptions, Connection};
 
+use super::in_the_way::{self, InTheWay};
+use super::mend::answered;
+use super::{MoveDriver, Phase, TrafficGate};
 use crate::error::{Doing, MoveError, Result, Side};
 use crate::session;
 
@@ -14,36 +19,80 @@ use crate::session;
 /// (`cache_min_idle_time` in InnoDB's trx0i_s.cc): whoever asks more often gets the same answer for ever.
 const ASK_EVERY: Duration = Duration::from_millis(150);
 
-/// A transaction that stands in the way.
-struct Open {
-    connection: u32,
-    text: String,
+impl<G: TrafficGate> MoveDriver<G> {
+    /// Waits until no client is in a statement or transaction, and ends those who still are after `kill_after`. Returns whom.
+    ///
+    /// # Errors
+    /// If it is not done within the drain's deadline, naming them, or the source fails.
+    pub(super) async fn drain(
+        &self,
+        options: &ConnectOptions,
+        source: &mut Connection,
+        kill_after: Option<Duration>,
+    ) -> std::result::Result<Vec<InTheWay>, Trouble> {
+        let deadline = self.options.drain_deadline;
+        if self.gate.holds_clients() {
+            return self.drain_the_door(source, kill_after, deadline).await;
+        }
+        self.gate.drain(deadline).await?;
+        drain_the_source(options, source, kill_after, deadline).await.map_err(|e| e.trouble())
+    }
+
+    async fn drain_the_door(
+        &self,
+        source: &mut Connection,
+        kill_after: Option<Duration>,
+        deadline: Duration,
+    ) -> std::result::Result<Vec<InTheWay>, Trouble> {
+        let begun = Instant::now();
+        let killing = kill_after.map(|after| after.min(deadline));
+        let first = self.gate.drain(killing.unwrap_or(deadline)).await;
+        let (Err(_), Some(after)) = (&first, killing) else { return first.map(|()| Vec::new()) };
+        let open = self.gate.open_connections();
+        // Who cannot be moved is refused at once, and is not who is meant.
+        if begun.elapsed() < after || open.is_empty() {
+            return first.map(|()| Vec::new());
+        }
+        let ended = answered(Side::Source, end(source, &open)).await.map_err(|e| e.trouble())?;
+        self.gate.end(&open);
+        self.gate.drain(deadline.saturating_sub(after).max(Duration::from_secs(1))).await?;
+        Ok(ended)
+    }
+}
+
+async fn end(source: &mut Connection, open: &[u64]) -> Result<Vec<InTheWay>> {
+    let named = in_the_way::named(source, Phase::Drain, open).await?;
+    in_the_way::end(source, &named).await?;
+    Ok(named)
 }
 
 /// Waits until nobody but us has a transaction open on the source that has changed or locked a row.
-///
-/// # Errors
-/// If that takes longer than `deadline`, naming them, or the source fails.
-pub(super) async fn wait(
+async fn drain_the_source(
     options: &ConnectOptions,
     source: &mut Connection,
+    kill_after: Option<Duration>,
     deadline: Duration,
-) -> Result<()> {
+) -> Result<Vec<InTheWay>> {
     let begun = Instant::now();
+    let mut ended = Vec::new();
     loop {
         let open = open(options, source).await?;
         if open.is_empty() {
-            return Ok(());
+            return Ok(ended);
         }
+        let waited = begun.elapsed();
+        if ended.is_empty() && kill_after.is_some_and(|after| waited >= after.max(ASK_EVERY)) {
+            ended = end(source, &open).await?;
         // The first answer may be from before.
-        if begun.elapsed() >= deadline.max(ASK_EVERY) {
-            let named: Vec<&str> = open.iter().take(5).map(|o| o.text.as_str()).collect();
+        } else if waited >= deadline.max(ASK_EVERY) {
+            let named = in_the_way::named(source, Phase::Drain, &open).await?;
             return Err(MoveError::Refused {
                 what: format!(
                     "transactions are still open on the source after {deadline:?}: {}",
-                    named.join(", ")
+                    in_the_way::sentence(&named)
                 ),
-                hint: "see that the hook of `hold` keeps clients away, end these, or raise `cutover.drain_deadline`"
+                hint: "see that the hook of `hold` keeps clients away, end these (`--kill-after`), or raise \
+                       `cutover.drain_deadline`"
                     .into(),
             });
         }
@@ -51,15 +100,10 @@ pub(super) async fn wait(
     }
 }
 
-async fn open(options: &ConnectOptions, source: &mut Connection) -> Result<Vec<Open>> {
-    let sql = "SELECT t.trx_mysql_thread_id, IFNULL(p.USER, ''), TIMESTAMPDIFF(SECOND, t.trx_started, NOW()) \
-               FROM information_schema.INNODB_TRX t \
-               LEFT JOIN performance_schema.processlist p ON p.ID = t.trx_mysql_thread_id \
-               WHERE t.trx_mysql_thread_id <> 0 AND t.trx_rows_modified + t.trx_rows_locked > 0";
+async fn open(options: &ConnectOptions, source: &mut Connection) -> Result<Vec<u64>> {
+    let sql = "SELECT trx_mysql_thread_id FROM information_schema.INNODB_TRX \
+               WHERE trx_mysql_thread_id <> 0 AND trx_rows_modified + trx_rows_locked > 0";
     let rows = source.rows(sql).await.doing(Side::Source, "look for open transactions")?;
-    let open = rows.iter().map(|row| Open {
-        connection: row.number(0).unwrap_or(0),
-        text: format!("connection {} of '{}' since {} s", row.text(0), row.text(1), row.text(2)),
-    });
-    Ok(open.filter(|o| !session::is_ours(options, o.connection)).collect())
+    let open = rows.iter().filter_map(|row| row.number::<u32>(0));
+    Ok(open.filter(|id| !session::is_ours(options, *id)).map(u64::from).collect())
 }

@@ -37,6 +37,16 @@ pub trait TrafficGate: Send + Sync + 'static {
     /// On success nothing reaches a server until [`TrafficGate::release`]. On failure clients are still held.
     fn drain(&self, deadline: Duration) -> impl Future<Output = Result<(), Trouble>> + Send;
 
+    /// The connections, by the serving server's numbers, of those who keep a drain from succeeding; of whoever is known.
+    fn open_connections(&self) -> Vec<u64> {
+        Vec::new()
+    }
+
+    /// Ends the clients of these connections, which have been killed on the server.
+    fn end(&self, connections: &[u64]) {
+        let _ = connections;
+    }
+
     /// What clients send after the release goes to `to`. Only between a successful drain and a release.
     fn switch(&self, to: Home, epoch: u64);
 

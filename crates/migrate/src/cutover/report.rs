@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use model::GtidSet;
 use serde::{Deserialize, Serialize};
 
-use super::{Guardrail, Home, HookRun, Phase, Primed, Run};
+use super::{Guardrail, Home, HookRun, InTheWay, Phase, Primed, Run};
 use crate::proof::TableVerdict;
 
 /// A phase and its duration.
@@ -35,6 +35,9 @@ pub struct CrossingReport {
     /// What was not proven, and accepted by the operator.
     #[serde(default)]
     pub accepted_unproven: Vec<String>,
+    /// Whose connections were ended because they stood in the way, or had a transaction open when the fence went up.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ended: Vec<InTheWay>,
     /// Hooks that failed after the switch, when nothing could be put back any more.
     #[serde(default)]
     pub warnings: Vec<String>,
@@ -74,6 +77,9 @@ pub struct CrossingRecord {
     pub phases: Vec<PhaseTime>,
     /// Milliseconds from the beginning of hold to the last release, or to the error.
     pub held_ms: f64,
+    /// Whose connections were ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ended: Vec<InTheWay>,
     /// Its hooks, in the order in which they ran.
     pub hooks: Vec<HookRun>,
     /// What was proven of each table.
