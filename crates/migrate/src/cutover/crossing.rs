@@ -302,8 +302,8 @@ impl<G: TrafficGate> MoveDriver<G> {
 
         self.enter::<P>(course, Phase::Fence).await?;
         let patience = fence::Patience { deadline: self.options.fence_deadline, kill_after };
-        let raising = fence::raise(from, &mut ready.source, &patience);
-        course.log.lock().ended.extend(raising.await.map_err(failed)?);
+        let ended = fence::raise(from, &mut ready.source, &patience).await.map_err(failed)?;
+        course.log.lock().ended.extend(ended);
         stop_point("fence").await;
         course.end(Phase::Fence).await?;
 
