@@ -20,6 +20,8 @@ pub enum Command {
     Follow(FollowArgs),
     /// Prove that two servers hold the same
     Verify(VerifyArgs),
+    /// The front door beside other proxies
+    Proxy(crate::proxy::ProxyArgs),
 }
 
 /// What all benchmarks are told.

@@ -18,6 +18,7 @@ mod lag;
 mod machine;
 mod peers;
 mod program;
+mod proxy;
 mod report;
 mod source;
 mod sql;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         Command::Copy(args) => copy::run(&args),
         Command::Follow(args) => follow::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Proxy(args) => proxy::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
