@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build demo bench-copy bench-cutover bench-follow bench-verify bench-prove bench-polite check test deny clean-cache
+.PHONY: help build demo bench-copy bench-cutover bench-follow bench-proxy bench-prove bench-verify bench-polite check test deny clean-cache
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
@@ -22,7 +22,8 @@ bench-follow: ## catching up and lag, beside MySQL's own replica (BENCH_ARGS as 
 bench-verify: ## proving two servers equal, beside a raw CRC scan and mysqldump and diff (BENCH_ARGS as above)
 bench-prove: ## ten minutes at load: whether proving what was written keeps up (BENCH_ARGS as above)
 bench-cutover: ## moving a busy shop over and back, beside native replication by hand (BENCH_ARGS="--rounds 1" and others)
-bench-copy bench-cutover bench-follow bench-verify bench-prove: bench-%: build
+bench-proxy: ## the front door, beside HAProxy and MySQL Router (BENCH_ARGS as above)
+bench-copy bench-cutover bench-follow bench-proxy bench-prove bench-verify: bench-%: build
 	@scripts/mysql.sh >/dev/null
 	cargo build --release --locked -p bench
 	./target/release/bench $* $(BENCH_ARGS)

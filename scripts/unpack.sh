@@ -5,8 +5,10 @@ repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 tools=${HIGHWATER_CACHE:-$repo/.cache}/tools
 
 note() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
+# What, the state it is in if that is to be said, and a hint.
 fail() {
-  printf 'error: %s\nstate: %s\nhint:  %s\n' "$1" "nothing on the system was changed" "$2" >&2
+  [ $# -eq 3 ] || set -- "$1" "nothing on the system was changed" "$2"
+  printf 'error: %s\nstate: %s\nhint:  %s\n' "$1" "$2" "$3" >&2
   exit 1
 }
 

@@ -24,6 +24,8 @@ pub enum Command {
     Prove(ProveArgs),
     /// Move a busy shop to another server and back, again and again
     Cutover(CutoverArgs),
+    /// The front door beside other proxies
+    Proxy(crate::proxy::ProxyArgs),
 }
 
 /// What all benchmarks are told.

@@ -56,6 +56,12 @@ impl Ground {
         Node::start(&self.mysqld, options).map_err(trouble)
     }
 
+    /// A new, empty server whose commits wait for no disk, with one more option: for what stands before a server.
+    pub fn swift_node(&self, name: &str, option: &str) -> Result<Node> {
+        let options = NodeOptions::new(name).dir(&self.dir).arg(option);
+        Node::start(&self.mysqld, OPTIONS.into_iter().fold(options, NodeOptions::arg)).map_err(trouble)
+    }
+
     /// Keeps a stopped server's data folder, without the identity that no two servers may share.
     pub fn keep_data(&self, node: &mut Node, name: &str) -> Result<PathBuf> {
         let kept = self.dir.join(name);

@@ -21,6 +21,7 @@ mod peers;
 mod pressure;
 mod program;
 mod prove;
+mod proxy;
 mod report;
 mod source;
 mod sql;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         Command::Verify(args) => verify::run(&args),
         Command::Prove(args) => prove::run(&args),
         Command::Cutover(args) => cutover::run(&args),
+        Command::Proxy(args) => proxy::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -18,6 +18,29 @@ const POLL: Duration = Duration::from_millis(10);
 /// How long it may take to end when it is asked to.
 const ENDING: Duration = Duration::from_secs(20);
 
+/// Our program at `told`, else the one beside this one.
+pub fn find(told: Option<&Path>) -> Result<PathBuf> {
+    let beside = || std::env::current_exe().map(|exe| exe.with_file_name("highwater"));
+    let program = told.map_or_else(beside, |path| path.canonicalize());
+    let program = program.map_err(|e| failed("find the program", e))?;
+    if !program.is_file() {
+        let why = format!("{} is not there; build it with `make build`", program.display());
+        return Err(failed("find the program", why));
+    }
+    Ok(program)
+}
+
+/// A command for a program that must not stay and look for servers that are gone, should this process be killed.
+pub fn dying_with_us(program: &Path) -> Command {
+    let setpriv = Path::new("/usr/bin/setpriv");
+    if !setpriv.exists() {
+        return Command::new(program);
+    }
+    let mut command = Command::new(setpriv);
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command
+}
+
 /// The program and the folder of its settings and state.
 pub struct Program {
     program: PathBuf,
@@ -28,14 +51,7 @@ pub struct Program {
 impl Program {
     /// The program at `told`, else the one beside this one.
     pub fn find(told: Option<&Path>, dir: PathBuf) -> Result<Self> {
-        let beside = || std::env::current_exe().map(|exe| exe.with_file_name("highwater"));
-        let program = told.map_or_else(beside, |path| path.canonicalize());
-        let program = program.map_err(|e| failed("find the program", e))?;
-        if !program.is_file() {
-            let why = format!("{} is not there; build it with `make build`", program.display());
-            return Err(failed("find the program", why));
-        }
-        Ok(Self { program, dir, process: None })
+        Ok(Self { program: find(told)?, dir, process: None })
     }
 
     /// Writes the settings of a move of these schemas, and forgets any earlier one.
@@ -82,16 +98,7 @@ impl Program {
 
     fn start_as(&mut self, args: &[&str]) -> Result<()> {
         let log = fs::File::create(self.dir.join("said")).map_err(|e| failed("write its log", e))?;
-        // Should this process be killed, ours must not stay and look for servers that are gone.
-        let setpriv = Path::new("/usr/bin/setpriv");
-        let mut command = if setpriv.exists() {
-            let mut command = Command::new(setpriv);
-            command.args(["--pdeathsig", "KILL", "--"]).arg(&self.program);
-            command
-        } else {
-            Command::new(&self.program)
-        };
-        let child = command
+        let child = dying_with_us(&self.program)
             .args(args)
             .current_dir(&self.dir)
             .stdin(Stdio::null())

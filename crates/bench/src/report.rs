@@ -67,10 +67,11 @@ impl Case {
         self.figures.get(contestant).filter(|f| !f.is_empty()).map(|f| Spread::of(f))
     }
 
-    /// The median, pair by pair, of ours divided by theirs.
+    /// The median, pair by pair, of ours divided by theirs; a pair with a difference below nothing says nothing.
     pub fn ratio(&self, peer: &str) -> Option<f64> {
         let pairs = self.figures.get(OURS)?.iter().zip(self.figures.get(peer)?);
-        let ratios: Vec<f64> = pairs.filter(|(_, theirs)| **theirs > 0.0).map(|(o, t)| o / t).collect();
+        let ratios: Vec<f64> =
+            pairs.filter(|(ours, theirs)| **ours >= 0.0 && **theirs > 0.0).map(|(o, t)| o / t).collect();
         (!ratios.is_empty()).then(|| Spread::of(&ratios).median)
     }
 
@@ -210,6 +211,7 @@ mod tests {
     #[test]
     fn a_peer_that_took_nothing_measurable_has_no_ratio() {
         assert_eq!(case(&[("ours", &[1.0]), ("clone", &[0.0])]).ratio("clone"), None);
+        assert_eq!(case(&[("ours", &[-1.0, 2.0]), ("clone", &[2.0, 4.0])]).ratio("clone"), Some(0.5));
     }
 
     #[test]

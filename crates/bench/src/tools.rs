@@ -12,9 +12,15 @@ pub struct Tools(BTreeMap<String, String>);
 impl Tools {
     /// Runs one of the repository's scripts that print `NAME=value` lines. Its progress goes to our stderr.
     pub fn from_script(script: &str) -> Result<Self> {
+        Self::from_script_for(script, &[])
+    }
+
+    /// The same, of a script that is told what is wanted.
+    pub fn from_script_for(script: &str, arguments: &[&str]) -> Result<Self> {
         let doing = format!("run {script}");
         let output = Command::new("bash")
             .arg(script)
+            .args(arguments)
             .stdin(Stdio::null())
             .stderr(Stdio::inherit())
             .output()

@@ -175,7 +175,7 @@ async fn hooks_run_around_every_phase_there_back_and_in_rehearsals() {
     assert_eq!(taken(&said), rehearsed);
 
     let log = CrossingLog::default();
-    let report = driver.cross_logged(Home::New, Unproven::Refuse, &|_| (), &log).await.unwrap();
+    let report = driver.cross_logged(Home::New, Unproven::Refuse.into(), &|_| (), &log).await.unwrap();
     assert_eq!(taken(&said), places("cutover", &PHASES, 1));
     assert_eq!((report.warnings.len(), log.record().hooks.len()), (0, 14));
     driver.cross(Home::Old, Unproven::Refuse, &|_| ()).await.unwrap();
@@ -191,7 +191,8 @@ async fn a_hook_that_fails_gives_the_crossing_up_before_the_switch_and_warns_aft
         let driver = driver(&world, &gate, hooks_everywhere(&said, place)).await;
         proven(&driver).await;
         let log = CrossingLog::default();
-        let given_up = driver.cross_logged(Home::New, Unproven::Refuse, &|_| (), &log).await.unwrap_err();
+        let given_up =
+            driver.cross_logged(Home::New, Unproven::Refuse.into(), &|_| (), &log).await.unwrap_err();
         let sentence = format!("hook {} (sh) ended with exit code 3: no balancer", place.replace('_', "."));
         assert!(given_up.what.contains(&sentence), "{given_up}");
         assert_eq!(given_up.state, "everything was put back; traffic is where it was");
@@ -352,7 +353,7 @@ async fn before_anyone_is_held_the_target_gets_statistics_and_what_is_hot() {
     let driver = self::driver(&world, &gate, options).await;
     proven(&driver).await;
     let log = CrossingLog::default();
-    driver.cross_logged(Home::New, Unproven::Refuse, &|_| (), &log).await.unwrap();
+    driver.cross_logged(Home::New, Unproven::Refuse.into(), &|_| (), &log).await.unwrap();
     assert_eq!(log.record().primed.unwrap().left_out.len(), 2);
 }
 

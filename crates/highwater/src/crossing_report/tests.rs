@@ -53,6 +53,7 @@ fn sample(end: End) -> FileOf {
 
 fn crossed() -> End {
     End::Crossed(CrossingReport {
+        ended: Vec::new(),
         home: Home::New,
         epoch: 1,
         phases: Vec::new(),

@@ -1,0 +1,225 @@
+//! `bench proxy`: the front door beside other proxies, before one server, with sysbench as the clients.
+//!
+//! ```text
+//! sysbench --plain text--> proxy, new in every turn --plain text--> server, the same throughout
+//! ```
+//! A turn's first second is left out: logins, preparing, caches. Queries are counted by the clients, since a proxy may send
+//! the server some of its own. System calls are counted in turns of their own, for counting costs the counted.
+
+mod client;
+mod contestant;
+mod kernel;
+mod process;
+mod work;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::Args;
+use sandbox::Node;
+
+use crate::cli::CommonArgs;
+use crate::ground::Ground;
+use crate::machine::Machine;
+use crate::report::{OURS, Report};
+use crate::source::Sysbench;
+use crate::sql::Sql;
+use crate::tools::Tools;
+use crate::{Result, cpu, table};
+
+use client::{Clients, Latency};
+use contestant::{Contestant, DIRECT};
+use kernel::{Calls, MachineTime};
+use work::Work;
+
+/// `bench proxy`
+#[derive(Debug, Args)]
+pub struct ProxyArgs {
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// Seconds measured in each turn
+    #[arg(long, default_value_t = 6)]
+    pub seconds: u64,
+    /// Work to do: prepared, text, read-write; all of it if left out
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    pub work: Vec<String>,
+    /// Threads of every proxy; by default as many as the machine has cores
+    #[arg(long)]
+    pub threads: Option<usize>,
+    /// Rows of sysbench's tables, all four together
+    #[arg(long, default_value_t = 40_000)]
+    pub rows: u64,
+}
+
+/// The server and the clients.
+struct Stage {
+    server: Node,
+    clients: Clients,
+    dir: PathBuf,
+}
+
+/// What one turn showed.
+struct Figures {
+    /// Queries a second.
+    rate: f64,
+    latency: Latency,
+    /// Percent of the machine's time.
+    stolen: f64,
+    /// Of the clients, as the server sees them.
+    connections: f64,
+    /// CPU in microseconds a query and peak memory in MiB; of a proxy only.
+    proxy: Option<(f64, f64)>,
+}
+
+/// Runs the benchmark.
+///
+/// # Errors
+/// If the server cannot be run, or ours fails. A peer that fails is named in the result.
+pub fn run(args: &ProxyArgs) -> Result<()> {
+    let everything = work::asked_for(&args.work)?;
+    let ground = Ground::prepare(&args.common.dir)?;
+    let tools = Tools::from_script("scripts/test-tools.sh")?;
+    let server = ground.swift_node("server", "--max-connections=2000")?;
+    Sysbench::new(&tools, args.rows)?.prepare(&server)?;
+    let clients = Clients::new(&tools, args.rows, ground.dir())?;
+    let machine = Machine::facts(ground.dir(), ground.version())?;
+    eprintln!("{}", machine.line());
+    let threads = args.threads.unwrap_or(machine.cores);
+    let mut report = Report::new("proxy", machine);
+    let everyone = contestant::everyone(&args.common, &server, threads, &mut report)?;
+    let stage = Stage { server, clients, dir: ground.dir().to_path_buf() };
+    for work in &everything {
+        for round in 0..args.common.rounds {
+            stage.round(&mut report, &everyone, round, work, args.seconds)?;
+        }
+        for contestant in everyone.iter().filter(|c| c.program.is_some()) {
+            stage.count(&mut report, contestant, work);
+        }
+    }
+    let file = report.write(args.common.json.as_deref())?;
+    table::print(&report, &file);
+    Ok(())
+}
+
+impl Stage {
+    /// Everyone in turn; whoever comes first in one round comes later in the next.
+    fn round(
+        &self,
+        report: &mut Report,
+        everyone: &[Contestant],
+        round: usize,
+        work: &Work,
+        seconds: u64,
+    ) -> Result<()> {
+        let mut latencies = BTreeMap::new();
+        for i in 0..everyone.len() {
+            let contestant = &everyone[(round + i) % everyone.len()];
+            let name = contestant.name;
+            if report.absent.contains_key(name) {
+                continue;
+            }
+            match self.turn(contestant, work, seconds) {
+                Ok(figures) => {
+                    latencies.insert(name, figures.latency);
+                    add(report, work, name, &figures);
+                }
+                Err(trouble) if name == OURS || name == DIRECT => return Err(trouble),
+                Err(trouble) => {
+                    eprintln!("{name}: {}", trouble.what);
+                    report.absent.insert(name.to_owned(), trouble.what);
+                }
+            }
+        }
+        let Some(direct) = latencies.remove(DIRECT) else { return Ok(()) };
+        for (name, latency) in latencies {
+            let mut add = |which, more| {
+                report.add(&format!("{which} added over direct, {}", work.name), "ms", name, more);
+            };
+            add("p50", latency.p50 - direct.p50);
+            add("p99", latency.p99 - direct.p99);
+        }
+        Ok(())
+    }
+
+    fn turn(&self, contestant: &Contestant, work: &Work, seconds: u64) -> Result<Figures> {
+        let process = contestant.start(&self.server, &self.dir)?;
+        let proxy_cpu = || process.as_ref().map_or(Ok(0.0), |p| cpu::of(p.pid()));
+        let mut sql = Sql::on(&self.server)?;
+        // The first second is left out, and the last one is not to be cut short.
+        let mut clients = self.clients.start(work, contestant.port, seconds + 2)?;
+        clients.second()?;
+        let (cpu, machine, begun) = (proxy_cpu()?, MachineTime::now()?, Instant::now());
+        let mut rates = 0.0;
+        for _ in 0..seconds {
+            rates += clients.second()?;
+        }
+        let (cpu, wall) = (proxy_cpu()? - cpu, begun.elapsed().as_secs_f64());
+        let stolen = MachineTime::now()?.stolen_since(machine);
+        let connections = connections(&mut sql)?;
+        let memory = process.as_ref().map(|p| cpu::peak_memory(p.pid())).transpose()?;
+        let latency = clients.end()?;
+        let rate = rates / seconds as f64;
+        let proxy = memory.map(|memory| (cpu * 1e6 / (rate * wall).max(1.0), memory));
+        let (name, (per_query, _)) = (contestant.name, proxy.unwrap_or_default());
+        eprintln!(
+            "{}: {name}: {rate:.0} queries/s, {per_query:.1} us a query, p50 {:.2} ms, p99 {:.2} ms, {connections} \
+             connections, stolen {stolen:.1} %",
+            work.name, latency.p50, latency.p99
+        );
+        Ok(Figures { rate, latency, stolen, connections, proxy })
+    }
+
+    /// Counts a proxy's calls of the kernel; what forbids that is told as a flaw of the result, and the other figures stay.
+    fn count(&self, report: &mut Report, contestant: &Contestant, work: &Work) {
+        if report.absent.contains_key(contestant.name) {
+            return;
+        }
+        match self.calls(contestant, work) {
+            Ok((calls, rate)) => {
+                let name = contestant.name;
+                report.add(
+                    &format!("system calls per query, {}", work.name),
+                    "calls",
+                    name,
+                    calls.system / rate,
+                );
+                report.add(&format!("waits per query, {}", work.name), "waits", name, calls.switches / rate);
+            }
+            Err(trouble) => {
+                let why = format!("system calls are not counted: {}", trouble.what);
+                report.flaws.insert(contestant.name.to_owned(), why);
+            }
+        }
+    }
+
+    fn calls(&self, contestant: &Contestant, work: &Work) -> Result<(Calls, f64)> {
+        let process = contestant.start(&self.server, &self.dir)?;
+        let pid = process.as_ref().map_or(0, process::Process::pid);
+        let mut clients = self.clients.start(work, contestant.port, 5)?;
+        clients.second()?;
+        let calls = Calls::of(pid)?;
+        // Told meanwhile, and not yet read.
+        let rate = f64::midpoint(clients.second()?, clients.second()?);
+        clients.end()?;
+        Ok((calls, rate.max(1.0)))
+    }
+}
+
+fn add(report: &mut Report, work: &Work, name: &str, figures: &Figures) {
+    let case = |measure: &str| format!("{measure}, {}", work.name);
+    if let Some((cpu, memory)) = figures.proxy {
+        report.add(&case("cpu per query"), "us", name, cpu);
+        report.add(&case("peak memory"), "MiB", name, memory);
+    }
+    report.add_rate(&case("throughput"), "queries/s", name, figures.rate);
+    report.add(&case("server connections"), "connections", name, figures.connections);
+    report.add(&case("stolen time"), "%", name, figures.stolen);
+}
+
+/// The server's connections, less the one that asks.
+fn connections(sql: &mut Sql) -> Result<f64> {
+    let rows = sql.rows("SHOW GLOBAL STATUS LIKE 'Threads_connected'")?;
+    let count = rows.first().and_then(|row| row.text(1).parse::<f64>().ok());
+    count.map(|n| n - 1.0).ok_or_else(|| crate::failed("count connections", "the server does not say"))
+}
