@@ -17,6 +17,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             host: host.clone(),
             port: port.parse()?,
             server_key: mysql::ServerKey::FetchOnLoopback,
+            tls: mysql::Tls::default(),
         },
         server_version: "9.7.4-highwater".into(),
         hold_max: Duration::from_secs(30),

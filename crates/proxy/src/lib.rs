@@ -42,7 +42,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use mysql::ServerKey;
+use mysql::{ServerKey, Tls};
 use tokio::sync::watch;
 
 pub use control::{Control, DrainError, PinnedPolicy, WarmReport};
@@ -62,6 +62,8 @@ pub struct Backend {
     pub port: u16,
     /// Trust in the server's public key.
     pub server_key: ServerKey,
+    /// How TLS is used with it.
+    pub tls: Tls,
 }
 
 /// How a door is opened.

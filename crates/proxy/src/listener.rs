@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 
+use mysql::Stream;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -101,7 +102,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, lane: Rc<Lane>, kick
         let kick = Rc::new(Kick::default());
         kicks.borrow_mut().insert(seat.id, Rc::clone(&kick));
         let leaving = Leaving { id: seat.id, shared: Arc::clone(&shared), kicks: Rc::clone(&kicks) };
-        let session = session::run(Arc::clone(&shared), Rc::clone(&lane), seat, kick, client);
+        let session = session::run(Arc::clone(&shared), Rc::clone(&lane), seat, kick, Stream::plain(client));
         tokio::task::spawn_local(async move {
             // Dropped also when the session panics, which ends its task alone.
             let _leaving = leaving;

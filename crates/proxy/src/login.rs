@@ -9,9 +9,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mysql::Password;
+use mysql::{Password, Stream};
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use wire::auth::{self, CACHING_SHA2, RsaKey};
 use wire::handshake::{AUTH_MORE_DATA, AuthSwitch, Greeting, Login};
 use wire::packet::{self, HEADER_LEN, Header};
@@ -83,7 +82,7 @@ pub(crate) struct Guest {
 
 /// The connection while packets alternate: sequence numbers count on from one side's to the other's.
 pub(crate) struct Dialogue<'a> {
-    pub client: &'a mut TcpStream,
+    pub client: &'a mut Stream,
     pub buffer: &'a mut Buffer,
     /// The next packet's sequence number, whoever sends it.
     pub seq: &'a mut u8,

@@ -17,8 +17,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Poll, Waker};
 use std::time::Instant;
 
+use mysql::Stream;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use wire::packet::HEADER_LEN;
 use wire::response::{ErrPacket, OK, OkPacket};
 
@@ -56,7 +56,7 @@ pub(crate) struct Session {
     pub lane: Rc<Lane>,
     pub seat: Arc<Seat>,
     pub kick: Rc<Kick>,
-    pub client: TcpStream,
+    pub client: Stream,
     /// From the client.
     pub inbound: Buffer,
     /// Sequence number of the client's next packet, or of ours to it.
@@ -83,7 +83,7 @@ pub(crate) async fn run(
     lane: Rc<Lane>,
     seat: Arc<Seat>,
     kick: Rc<Kick>,
-    client: TcpStream,
+    client: Stream,
 ) {
     let nobody = Identity {
         user: Vec::new(),
@@ -284,8 +284,8 @@ impl Session {
                 _ = turns.changed() => {}
                 () = &mut patience => break Err(held_too_long(hold_max)),
                 // A client that has given up must not have its command carried out later.
-                peeked = async { self.client.peek(&mut [0]).await }, if watching => match peeked {
-                    Ok(n) if n > 0 => watching = false,
+                peeked = self.client.peek(), if watching => match peeked {
+                    Ok(true) => watching = false,
                     _ => break Err(Stop::End(None)),
                 },
             }

@@ -25,7 +25,7 @@ impl Raw {
     fn connect(port: u16, capabilities: Capabilities) -> Self {
         let (stream, rest) = block_on(async {
             let (stream, rest) = client(port, capabilities).await.into_stream();
-            (stream.into_std().unwrap(), rest)
+            (stream.into_tcp().unwrap().into_std().unwrap(), rest)
         });
         assert!(rest.is_empty());
         stream.set_nonblocking(false).unwrap();

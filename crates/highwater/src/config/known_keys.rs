@@ -17,6 +17,10 @@ const CLUSTER: &[&str] = &[
     "password_file",
     "server_public_key",
     "get_server_public_key",
+    "tls",
+    "tls_ca",
+    "tls_cert",
+    "tls_key",
     "replicas",
 ];
 const MOVE: &[&str] = &["source", "target", "tables", "accept", "objects"];

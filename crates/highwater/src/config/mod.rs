@@ -11,6 +11,7 @@ mod known_keys;
 mod resolve;
 mod resolved;
 mod source_text;
+mod tls;
 mod written;
 
 use std::ffi::OsString;

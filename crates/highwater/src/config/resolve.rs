@@ -14,6 +14,7 @@ use super::resolved::{
     ClusterConfig, CopyOptions, CutoverOptions, FrontDoorOptions, MoveConfig, ResolvedConfig, ThrottleOptions,
 };
 use super::source_text::{STATE, SourceText};
+use super::tls::cluster_tls;
 use super::written::{WrittenCluster, WrittenConfig, WrittenMove, WrittenThrottle};
 
 /// Checks the tables against each other and reads the passwords.
@@ -241,6 +242,7 @@ fn resolve_cluster(
     env: Environment<'_>,
 ) -> Result<ClusterConfig, Trouble> {
     let password = read_password(source, &name, &written, env)?;
+    let tls = cluster_tls(source, &name, &written)?;
     let server_key = match (written.server_public_key, written.get_server_public_key) {
         (None, false) => ServerKey::FetchOnLoopback,
         (None, true) => ServerKey::Fetch,
@@ -276,6 +278,7 @@ fn resolve_cluster(
         user: written.user,
         password,
         server_key,
+        tls,
         replicas,
     })
 }

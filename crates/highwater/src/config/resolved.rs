@@ -9,7 +9,7 @@ use std::time::Duration;
 use migrate::throttle::PaceLimits;
 use migrate::{Along, MoveSpec};
 use model::Trouble;
-use mysql::{ConnectOptions, Password, ServerKey};
+use mysql::{ConnectOptions, Password, ServerKey, Tls};
 use serde::Deserialize;
 
 use super::choose_move;
@@ -51,6 +51,8 @@ pub struct ClusterConfig {
     pub password: Password,
     /// Whose public key the password may be encrypted with.
     pub server_key: ServerKey,
+    /// How TLS is used with it.
+    pub tls: Tls,
     /// Addresses of its replicas, reached with the same account; the copy spares them.
     pub replicas: Vec<(String, u16)>,
 }
@@ -178,6 +180,7 @@ impl ClusterConfig {
     pub fn connect_options(&self) -> ConnectOptions {
         let mut options = ConnectOptions::new(&self.host, self.port, &self.user, self.password.clone());
         options.server_key = self.server_key.clone();
+        options.tls = self.tls.clone();
         options
     }
 

@@ -13,6 +13,9 @@ user = "hw"
 password_env = "NEW_PASSWORD"
 "#;
 
+/// Keys whose example names a file, which this machine does not have.
+const FILES: &[&str] = &["password_file", "server_public_key", "tls_ca", "tls_cert", "tls_key"];
+
 const MOVE: &str = "
 [moves.shop]
 source = 'old'
@@ -54,7 +57,7 @@ fn keys_the_template_shows_commented_out_are_the_defaults() {
     let shown: String = TEMPLATE
         .lines()
         .map(|line| line.strip_prefix("# ").filter(|rest| rest.contains(" = ")).unwrap_or(line))
-        .filter(|line| !line.starts_with("password_file") && !line.starts_with("server_public_key"))
+        .filter(|line| !FILES.iter().any(|key| line.starts_with(key)))
         .map(|line| format!("{line}\n"))
         .collect();
     let shown = resolve_text(&shown).unwrap();
@@ -272,4 +275,33 @@ fn cluster_that_one_move_makes_read_only_is_no_source_of_another() {
         "/etc/highwater.toml:6: cluster 'new' is the target of move 'shop' and the source of move 'next'",
         "let one move end before the next one begins",
     );
+}
+
+#[test]
+fn files_of_tls_go_with_a_mode_that_uses_them() {
+    let third =
+        |tls: &str| format!("[clusters.third]\nhost = 'h'\nuser = 'u'\npassword_env = 'X_PASSWORD'\n{tls}\n");
+    check(
+        &third("tls = 'required'\ntls_ca = 'ca.pem'"),
+        "/etc/highwater.toml:6: cluster 'third' has `tls_ca`, which nothing is checked against",
+        "set `tls` to \"verify_ca\" or \"verify_identity\", or remove `tls_ca`",
+    );
+    check(
+        &third("tls = 'verify_ca'"),
+        "/etc/highwater.toml: cluster 'third' verifies certificates and has no `tls_ca`",
+        "name the CA's PEM file with `tls_ca` in [clusters.third]; a server's own is its ca.pem",
+    );
+    check(
+        &third("tls = 'required'\ntls_key = 'key.pem'"),
+        "/etc/highwater.toml:6: [clusters.third] has `tls_key` and no `tls_cert`",
+        "set `tls_cert` too",
+    );
+    let trouble = resolve_text(&third("tls = 'verify_ca'\ntls_ca = 'nosuch.pem'")).unwrap_err();
+    assert!(
+        trouble.what.starts_with("/etc/highwater.toml:6: cannot use /etc/nosuch.pem: "),
+        "{}",
+        trouble.what
+    );
+    let preferred = resolve_text(&third("tls = 'preferred'")).unwrap();
+    assert_eq!(preferred.clusters["third"].tls.mode(), mysql::TlsMode::Preferred);
 }

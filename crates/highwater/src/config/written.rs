@@ -46,7 +46,24 @@ pub struct WrittenCluster {
     #[serde(default)]
     pub get_server_public_key: bool,
     #[serde(default)]
+    pub tls: WrittenTlsMode,
+    pub tls_ca: Option<Spanned<PathBuf>>,
+    pub tls_cert: Option<Spanned<PathBuf>>,
+    pub tls_key: Option<Spanned<PathBuf>>,
+    #[serde(default)]
     pub replicas: Vec<Spanned<String>>,
+}
+
+/// The words of MySQL's `--ssl-mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WrittenTlsMode {
+    #[default]
+    Off,
+    Preferred,
+    Required,
+    VerifyCa,
+    VerifyIdentity,
 }
 
 /// `[moves.NAME]`

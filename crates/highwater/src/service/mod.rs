@@ -323,6 +323,7 @@ fn backend(cluster: &ClusterConfig) -> Backend {
         host: cluster.host.clone(),
         port: cluster.port,
         server_key: cluster.server_key.clone(),
+        tls: cluster.tls.clone(),
     }
 }
 

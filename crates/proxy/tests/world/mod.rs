@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use mysql::{Capabilities, ConnectOptions, Connection, Password, ServerKey};
+use mysql::{Capabilities, ConnectOptions, Connection, Password, ServerKey, Tls};
 use proxy::{Backend, Door, DoorOptions};
 use sandbox::{Mysqld, Node, NodeOptions, SHOP_PASSWORD, SHOP_USER};
 
@@ -44,6 +44,7 @@ pub fn backend(node: &Node) -> Backend {
         host: "127.0.0.1".into(),
         port: node.port(),
         server_key: ServerKey::FetchOnLoopback,
+        tls: Tls::default(),
     }
 }
 
