@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
-use wire::auth::{self, CACHING_SHA2, NATIVE};
+use wire::auth::{self, CACHING_SHA2, NATIVE, SHA256_PASSWORD};
 use wire::handshake::{AUTH_MORE_DATA, AUTH_SWITCH, AuthSwitch, Greeting, Login};
 use wire::response::{ERR, ErrPacket, OK, OkPacket};
 use wire::{Capabilities, WireError};
@@ -193,17 +193,22 @@ async fn log_in(stream: Stream, options: &ConnectOptions) -> Result<Connection> 
                 plugin = match switch.plugin.as_str() {
                     CACHING_SHA2 => CACHING_SHA2,
                     NATIVE => NATIVE,
+                    SHA256_PASSWORD => SHA256_PASSWORD,
                     // Clear text included: a server that asks for it may not be the one we meant.
                     other => {
                         return Err(WireError::Unsupported(format!("authentication plugin {other}")).into());
                     }
                 };
                 nonce = switch.nonce;
+                if plugin == SHA256_PASSWORD {
+                    send_password(&mut conn, options, &nonce, auth::REQUEST_PUBLIC_KEY_SHA256).await?;
+                    continue;
+                }
                 conn.write_packet(&scramble(plugin, options, &nonce)).await?;
             }
             (Some(AUTH_MORE_DATA), Some(auth::FAST_AUTH_SUCCESS)) => {}
             (Some(AUTH_MORE_DATA), Some(auth::FULL_AUTH)) => {
-                send_password(&mut conn, options, &nonce).await?;
+                send_password(&mut conn, options, &nonce, auth::REQUEST_PUBLIC_KEY).await?;
             }
             _ => return Err(Error::Unexpected("during the login")),
         }
@@ -235,14 +240,22 @@ async fn begin_tls(conn: &mut Connection, options: &ConnectOptions, login: &Logi
 ///
 /// TLS hides it only from those who listen. Whoever answers the connection reads it, so a server that has not proven
 /// who it is gets it on the terms that its RSA key would have: on a loopback address, or if told to trust anybody.
-async fn send_password(conn: &mut Connection, options: &ConnectOptions, nonce: &[u8]) -> Result<()> {
+async fn send_password(
+    conn: &mut Connection,
+    options: &ConnectOptions,
+    nonce: &[u8],
+    request_key: u8,
+) -> Result<()> {
+    if options.password.reveal().is_empty() {
+        return conn.write_packet(&[0]).await;
+    }
     if conn.is_tls() {
         if !may_be_told(&options.tls, &options.server_key, conn.peer_is_loopback()) {
             return Err(Error::UntrustedKey { address: options.address() });
         }
         return conn.write_packet(&[options.password.reveal(), &[0]].concat()).await;
     }
-    let key = server_key(conn, options).await?;
+    let key = server_key(conn, options, request_key).await?;
     let sealed = auth::encrypt_password(options.password.reveal(), nonce, &key)?;
     conn.write_packet(&sealed).await
 }
@@ -258,7 +271,7 @@ fn scramble(plugin: &str, options: &ConnectOptions, nonce: &[u8]) -> Vec<u8> {
     }
 }
 
-async fn server_key(conn: &mut Connection, options: &ConnectOptions) -> Result<Vec<u8>> {
+async fn server_key(conn: &mut Connection, options: &ConnectOptions, request: u8) -> Result<Vec<u8>> {
     match &options.server_key {
         ServerKey::Pinned(file) => return Ok(tokio::fs::read(file).await?),
         ServerKey::FetchOnLoopback if !conn.peer_is_loopback() => {
@@ -266,7 +279,7 @@ async fn server_key(conn: &mut Connection, options: &ConnectOptions) -> Result<V
         }
         ServerKey::FetchOnLoopback | ServerKey::Fetch => {}
     }
-    conn.write_packet(&[auth::REQUEST_PUBLIC_KEY]).await?;
+    conn.write_packet(&[request]).await?;
     let packet = conn.read_packet().await?;
     match packet.split_first() {
         Some((&AUTH_MORE_DATA, key)) => Ok(key.to_vec()),

@@ -112,6 +112,24 @@ fn an_account_that_requires_a_certificate_gets_ours() {
 }
 
 #[test]
+fn accounts_of_the_plugin_without_a_memory_log_in_plain_and_under_tls() {
+    let node = node("sha256", &[]);
+    block_on(async {
+        let mut admin = Connection::connect(&options(&node, TlsMode::Off, None)).await.unwrap();
+        admin.execute("CREATE USER old IDENTIFIED WITH sha256_password BY 'pw'").await.unwrap();
+        for mode in [TlsMode::Off, TlsMode::Required] {
+            let mut with = options(&node, mode, None);
+            with.user = b"old".to_vec();
+            for (password, code) in [("pw", None), ("px", Some(1045)), ("", Some(1045))] {
+                with.password = Password::new(password);
+                let code_got = cipher(&with).await.err().map(|e| e.server_code().unwrap());
+                assert_eq!(code_got, code, "{mode:?} {password}");
+            }
+        }
+    });
+}
+
+#[test]
 fn a_server_without_tls_is_taken_only_where_tls_is_preferred() {
     let node = node("without", &["--tls-version=".into()]);
     block_on(async {

@@ -22,6 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         server_version: "9.7.4-highwater".into(),
         hold_max: Duration::from_secs(30),
         clients_max: 20_000,
+        entrance: proxy::Entrance::default(),
     })?;
     eprintln!("listening on {}", door.address());
     loop {

@@ -9,7 +9,7 @@ use wire::packet::{HEADER_LEN, Header, PAYLOAD_MAX};
 use wire::{Capabilities, WireError};
 
 use crate::buffer::CHUNK;
-use crate::login::{Dialogue, HANDSHAKE_MAX};
+use crate::login::Dialogue;
 use crate::registry::{FIRST_ID, SessionPhase};
 use crate::relay::{Outcome, Question};
 use crate::response::Expect;
@@ -296,8 +296,10 @@ impl Session {
         self.inbound.consume(std::mem::take(&mut self.left));
         let mut dialogue =
             Dialogue { client: &mut self.client, buffer: &mut self.inbound, seq: &mut self.seq };
-        let proof = dialogue.change_user(&payload, &self.identity, &self.shared.key);
-        let guest = tokio::time::timeout(HANDSHAKE_MAX, proof).await.map_err(|_| Stop::End(None))??;
+        let proof = dialogue.change_user(&payload, &self.identity, &self.shared);
+        let guest = tokio::time::timeout(self.shared.entrance.login_max, proof)
+            .await
+            .map_err(|_| Stop::End(None))??;
         self.become_guest(guest).await
     }
 

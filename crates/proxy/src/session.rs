@@ -11,6 +11,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -19,18 +20,20 @@ use std::time::Instant;
 
 use mysql::Stream;
 use tokio::io::AsyncWriteExt;
+use tokio::sync::OwnedSemaphorePermit;
 use wire::packet::HEADER_LEN;
 use wire::response::{ErrPacket, OK, OkPacket};
 
 use crate::Shared;
+use crate::accounts::Place;
 use crate::backend::{Identity, Link};
 use crate::buffer::Buffer;
 use crate::hold::{Lane, Pass};
-use crate::login::{Dialogue, Guest, HANDSHAKE_MAX};
+use crate::login::{Dialogue, Guest};
 use crate::profile::Profile;
 use crate::registry::{Seat, SessionPhase};
 use crate::statements::Statements;
-use crate::trouble::{Stop, cannot_open, client_lost, held_too_long, pinned};
+use crate::trouble::{Stop, client_lost, held_too_long, pinned};
 
 /// Wakes an idle session of the same thread, so that it looks at the gate.
 #[derive(Debug, Default)]
@@ -57,6 +60,10 @@ pub(crate) struct Session {
     pub seat: Arc<Seat>,
     pub kick: Rc<Kick>,
     pub client: Stream,
+    /// The client's address, as far as a load balancer before the door has told.
+    pub peer: IpAddr,
+    /// Its place among the clients of its account, if those are counted.
+    pub place: Option<Place>,
     /// From the client.
     pub inbound: Buffer,
     /// Sequence number of the client's next packet, or of ours to it.
@@ -84,6 +91,7 @@ pub(crate) async fn run(
     seat: Arc<Seat>,
     kick: Rc<Kick>,
     client: Stream,
+    handshake: OwnedSemaphorePermit,
 ) {
     let nobody = Identity {
         user: Vec::new(),
@@ -92,12 +100,16 @@ pub(crate) async fn run(
         collation: 0,
         attributes: Vec::new(),
     };
+    // Without an address the connection is gone already.
+    let peer = client.peer_addr().map_or(Ipv4Addr::UNSPECIFIED.into(), |a| a.ip().to_canonical());
     let mut session = Session {
         shared,
         lane,
         seat,
         kick,
         client,
+        peer,
+        place: None,
         inbound: Buffer::default(),
         seq: 0,
         identity: Arc::new(nobody),
@@ -110,7 +122,7 @@ pub(crate) async fn run(
         continues: false,
         exchanging: false,
     };
-    let (Stop::Refuse(error) | Stop::End(Some(error))) = session.serve().await else {
+    let (Stop::Refuse(error) | Stop::End(Some(error))) = session.serve(handshake).await else {
         return session.close();
     };
     session.shared.registry.door_errors.fetch_add(1, Relaxed);
@@ -121,8 +133,9 @@ pub(crate) async fn run(
 
 impl Session {
     /// Logs the client in and serves its commands; returns what ended that.
-    async fn serve(&mut self) -> Stop {
-        if let Err(stop) = self.log_in().await {
+    async fn serve(&mut self, handshake: OwnedSemaphorePermit) -> Stop {
+        // On the heap, and not for long: a session is idle for most of its life, and has no use for this space.
+        if let Err(stop) = Box::pin(self.log_in(handshake)).await {
             return stop;
         }
         loop {
@@ -153,12 +166,20 @@ impl Session {
     }
 
     /// Greets, takes the password, logs in to the backend with it.
-    async fn log_in(&mut self) -> Result<(), Stop> {
-        let id = self.seat.id;
+    async fn log_in(&mut self, handshake: OwnedSemaphorePermit) -> Result<(), Stop> {
+        let (id, shared) = (self.seat.id, Arc::clone(&self.shared));
+        let balancer = shared.entrance.is_balancer(self.peer);
         let mut dialogue =
             Dialogue { client: &mut self.client, buffer: &mut self.inbound, seq: &mut self.seq };
-        let greeting = dialogue.greet(id, &self.shared.server_version, &self.shared.key);
-        let guest = tokio::time::timeout(HANDSHAKE_MAX, greeting).await.map_err(|_| Stop::End(None))??;
+        let greeting = async {
+            let origin = if balancer { dialogue.origin().await? } else { None };
+            Ok((origin, dialogue.greet(id, &shared).await?))
+        };
+        let greeted = tokio::time::timeout(shared.entrance.login_max, greeting).await;
+        let (origin, guest) = greeted.map_err(|_| Stop::End(None))??;
+        // What comes next waits for the server, not for the client.
+        drop(handshake);
+        self.peer = origin.unwrap_or(self.peer);
         self.become_guest(guest).await
     }
 
@@ -167,6 +188,7 @@ impl Session {
         // Nothing of who it was before may reach who it is now.
         self.drop_link();
         self.pass = None;
+        self.place = None;
         self.statements.clear();
         *self.profile = Profile::default();
         self.identity = guest.identity;
@@ -181,8 +203,10 @@ impl Session {
             end => end,
         })?;
         let route = self.lane.gate.route();
+        self.admit(&route).await?;
         let opened = Link::open(&route.writer, &self.identity, guest.schema.as_deref(), route.epoch).await;
-        let link = opened.map_err(|e| Stop::end(cannot_open(&e, &route.writer.id)))?;
+        let link = opened.map_err(|e| self.turned_away(&e, &route))?;
+        self.take_place()?;
         *self.profile = Profile::new(guest.schema, link.status);
         if !link.tracked {
             self.profile.pin("the server does not report session state");

@@ -7,6 +7,7 @@
 //! [`mysql::Password`].
 
 mod duration;
+mod entrance;
 mod known_keys;
 mod resolve;
 mod resolved;

@@ -83,6 +83,8 @@ pub struct FrontDoorOptions {
     pub hold_max: Duration,
     /// Client connections at most.
     pub clients_max: usize,
+    /// Who may come in, and how.
+    pub entrance: proxy::Entrance,
     /// The cluster that is the writer before any cutover, as far as the settings tell; see
     /// [`ResolvedConfig::first_writer`].
     pub cluster: Option<String>,

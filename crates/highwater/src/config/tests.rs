@@ -14,7 +14,8 @@ password_env = "NEW_PASSWORD"
 "#;
 
 /// Keys whose example names a file, which this machine does not have.
-const FILES: &[&str] = &["password_file", "server_public_key", "tls_ca", "tls_cert", "tls_key"];
+const FILES: &[&str] =
+    &["password_file", "server_public_key", "tls_ca", "tls_cert", "tls_key", "tls_client_ca"];
 
 const MOVE: &str = "
 [moves.shop]
@@ -304,4 +305,52 @@ fn files_of_tls_go_with_a_mode_that_uses_them() {
     );
     let preferred = resolve_text(&third("tls = 'preferred'")).unwrap();
     assert_eq!(preferred.clusters["third"].tls.mode(), mysql::TlsMode::Preferred);
+}
+
+#[test]
+fn rules_of_the_entrance_are_resolved() {
+    let config = resolve_text(&format!(
+        "{CLUSTERS}[front_door]\nhandshakes_max = 9\nlogins_per_second = 50\nproxy_protocol_from = ['10.9.0.0/16']\n\
+         [front_door.users.app]\nclients_max = 5\nfrom = ['10.0.0.0/8', '::1']\npassword_env = 'APP_PASSWORD'\n"
+    ));
+    let entrance = config.unwrap().front_door.entrance;
+    assert_eq!((entrance.handshakes_max, entrance.logins_per_second), (9, 50));
+    assert_eq!(entrance.proxy_protocol_from, ["10.9.0.0/16".parse().unwrap()]);
+    let app = &entrance.users[&b"app"[..]];
+    assert_eq!((app.clients_max, app.from.len(), app.certificate), (Some(5), 2, false));
+    assert_eq!(app.password.as_ref().unwrap().reveal(), b"s3cret");
+}
+
+#[test]
+fn rules_that_let_nobody_in_and_keys_in_the_wrong_table_are_refused() {
+    check(
+        "[front_door]\ntls_required = true",
+        "/etc/highwater.toml:2: `front_door.tls_required` lets nobody in: the door has no certificate",
+        "set `tls_cert` and `tls_key` too",
+    );
+    check(
+        "[front_door]\ntls_client_ca = 'x.pem'",
+        "/etc/highwater.toml:2: `front_door.tls_client_ca` is for a door that has a certificate itself",
+        "set `tls_cert` and `tls_key` too, or remove it",
+    );
+    check(
+        "[front_door.users.app]\ncertificate = true",
+        "/etc/highwater.toml:2: `front_door.users.app.certificate` lets nobody in: the door believes no certificate",
+        "set `front_door.tls_client_ca` too",
+    );
+    check(
+        "[front_door.users.app]\nfrom = ['10.0.0.1/8']",
+        "/etc/highwater.toml:2: '10.0.0.1/8' names an address within a range; its last 24 bits must be 0",
+        "write addresses, or ranges with the number of leading bits that count",
+    );
+    check(
+        "[front_door.users.app]\nclient_max = 5",
+        "/etc/highwater.toml:2: unknown key `client_max` in [front_door.users.app]",
+        "did you mean `clients_max`?",
+    );
+    check(
+        "[front_door.users.app]\npassword = 'hunter2'",
+        "/etc/highwater.toml:2: `password` in [front_door.users.app]: a password does not belong in this file",
+        "put it in an environment variable or a file, and name that with `password_env` or `password_file`",
+    );
 }

@@ -177,6 +177,7 @@ impl Service {
             server_version: server_version(cluster).await?,
             hold_max: options.hold_max,
             clients_max: options.clients_max,
+            entrance: options.entrance.clone(),
         })
         .map_err(|e| three_parts(&e.to_string()))?;
         let control = door.control();
