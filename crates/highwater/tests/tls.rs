@@ -1,4 +1,5 @@
-//! A move between servers that take no plain connections: every connection of ours is under TLS, and verified.
+//! A move between servers that take no plain connections: every connection of ours is under TLS and verified, and
+//! the shop comes under TLS, too.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test ends where it fails")]
 
@@ -50,10 +51,22 @@ async fn a_move_runs_under_verified_tls_on_both_sides() {
     std::fs::write(site.dir.join("highwater.toml"), settings).unwrap();
 
     add_to_clusters(&site, |node| lines(&node.data().join("ca.pem")));
+    let file = site.dir.join("highwater.toml");
+    let pem = |name: &str| site.old.data().join(name).display().to_string();
+    let door = format!(
+        "tls_cert = '{}'\ntls_key = '{}'\ntls_required = true\n[cutover]",
+        pem("server-cert.pem"),
+        pem("server-key.pem")
+    );
+    let settings = std::fs::read_to_string(&file).unwrap().replace("[cutover]", &door);
+    std::fs::write(file, settings).unwrap();
     let _serve = site.start("serve");
     site.wait_for(&["following"]);
     site.done(&["verify"]);
-    let shoppers = site.shoppers(site.through_door(), 8).await;
+    let plain = Connection::connect(&site.through_door()).await.unwrap_err();
+    assert_eq!(plain.server_code(), Some(3159), "{plain}");
+    let through_door = ConnectOptions { tls: verified(&site, &site.old).tls, ..site.through_door() };
+    let shoppers = site.shoppers(through_door, 8).await;
     for (command, state) in [("cutover", "switched"), ("rollback", "following"), ("cutover", "switched")] {
         let begun = shoppers.live().orders_acknowledged;
         let wait = async {

@@ -2,6 +2,7 @@
 //!
 //! A command that fits a read buffer is seen whole before it enters the gate; a larger one streams through.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use wire::command::Command;
@@ -9,7 +10,6 @@ use wire::packet::{HEADER_LEN, Header, PAYLOAD_MAX};
 use wire::{Capabilities, WireError};
 
 use crate::buffer::CHUNK;
-use crate::login::Dialogue;
 use crate::registry::{FIRST_ID, SessionPhase};
 use crate::relay::{Outcome, Question};
 use crate::response::Expect;
@@ -294,12 +294,11 @@ impl Session {
         let n = self.whole(CHUNK).await?;
         let payload = self.inbound.data()[HEADER_LEN..n].to_vec();
         self.inbound.consume(std::mem::take(&mut self.left));
-        let mut dialogue =
-            Dialogue { client: &mut self.client, buffer: &mut self.inbound, seq: &mut self.seq };
-        let proof = dialogue.change_user(&payload, &self.identity, &self.shared);
-        let guest = tokio::time::timeout(self.shared.entrance.login_max, proof)
-            .await
-            .map_err(|_| Stop::End(None))??;
+        let (now, shared) = (Arc::clone(&self.identity), Arc::clone(&self.shared));
+        let mut dialogue = self.dialogue();
+        let proof = dialogue.change_user(&payload, &now, &shared);
+        let guest =
+            tokio::time::timeout(shared.entrance.login_max, proof).await.map_err(|_| Stop::End(None))??;
         self.become_guest(guest).await
     }
 

@@ -93,6 +93,8 @@ pub(crate) struct Guest {
 pub(crate) struct Dialogue<'a> {
     pub client: &'a mut Stream,
     pub buffer: &'a mut Buffer,
+    /// The client's address.
+    pub from: IpAddr,
     /// The next packet's sequence number, whoever sends it.
     pub seq: &'a mut u8,
 }
@@ -122,11 +124,11 @@ impl Dialogue<'_> {
         Ok(payload)
     }
 
-    /// Learns from a load balancer whose connection it passes on; `None` is its own.
+    /// Learns from a load balancer whose connection it passes on.
     ///
     /// # Errors
     /// If it does not say.
-    pub async fn origin(&mut self) -> Result<Option<IpAddr>, Stop> {
+    pub async fn origin(&mut self) -> Result<(), Stop> {
         self.buffer.fill_to(self.client, proxy_header::FIXED_LEN).await.map_err(client_lost)?;
         let rest = proxy_header::rest_len(&self.buffer.data()[..proxy_header::FIXED_LEN]);
         let rest = rest.map_err(|e| no_header(&e))?;
@@ -137,10 +139,10 @@ impl Dialogue<'_> {
         self.buffer.fill_to(self.client, len).await.map_err(client_lost)?;
         let origin = proxy_header::parse(&self.buffer.data()[..len]).map_err(|e| no_header(&e))?;
         self.buffer.consume(len);
-        match origin {
-            Origin::Balancer => Ok(None),
-            Origin::Client(address) => Ok(Some(address.ip())),
+        if let Origin::Client(address) = origin {
+            self.from = address.ip();
         }
+        Ok(())
     }
 
     /// Greets a client, and learns who it is and with what password.
@@ -243,8 +245,10 @@ impl Dialogue<'_> {
     /// The client's password, whatever plugin it began with. Whether it is right is for the server to say.
     async fn password(&mut self, proof: Proof<'_>, door: &Shared) -> Result<Password, Stop> {
         let Proof { user, plugin, mut response, mut nonce } = proof;
+        // Who is kept out must not learn whether a guess was right, so what is known of the account does not count.
+        let admitted = door.entrance.admits(user, self.from, self.client.peer_is_certified());
         if plugin == NATIVE || plugin == ONLY_NATIVE {
-            let known = door.entrance.password(user);
+            let known = door.entrance.password(user).filter(|_| admitted);
             let right = |password: &&Password| {
                 let scramble = auth::native_scramble(password.reveal(), &nonce);
                 !scramble.is_empty() && auth::equal(&scramble, &response)
@@ -268,7 +272,8 @@ impl Dialogue<'_> {
         if response.is_empty() || response == [0] {
             return Ok(Password::default());
         }
-        if let Some(password) = door.accounts.recall(user, &response, &nonce) {
+        let recalled = if admitted { door.accounts.recall(user, &response, &nonce) } else { None };
+        if let Some(password) = recalled {
             self.send(&[AUTH_MORE_DATA, auth::FAST_AUTH_SUCCESS]).await?;
             return Ok(password);
         }

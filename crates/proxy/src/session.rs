@@ -168,18 +168,18 @@ impl Session {
     /// Greets, takes the password, logs in to the backend with it.
     async fn log_in(&mut self, handshake: OwnedSemaphorePermit) -> Result<(), Stop> {
         let (id, shared) = (self.seat.id, Arc::clone(&self.shared));
-        let balancer = shared.entrance.is_balancer(self.peer);
-        let mut dialogue =
-            Dialogue { client: &mut self.client, buffer: &mut self.inbound, seq: &mut self.seq };
+        let mut dialogue = self.dialogue();
         let greeting = async {
-            let origin = if balancer { dialogue.origin().await? } else { None };
-            Ok((origin, dialogue.greet(id, &shared).await?))
+            if shared.entrance.is_balancer(dialogue.from) {
+                dialogue.origin().await?;
+            }
+            Ok((dialogue.greet(id, &shared).await?, dialogue.from))
         };
         let greeted = tokio::time::timeout(shared.entrance.login_max, greeting).await;
-        let (origin, guest) = greeted.map_err(|_| Stop::End(None))??;
+        let (guest, from) = greeted.map_err(|_| Stop::End(None))??;
         // What comes next waits for the server, not for the client.
         drop(handshake);
-        self.peer = origin.unwrap_or(self.peer);
+        self.peer = from;
         self.become_guest(guest).await
     }
 
@@ -224,9 +224,13 @@ impl Session {
 
     /// Sends the client one packet, next in sequence.
     pub async fn say(&mut self, payload: &[u8]) -> Result<(), Stop> {
-        let mut dialogue =
-            Dialogue { client: &mut self.client, buffer: &mut self.inbound, seq: &mut self.seq };
-        dialogue.send(payload).await
+        self.dialogue().send(payload).await
+    }
+
+    /// The client's side, for packets that alternate.
+    pub fn dialogue(&mut self) -> Dialogue<'_> {
+        let Self { client, inbound, peer, seq, .. } = self;
+        Dialogue { client, buffer: inbound, from: *peer, seq }
     }
 
     /// Waits for a command's first bytes; `false` if something about the gate has changed instead.
