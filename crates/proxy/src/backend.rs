@@ -165,7 +165,8 @@ impl Link {
         schema: Option<&[u8]>,
         epoch: u64,
     ) -> mysql::Result<Self> {
-        let (stream, opened) = open(backend, identity, schema).await?;
+        // On the heap for the time it takes: the largest thing a session ever waits for, and rare.
+        let (stream, opened) = Box::pin(open(backend, identity, schema)).await?;
         Ok(Self::over(stream, opened, epoch))
     }
 

@@ -51,7 +51,8 @@ impl Session {
                 Outcome::Failed => Ok(()),
             },
             Command::PROCESS_KILL => self.process_kill().await,
-            Command::CHANGE_USER => self.change_user().await,
+            // On the heap, as the login is.
+            Command::CHANGE_USER => Box::pin(self.change_user()).await,
             Command::QUIT => Err(self.part().await),
             Command::BINLOG_DUMP | Command::BINLOG_DUMP_GTID => Err(unsupported("a binary log dump")),
             Command::REGISTER_REPLICA => Err(unsupported("replication")),

@@ -112,8 +112,15 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, lane: Rc<Lane>, kick
         let kick = Rc::new(Kick::default());
         kicks.borrow_mut().insert(seat.id, Rc::clone(&kick));
         let leaving = Leaving { id: seat.id, shared: Arc::clone(&shared), kicks: Rc::clone(&kicks) };
-        let session =
-            session::run(Arc::clone(&shared), Rc::clone(&lane), seat, kick, Stream::plain(client), handshake);
+        // Boxed, since a task that moves a future in and then waits for it has room for it twice.
+        let session = Box::pin(session::run(
+            Arc::clone(&shared),
+            Rc::clone(&lane),
+            seat,
+            kick,
+            Stream::plain(client),
+            handshake,
+        ));
         tokio::task::spawn_local(async move {
             // Dropped also when the session panics, which ends its task alone.
             let _leaving = leaving;

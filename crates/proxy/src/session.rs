@@ -206,7 +206,10 @@ impl Session {
         self.admit(&route).await?;
         let opened = Link::open(&route.writer, &self.identity, guest.schema.as_deref(), route.epoch).await;
         let link = opened.map_err(|e| self.turned_away(&e, &route))?;
-        self.take_place()?;
+        if let Err(stop) = self.take_place() {
+            link.quit();
+            return Err(stop);
+        }
         *self.profile = Profile::new(guest.schema, link.status);
         if !link.tracked {
             self.profile.pin("the server does not report session state");
@@ -371,5 +374,21 @@ impl Session {
     pub async fn part(&mut self) -> Stop {
         let _ = self.client.shutdown().await;
         Stop::End(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer_size<A, B, C, D, E, F, R>(_: impl Fn(A, B, C, D, E, F) -> R) -> usize {
+        size_of::<R>()
+    }
+
+    #[test]
+    fn an_idle_session_is_small() {
+        // Thousands of them are idle: what is rare and large (logins) belongs on the heap for as long as it takes.
+        let size = answer_size(run);
+        assert!(size <= 2048, "a session's task has {size} bytes");
     }
 }

@@ -298,6 +298,26 @@ fn a_client_that_left_while_held_under_tls_is_noticed() {
 }
 
 #[test]
+fn an_account_of_which_the_server_requires_a_certificate_comes_through_with_the_door_s() {
+    let certificates = Certificates::make("x509");
+    let args = certificates.server_args("server");
+    let node = node("x509", 1, &args.each_ref().map(String::as_str));
+    let door = |own| {
+        let tls = Tls::new(TlsMode::VerifyIdentity, TlsFiles { ca: Some(certificates.cert("ca")), own });
+        let writer = Backend { tls: tls.unwrap(), ..backend(&node) };
+        Door::start(DoorOptions { writer, ..options(&node, Duration::from_secs(20)) }).unwrap()
+    };
+    block_on(async {
+        admin(&node).await.execute("CREATE USER certified IDENTIFIED BY 'pw' REQUIRE X509").await.unwrap();
+        let own = (certificates.cert("client"), certificates.key("client"));
+        for (door, error) in [(door(Some(own)), None), (door(None), Some(1045))] {
+            let ended = Client::connect(door.address().port()).await.log_in("certified", "pw").await;
+            assert_eq!(ended.error.map(|(code, _)| code), error);
+        }
+    });
+}
+
+#[test]
 fn a_server_whose_certificate_is_not_believed_is_not_logged_in_to() {
     let node = node("unbelieved", 1, &[]);
     let certificates = Certificates::make("unbelieved");
