@@ -67,7 +67,7 @@ fn a_balancer_that_does_not_say_is_not_let_in() {
         &node,
         Entrance {
             proxy_protocol_from: networks(&[LOOPBACK]),
-            login_max: Duration::from_millis(300),
+            login_max: Duration::from_secs(1),
             ..Entrance::default()
         },
     );
@@ -148,7 +148,7 @@ fn an_account_has_as_many_clients_as_it_may_and_no_more() {
 #[test]
 fn a_client_that_says_nothing_is_closed_and_meanwhile_others_wait_their_turn() {
     let node = node("silent", 1, &[]);
-    let login_max = Duration::from_millis(800);
+    let login_max = Duration::from_secs(2);
     let entrance = Entrance { login_max, handshakes_max: 1, ..Entrance::default() };
     let door = door_with(&node, entrance);
     let port = door.address().port();

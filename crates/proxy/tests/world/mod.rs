@@ -89,11 +89,16 @@ pub async fn client(port: u16, capabilities: Capabilities) -> Connection {
 }
 
 pub async fn try_client(port: u16, capabilities: Capabilities) -> mysql::Result<Connection> {
+    Connection::connect(&shop_at(port, capabilities)).await
+}
+
+/// The shop's application at a port.
+pub fn shop_at(port: u16, capabilities: Capabilities) -> ConnectOptions {
     let mut options = ConnectOptions::new("127.0.0.1", port, SHOP_USER, Password::new(SHOP_PASSWORD));
     options.schema = Some(b"shop".to_vec());
     options.capabilities = capabilities;
     options.collation = 45;
-    Connection::connect(&options).await
+    options
 }
 
 /// The one cell of a query's one row.
