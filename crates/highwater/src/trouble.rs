@@ -28,7 +28,13 @@ pub fn from_mysql(error: &Error, doing: &str, state: &str) -> Trouble {
         }
         Error::UntrustedKey { address } => (
             format!("{address} asks for the password, and its public key is not trusted"),
-            "set `server_public_key` of this cluster to a file with the server's RSA public key (its public_key.pem)",
+            "set `tls = \"verify_ca\"` and `tls_ca` of this cluster, or `server_public_key` to a file with the server's RSA \
+             public key (its public_key.pem)",
+        ),
+        Error::Tls { .. } => (
+            error.to_string(),
+            "see whether `tls`, `tls_ca` and `host` of this cluster fit the certificate the server shows, and its clock \
+             the certificate's dates",
         ),
         Error::Server(error) => (shown(error), server_hint(error)),
         Error::Lost(source) => (
@@ -51,7 +57,7 @@ fn login_hint(code: u16) -> &'static str {
         1129 => "run FLUSH HOSTS on the server, after finding out what made it block this machine",
         1820 | 1862 => "set a new password for the account: the present one has expired",
         3118 => "unlock the account",
-        3159 => "allow the account to connect without TLS from here",
+        3159 => "set `tls` of this cluster in the settings: the server takes no plain connections",
         _ => "look for the error in the server's log",
     }
 }
@@ -155,6 +161,18 @@ mod tests {
             Error::UntrustedKey { address: "db:3306".into() },
             "cannot read the tables of shop: db:3306 asks for the password, and its public key is not trusted",
             "server_public_key",
+        );
+    }
+
+    #[test]
+    fn untrusted_certificate_points_at_the_settings() {
+        check(
+            Error::Tls {
+                address: "db:3306".into(),
+                reason: "invalid peer certificate: UnknownIssuer".into(),
+            },
+            "cannot read the tables of shop: no TLS with db:3306: invalid peer certificate: UnknownIssuer",
+            "`tls_ca`",
         );
     }
 

@@ -2,7 +2,6 @@
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use wire::capability::Status;
 use wire::command::Command;
 use wire::handshake::Greeting;
@@ -10,7 +9,7 @@ use wire::packet::{self, HEADER_LEN, Header, PAYLOAD_MAX};
 use wire::response::{ColumnDefinition, EOF, ERR, ErrPacket, LOCAL_INFILE, OK, OkPacket, is_eof, parse_eof};
 use wire::{Capabilities, Reader, WireError};
 
-use crate::{Error, QueryResult, Result, ResultSet, Row};
+use crate::{Error, QueryResult, Result, ResultSet, Row, Stream};
 
 /// Bytes asked of the socket at a time.
 const READ_CHUNK: usize = 64 * 1024;
@@ -20,7 +19,7 @@ const READ_CHUNK: usize = 64 * 1024;
 /// Not cancel-safe: a future of it that is dropped half-way leaves the connection out of step; drop the connection too.
 #[derive(Debug)]
 pub struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     buffer: BytesMut,
     seq: u8,
     capabilities: Capabilities,
@@ -30,7 +29,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn over(stream: TcpStream, buffer: BytesMut, capabilities: Capabilities) -> Self {
+    pub(crate) fn over(stream: Stream, buffer: BytesMut, capabilities: Capabilities) -> Self {
         let server_version = String::new();
         Self { stream, buffer, seq: 0, capabilities, status: Status::default(), server_version, id: 0 }
     }
@@ -43,6 +42,24 @@ impl Connection {
 
     pub(crate) fn set_status(&mut self, status: Status) {
         self.status = status;
+    }
+
+    /// Goes under TLS. What the server has said before that is in plain text must have been read, all of it: what is
+    /// left would pass for something it said under TLS.
+    pub(crate) async fn begin_tls(
+        &mut self,
+        config: std::sync::Arc<rustls::ClientConfig>,
+        name: rustls::pki_types::ServerName<'static>,
+    ) -> Result<()> {
+        if !self.buffer.is_empty() {
+            return Err(Error::Unexpected("bytes after the greeting"));
+        }
+        Ok(self.stream.begin_tls(config, name).await?)
+    }
+
+    /// Whether the connection is under TLS.
+    pub fn is_tls(&self) -> bool {
+        self.stream.is_tls()
     }
 
     pub(crate) fn peer_is_loopback(&self) -> bool {
@@ -70,7 +87,7 @@ impl Connection {
     }
 
     /// Gives up the socket, with any bytes read from it but not used.
-    pub fn into_stream(self) -> (TcpStream, BytesMut) {
+    pub fn into_stream(self) -> (Stream, BytesMut) {
         (self.stream, self.buffer)
     }
 

@@ -30,6 +30,14 @@ pub enum Error {
         /// `host:port`.
         address: String,
     },
+    /// TLS is not to be had as it was asked for.
+    #[error("no TLS with {address}: {reason}")]
+    Tls {
+        /// `host:port`.
+        address: String,
+        /// What TLS said.
+        reason: String,
+    },
     /// The server answered a statement with an error; the connection stays usable.
     #[error("{}", Shown(.0))]
     Server(ErrPacket),

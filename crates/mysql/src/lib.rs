@@ -8,11 +8,15 @@ mod connection;
 mod dump;
 mod error;
 mod result;
+mod stream;
+pub mod tls;
 
 pub use connect::{ConnectOptions, Password, ServerKey};
 pub use connection::Connection;
 pub use dump::{BinlogStream, DumpOptions};
 pub use error::{Error, Result};
 pub use result::{QueryResult, ResultSet, Row};
+pub use stream::{ParkedStream, Stream};
+pub use tls::{Tls, TlsFileError, TlsFiles, TlsMode};
 pub use wire::Capabilities;
 pub use wire::response::{ErrPacket, OkPacket};

@@ -1,13 +1,17 @@
-//! A front door before one server, for trying things and for measuring: `door LISTEN HOST PORT [THREADS]`.
+//! A front door before one server, for trying things and for measuring: `door LISTEN HOST PORT [THREADS [CERT KEY]]`.
 
 use std::time::Duration;
 
-use proxy::{Backend, Door, DoorOptions};
+use proxy::{Backend, Door, DoorOptions, DoorTls, Entrance};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [listen, host, port, rest @ ..] = args.as_slice() else {
-        return Err("usage: door LISTEN HOST PORT [THREADS]".into());
+        return Err("usage: door LISTEN HOST PORT [THREADS [CERT KEY]]".into());
+    };
+    let tls = match rest {
+        [_, cert, key] => Some(DoorTls::new(cert.as_ref(), key.as_ref(), None)?),
+        _ => None,
     };
     let door = Door::start(DoorOptions {
         listen: listen.parse()?,
@@ -17,10 +21,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             host: host.clone(),
             port: port.parse()?,
             server_key: mysql::ServerKey::FetchOnLoopback,
+            tls: mysql::Tls::default(),
         },
         server_version: "9.7.4-highwater".into(),
         hold_max: Duration::from_secs(30),
         clients_max: 20_000,
+        entrance: Entrance { tls, ..Entrance::default() },
     })?;
     eprintln!("listening on {}", door.address());
     loop {

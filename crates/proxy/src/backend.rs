@@ -2,13 +2,10 @@
 //!
 //! A link is used only at command boundaries; whoever meets an error in the middle of an exchange drops it.
 
-use std::io::Write;
-use std::net::TcpStream as StdStream;
 use std::time::Duration;
 
-use mysql::{ConnectOptions, Connection, Password};
+use mysql::{ConnectOptions, Connection, ParkedStream, Password, Stream};
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use wire::capability::Status;
 use wire::command::Command;
 use wire::packet;
@@ -40,7 +37,7 @@ pub(crate) struct Identity {
 /// A backend connection in use.
 #[derive(Debug)]
 pub(crate) struct Link {
-    pub stream: TcpStream,
+    pub stream: Stream,
     /// Its id on the server.
     pub id: u32,
     /// The writer's epoch it belongs to.
@@ -56,7 +53,7 @@ pub(crate) struct Link {
 /// A backend connection opened ahead, on no runtime.
 #[derive(Debug)]
 pub(crate) struct Warm {
-    stream: StdStream,
+    stream: ParkedStream,
     id: u32,
     capabilities: Capabilities,
     tracked: bool,
@@ -115,7 +112,7 @@ pub(crate) async fn open(
     backend: &Backend,
     identity: &Identity,
     schema: Option<&[u8]>,
-) -> mysql::Result<(TcpStream, Opened)> {
+) -> mysql::Result<(Stream, Opened)> {
     let options = ConnectOptions {
         host: backend.host.clone(),
         port: backend.port,
@@ -126,6 +123,7 @@ pub(crate) async fn open(
         collation: identity.collation,
         attributes: identity.attributes.clone(),
         server_key: backend.server_key.clone(),
+        tls: backend.tls.clone(),
         timeout: LOGIN_MAX,
     };
     let mut connection = Connection::connect(&options).await?;
@@ -167,20 +165,19 @@ impl Link {
         schema: Option<&[u8]>,
         epoch: u64,
     ) -> mysql::Result<Self> {
-        let (stream, opened) = open(backend, identity, schema).await?;
+        // On the heap for the time it takes: the largest thing a session ever waits for, and rare.
+        let (stream, opened) = Box::pin(open(backend, identity, schema)).await?;
         Ok(Self::over(stream, opened, epoch))
     }
 
-    fn over(stream: TcpStream, opened: Opened, epoch: u64) -> Self {
+    fn over(stream: Stream, opened: Opened, epoch: u64) -> Self {
         let Opened { id, capabilities, tracked, status } = opened;
         Self { stream, id, epoch, capabilities, tracked, status }
     }
 
-    /// Whether nothing has come from the server since its last answer: neither an end nor an unasked error. Costs no
-    /// system call: the runtime knows.
-    pub fn alive(&self) -> bool {
-        let probed = self.stream.try_read(&mut [0]);
-        matches!(probed, Err(e) if e.kind() == std::io::ErrorKind::WouldBlock)
+    /// Whether nothing has come from the server since its last answer: neither an end nor an unasked error.
+    pub fn alive(&mut self) -> bool {
+        self.stream.is_quiet()
     }
 
     /// Asks a question of our own and reads the whole answer.
@@ -239,11 +236,8 @@ impl Link {
     }
 
     /// Says goodbye, so that the server counts no aborted connection, and closes.
-    pub fn quit(self) {
-        if let Ok(mut stream) = self.stream.into_std() {
-            // Best effort: the socket is closed either way.
-            let _ = stream.write_all(&[1, 0, 0, 0, Command::QUIT.0]);
-        }
+    pub fn quit(mut self) {
+        self.stream.send_now(&[1, 0, 0, 0, Command::QUIT.0]);
     }
 }
 
@@ -267,18 +261,17 @@ impl Warm {
         schema: Option<Vec<u8>>,
     ) -> mysql::Result<Self> {
         let (stream, opened) = open(backend, &identity, schema.as_deref()).await?;
-        let stream = stream.into_std()?;
+        let stream = stream.park()?;
         let Opened { id, capabilities, tracked, status } = opened;
         Ok(Self { stream, id, capabilities, tracked, status, identity, backend: backend.clone(), schema })
     }
 
     /// Takes it into this thread's runtime; `None` if the server has closed it meanwhile.
     pub fn into_link(self, epoch: u64) -> Option<Link> {
-        match self.stream.peek(&mut [0]) {
-            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
-            _ => return None,
+        if !self.stream.is_quiet() {
+            return None;
         }
-        let stream = TcpStream::from_std(self.stream).ok()?;
+        let stream = self.stream.resume().ok()?;
         let Self { id, capabilities, tracked, status, .. } = self;
         Some(Link { stream, id, epoch, capabilities, tracked, status })
     }

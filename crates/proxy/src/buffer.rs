@@ -9,8 +9,8 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use mysql::Stream;
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::TcpStream;
 
 /// Bytes of a pooled chunk: the most that one read asks of a socket.
 pub(crate) const CHUNK: usize = 64 * 1024;
@@ -57,7 +57,7 @@ impl Buffer {
     }
 
     /// Reads once and appends; 0 means the peer has closed. Safe to drop while waiting: nothing is lost.
-    pub async fn fill(&mut self, stream: &mut TcpStream) -> io::Result<usize> {
+    pub async fn fill(&mut self, stream: &mut Stream) -> io::Result<usize> {
         poll_fn(|cx| self.poll_fill(cx, stream)).await
     }
 
@@ -65,7 +65,7 @@ impl Buffer {
     ///
     /// # Errors
     /// `UnexpectedEof` if the peer closes first.
-    pub async fn fill_to(&mut self, stream: &mut TcpStream, n: usize) -> io::Result<()> {
+    pub async fn fill_to(&mut self, stream: &mut Stream, n: usize) -> io::Result<()> {
         while self.len() < n {
             if self.fill(stream).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
@@ -75,7 +75,7 @@ impl Buffer {
     }
 
     /// As [`Buffer::fill`], for callers that wait for something else too.
-    pub fn poll_fill(&mut self, cx: &mut Context<'_>, stream: &mut TcpStream) -> Poll<io::Result<usize>> {
+    pub fn poll_fill(&mut self, cx: &mut Context<'_>, stream: &mut Stream) -> Poll<io::Result<usize>> {
         self.make_room();
         let mut room = ReadBuf::new(&mut self.chunk[self.end..]);
         let polled = Pin::new(stream).poll_read(cx, &mut room);

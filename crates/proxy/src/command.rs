@@ -2,6 +2,7 @@
 //!
 //! A command that fits a read buffer is seen whole before it enters the gate; a larger one streams through.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use wire::command::Command;
@@ -9,7 +10,6 @@ use wire::packet::{HEADER_LEN, Header, PAYLOAD_MAX};
 use wire::{Capabilities, WireError};
 
 use crate::buffer::CHUNK;
-use crate::login::{Dialogue, HANDSHAKE_MAX};
 use crate::registry::{FIRST_ID, SessionPhase};
 use crate::relay::{Outcome, Question};
 use crate::response::Expect;
@@ -51,7 +51,8 @@ impl Session {
                 Outcome::Failed => Ok(()),
             },
             Command::PROCESS_KILL => self.process_kill().await,
-            Command::CHANGE_USER => self.change_user().await,
+            // On the heap, as the login is.
+            Command::CHANGE_USER => Box::pin(self.change_user()).await,
             Command::QUIT => Err(self.part().await),
             Command::BINLOG_DUMP | Command::BINLOG_DUMP_GTID => Err(unsupported("a binary log dump")),
             Command::REGISTER_REPLICA => Err(unsupported("replication")),
@@ -294,10 +295,11 @@ impl Session {
         let n = self.whole(CHUNK).await?;
         let payload = self.inbound.data()[HEADER_LEN..n].to_vec();
         self.inbound.consume(std::mem::take(&mut self.left));
-        let mut dialogue =
-            Dialogue { client: &mut self.client, buffer: &mut self.inbound, seq: &mut self.seq };
-        let proof = dialogue.change_user(&payload, &self.identity, &self.shared.key);
-        let guest = tokio::time::timeout(HANDSHAKE_MAX, proof).await.map_err(|_| Stop::End(None))??;
+        let (now, shared) = (Arc::clone(&self.identity), Arc::clone(&self.shared));
+        let mut dialogue = self.dialogue();
+        let proof = dialogue.change_user(&payload, &now, &shared);
+        let guest =
+            tokio::time::timeout(shared.entrance.login_max, proof).await.map_err(|_| Stop::End(None))??;
         self.become_guest(guest).await
     }
 

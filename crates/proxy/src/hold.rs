@@ -190,8 +190,8 @@ mod tests {
     use super::*;
 
     fn backend() -> Backend {
-        let server_key = mysql::ServerKey::default();
-        Backend { id: "a".into(), host: "127.0.0.1".into(), port: 1, server_key }
+        let (server_key, tls) = (mysql::ServerKey::default(), mysql::Tls::default());
+        Backend { id: "a".into(), host: "127.0.0.1".into(), port: 1, server_key, tls }
     }
 
     fn inside(gate: &Gate) -> usize {

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Each thread has a listener of its own on the one address, and a session stays on its thread. A session has one
-//! backend connection, opened with the client's own account and password: the door keeps no list of passwords. Rows
+//! backend connection, opened with the client's own account and password: the door has no list of passwords. Rows
 //! pass unread; what the server reports beside them is what the door knows of a session.
 //!
 //! Connection ids: the greeting tells a client an id of the door's own (above 2^31). `KILL` takes that, and also the
@@ -19,14 +19,19 @@
 //! Invariant: a command is sent to a backend once, or not at all. One whose answer was lost is reported as of unknown
 //! outcome; nothing here sends it again.
 
+mod accounts;
+mod admission;
 mod backend;
 mod buffer;
 mod command;
 mod control;
+mod entrance;
 mod held;
 mod hold;
 mod listener;
 mod login;
+mod network;
+mod pace;
 mod profile;
 mod registry;
 mod relay;
@@ -36,6 +41,7 @@ mod screen;
 mod sending;
 mod session;
 mod statements;
+mod tls;
 mod trouble;
 
 use std::net::SocketAddr;
@@ -43,13 +49,17 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use mysql::ServerKey;
+use mysql::{ServerKey, Tls};
 use tokio::sync::watch;
 
 pub use control::{Control, DrainError, PinnedPolicy, WarmReport};
+pub use entrance::{Entrance, UserRule};
 pub use held::Held;
+pub use network::Network;
 pub use registry::{OpenSession, SessionPhase, SessionView, Stats};
+pub use tls::DoorTls;
 
+use accounts::Accounts;
 use hold::Gate;
 use registry::Registry;
 
@@ -64,6 +74,8 @@ pub struct Backend {
     pub port: u16,
     /// Trust in the server's public key.
     pub server_key: ServerKey,
+    /// How TLS is used with it.
+    pub tls: Tls,
 }
 
 /// How a door is opened.
@@ -81,6 +93,8 @@ pub struct DoorOptions {
     pub hold_max: Duration,
     /// How many clients may be connected; more are refused with error 1040.
     pub clients_max: usize,
+    /// Who may come in, and how.
+    pub entrance: Entrance,
 }
 
 /// Why the door could not do what it was asked to.
@@ -135,6 +149,8 @@ pub(crate) struct Shared {
     pub server_version: String,
     pub hold_max: Duration,
     pub clients_max: usize,
+    pub entrance: Entrance,
+    pub accounts: Arc<Accounts>,
 }
 
 impl Door {
@@ -159,12 +175,15 @@ impl Door {
             server_version: options.server_version,
             hold_max: options.hold_max,
             clients_max: options.clients_max,
+            entrance: options.entrance,
+            accounts: Arc::default(),
         });
         let stop = watch::Sender::new(false);
         let mut door = Self { address, shared, stop, threads: Vec::new() };
         for (shard, socket) in listeners.into_iter().enumerate() {
-            let thread = listener::spawn(shard, socket, Arc::clone(&door.shared), door.stop.subscribe())
-                .map_err(|e| DoorError::Start(e.to_string()))?;
+            let thread =
+                listener::spawn((shard, threads), socket, Arc::clone(&door.shared), door.stop.subscribe())
+                    .map_err(|e| DoorError::Start(e.to_string()))?;
             door.threads.push(thread);
         }
         Ok(door)

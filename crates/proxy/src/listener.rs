@@ -8,17 +8,20 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
+use std::time::Instant;
 
+use mysql::Stream;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::LocalSet;
 use wire::packet;
 use wire::response::ErrPacket;
 
 use crate::Shared;
 use crate::hold::Lane;
+use crate::pace::Pace;
 use crate::session::{self, Kick};
 
 /// Connections the kernel keeps for a listener that has not accepted them yet.
@@ -52,7 +55,7 @@ type Kicks = Rc<RefCell<HashMap<u32, Rc<Kick>>>>;
 
 /// Starts a thread that serves the clients of one listener until told to stop.
 pub(crate) fn spawn(
-    shard: usize,
+    (shard, threads): (usize, usize),
     listener: StdListener,
     shared: Arc<Shared>,
     mut stop: watch::Receiver<bool>,
@@ -71,7 +74,7 @@ pub(crate) fn spawn(
             let lane = Rc::new(Lane { gate: Arc::clone(&shared.gate), shard });
             let kicks = Kicks::default();
             tokio::select! {
-                () = accept(listener, shared, Rc::clone(&lane), Rc::clone(&kicks)) => {}
+                () = accept(listener, shared, Rc::clone(&lane), Rc::clone(&kicks), threads) => {}
                 () = wake(lane, kicks) => {}
                 _ = stop.wait_for(|stop| *stop) => {}
             }
@@ -80,8 +83,12 @@ pub(crate) fn spawn(
     })
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>, lane: Rc<Lane>, kicks: Kicks) {
+async fn accept(listener: TcpListener, shared: Arc<Shared>, lane: Rc<Lane>, kicks: Kicks, threads: usize) {
+    let handshakes = Arc::new(Semaphore::new(shared.entrance.handshakes_max.max(1)));
+    let mut pace = Pace::of(shared.entrance.logins_per_second, threads);
     loop {
+        // Who has to wait does so in the kernel's queue, where it costs neither memory nor a timer.
+        let Ok(handshake) = Arc::clone(&handshakes).acquire_owned().await else { return };
         let client = match listener.accept().await {
             Ok((client, _)) => client,
             Err(error) => {
@@ -92,6 +99,10 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, lane: Rc<Lane>, kick
                 continue;
             }
         };
+        let wait = pace.next(Instant::now());
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
         // Without it small answers wait for acknowledgements; a socket that refuses is about to fail anyway.
         let _ = client.set_nodelay(true);
         let Some(seat) = shared.registry.sit(shared.clients_max) else {
@@ -101,7 +112,15 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, lane: Rc<Lane>, kick
         let kick = Rc::new(Kick::default());
         kicks.borrow_mut().insert(seat.id, Rc::clone(&kick));
         let leaving = Leaving { id: seat.id, shared: Arc::clone(&shared), kicks: Rc::clone(&kicks) };
-        let session = session::run(Arc::clone(&shared), Rc::clone(&lane), seat, kick, client);
+        // Boxed, since a task that moves a future in and then waits for it has room for it twice.
+        let session = Box::pin(session::run(
+            Arc::clone(&shared),
+            Rc::clone(&lane),
+            seat,
+            kick,
+            Stream::plain(client),
+            handshake,
+        ));
         tokio::task::spawn_local(async move {
             // Dropped also when the session panics, which ends its task alone.
             let _leaving = leaving;

@@ -1,36 +1,44 @@
 //! The client's side of a login: greeting, proof of identity, and the password itself.
 //!
-//! The door keeps no passwords, so it cannot check one: it asks for the password (`caching_sha2_password` in full,
-//! under the door's RSA key on a plain connection) and logs in to the server with it. The server's answer is the
-//! client's. The password stays in memory for the session, since the next writer will ask for it too.
+//! The door has no list of passwords, so it asks for the password (`caching_sha2_password` in full; under TLS as it is,
+//! else under the door's RSA key) and logs in to the server with it. The server's answer is the client's. What the server has
+//! accepted is remembered so that only who knows the password can use it ([`crate::accounts`]), and the next client
+//! with the same password need not send it. The password itself stays in memory for the session, since the next
+//! writer will ask for it too.
 //!
-//! Before its login a client may send packets of 64 KiB at most, and has ten seconds.
+//! Before its login a client may send packets of 64 KiB at most, and has until `login_max`.
+//!
+//! A client that asks for TLS does not wait for an answer before it begins the handshake, so the bytes behind its request
+//! are the handshake's, and are read as nothing else: a command that somebody slipped in there is a TLS record that makes
+//! no sense.
 
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use mysql::Password;
+use mysql::{Password, Stream};
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
-use wire::auth::{self, CACHING_SHA2, RsaKey};
+use wire::auth::{self, CACHING_SHA2, NATIVE, RsaKey};
 use wire::handshake::{AUTH_MORE_DATA, AuthSwitch, Greeting, Login};
 use wire::packet::{self, HEADER_LEN, Header};
+use wire::proxy_header::{self, Origin};
 use wire::response::ErrPacket;
 use wire::{Capabilities, Reader, WireError};
 
+use crate::Shared;
+use crate::admission::unguessable;
 use crate::backend::Identity;
 use crate::buffer::Buffer;
 use crate::trouble::{Stop, client_lost, malformed};
 
-/// How long a client may take to prove who it is.
-pub(crate) const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// The largest packet before the login, in bytes.
 const PACKET_MAX: usize = 64 * 1024;
+/// The most a load balancer may say beside the addresses, in bytes.
+const PROXY_HEADER_MAX: usize = 4096;
 /// The greeting's collation: utf8mb4_0900_ai_ci, as servers have it; clients choose their own.
 const COLLATION: u8 = 255;
 
-/// What the door understands of what a client can ask for. Not TLS, compression or local files (yet), nor result sets
-/// without metadata.
+/// What the door understands of what a client can ask for. Not compression or local files (yet), nor result sets without
+/// metadata; TLS if it has a certificate.
 pub(crate) const OFFERED: Capabilities = Capabilities(
     Capabilities::LONG_PASSWORD.0
         | Capabilities::FOUND_ROWS.0
@@ -83,8 +91,10 @@ pub(crate) struct Guest {
 
 /// The connection while packets alternate: sequence numbers count on from one side's to the other's.
 pub(crate) struct Dialogue<'a> {
-    pub client: &'a mut TcpStream,
+    pub client: &'a mut Stream,
     pub buffer: &'a mut Buffer,
+    /// The client's address.
+    pub from: IpAddr,
     /// The next packet's sequence number, whoever sends it.
     pub seq: &'a mut u8,
 }
@@ -114,25 +124,62 @@ impl Dialogue<'_> {
         Ok(payload)
     }
 
+    /// Learns from a load balancer whose connection it passes on.
+    ///
+    /// # Errors
+    /// If it does not say.
+    pub async fn origin(&mut self) -> Result<(), Stop> {
+        self.buffer.fill_to(self.client, proxy_header::FIXED_LEN).await.map_err(client_lost)?;
+        let rest = proxy_header::rest_len(&self.buffer.data()[..proxy_header::FIXED_LEN]);
+        let rest = rest.map_err(|e| no_header(&e))?;
+        if rest > PROXY_HEADER_MAX {
+            return Err(no_header(&WireError::Malformed("PROXY length")));
+        }
+        let len = proxy_header::FIXED_LEN + rest;
+        self.buffer.fill_to(self.client, len).await.map_err(client_lost)?;
+        let origin = proxy_header::parse(&self.buffer.data()[..len]).map_err(|e| no_header(&e))?;
+        self.buffer.consume(len);
+        if let Origin::Client(address) = origin {
+            self.from = address.ip();
+        }
+        Ok(())
+    }
+
     /// Greets a client, and learns who it is and with what password.
     ///
     /// # Errors
-    /// If it leaves, or does not follow the protocol.
-    pub async fn greet(&mut self, id: u32, server_version: &str, key: &Arc<DoorKey>) -> Result<Guest, Stop> {
+    /// If it leaves, or does not follow the protocol or the rules of the entrance.
+    pub async fn greet(&mut self, id: u32, door: &Shared) -> Result<Guest, Stop> {
         let nonce = auth::nonce().map_err(malformed)?;
+        let tls = door.entrance.tls.as_ref();
+        let offered = if tls.is_some() { OFFERED | Capabilities::SSL } else { OFFERED };
         let greeting = Greeting {
-            server_version: server_version.to_owned(),
+            server_version: door.server_version.clone(),
             connection_id: id,
             nonce: nonce.clone(),
-            capabilities: OFFERED,
+            capabilities: offered,
             collation: COLLATION,
             status: wire::capability::Status::AUTOCOMMIT.0,
             auth_plugin: CACHING_SHA2.to_owned(),
         };
         self.send(&greeting.encode()).await?;
-        let packet = self.receive().await?;
+        let mut packet = self.receive().await?;
         if Login::is_tls_request(&packet).map_err(malformed)? {
-            let text = "Highwater: the front door does not speak TLS yet; connect with TLS disabled";
+            let Some(tls) = tls else {
+                let text =
+                    "Highwater: the front door has no certificate; set `tls_cert`, or connect without TLS";
+                return Err(Stop::end(ErrPacket::new(1043, b"08S01", text)));
+            };
+            let early = self.buffer.data().to_vec();
+            self.buffer.consume(early.len());
+            self.client.accept_tls(tls.config(), &early).await.map_err(|error| {
+                tracing::debug!(client = id, %error, "a client's TLS handshake failed");
+                client_lost(error)
+            })?;
+            // Who it is counts as said under TLS only; the request names nobody.
+            packet = self.receive().await?;
+        } else if door.entrance.tls_required {
+            let text = "Highwater: the front door takes no plain connections; connect with TLS";
             return Err(Stop::end(ErrPacket::new(3159, b"HY000", text)));
         }
         let login = Login::parse(&packet).map_err(malformed)?;
@@ -140,7 +187,12 @@ impl Dialogue<'_> {
             let text = "Highwater: the client's protocol is too old";
             return Err(Stop::end(ErrPacket::new(1251, b"08004", text)));
         }
-        let password = self.password(&login.auth_plugin, login.auth_response, nonce, key).await?;
+        let plugin = match login.capabilities.has(Capabilities::PLUGIN_AUTH) {
+            true => login.auth_plugin.as_str(),
+            false => ONLY_NATIVE,
+        };
+        let proof = Proof { user: &login.user, plugin, response: login.auth_response, nonce };
+        let password = self.password(proof, door).await?;
         let identity = Identity {
             user: login.user,
             password,
@@ -159,7 +211,7 @@ impl Dialogue<'_> {
         &mut self,
         payload: &[u8],
         now: &Identity,
-        key: &Arc<DoorKey>,
+        door: &Shared,
     ) -> Result<Guest, Stop> {
         let mut r = Reader::new(payload);
         let read = |r: &mut Reader<'_>| -> Result<_, WireError> {
@@ -178,8 +230,8 @@ impl Dialogue<'_> {
             Ok((user, empty, schema, collation, attributes))
         };
         let (user, _, schema, collation, attributes) = read(&mut r).map_err(malformed)?;
-        let nonce = auth::nonce().map_err(malformed)?;
-        let password = self.password("", vec![0], nonce, key).await?;
+        let proof = Proof { user: &user, plugin: "", response: Vec::new(), nonce: Vec::new() };
+        let password = self.password(proof, door).await?;
         let identity = Identity {
             user,
             password,
@@ -190,14 +242,26 @@ impl Dialogue<'_> {
         Ok(Guest { identity: Arc::new(identity), schema })
     }
 
-    /// The client's password, whatever plugin it began with.
-    async fn password(
-        &mut self,
-        plugin: &str,
-        mut response: Vec<u8>,
-        mut nonce: Vec<u8>,
-        key: &Arc<DoorKey>,
-    ) -> Result<Password, Stop> {
+    /// The client's password, whatever plugin it began with. Whether it is right is for the server to say.
+    async fn password(&mut self, proof: Proof<'_>, door: &Shared) -> Result<Password, Stop> {
+        let Proof { user, plugin, mut response, mut nonce } = proof;
+        // Who is kept out must not learn whether a guess was right, so what is known of the account does not count.
+        let admitted = door.entrance.admits(user, self.from, self.client.peer_is_certified());
+        if plugin == NATIVE || plugin == ONLY_NATIVE {
+            let known = door.entrance.password(user).filter(|_| admitted);
+            let right = |password: &&Password| {
+                let scramble = auth::native_scramble(password.reveal(), &nonce);
+                !scramble.is_empty() && auth::equal(&scramble, &response)
+            };
+            match known.filter(right) {
+                Some(password) => return Ok(password.clone()),
+                None if plugin == NATIVE => {}
+                None if response.is_empty() => return Ok(Password::default()),
+                // It cannot be asked for the password. The server is asked all the same, as for any wrong one.
+                None if door.entrance.knows_passwords() => return unguessable(),
+                None => return Err(only_native()),
+            }
+        }
         if plugin != CACHING_SHA2 {
             nonce = auth::nonce().map_err(malformed)?;
             let switch = AuthSwitch { plugin: CACHING_SHA2.to_owned(), nonce: nonce.clone() };
@@ -208,8 +272,20 @@ impl Dialogue<'_> {
         if response.is_empty() || response == [0] {
             return Ok(Password::default());
         }
+        let recalled = if admitted { door.accounts.recall(user, &response, &nonce) } else { None };
+        if let Some(password) = recalled {
+            self.send(&[AUTH_MORE_DATA, auth::FAST_AUTH_SUCCESS]).await?;
+            return Ok(password);
+        }
         self.send(&[AUTH_MORE_DATA, auth::FULL_AUTH]).await?;
         let mut sealed = self.receive().await?;
+        if self.client.is_tls() {
+            return match sealed.pop() {
+                Some(0) => Ok(Password::new(sealed)),
+                _ => Err(malformed(WireError::Malformed("password"))),
+            };
+        }
+        let key = &door.key;
         if sealed == [auth::REQUEST_PUBLIC_KEY] {
             self.send(&[&[AUTH_MORE_DATA], key.0.public_pem()].concat()).await?;
             sealed = self.receive().await?;
@@ -227,4 +303,27 @@ impl Dialogue<'_> {
             ))),
         }
     }
+}
+
+/// What a client begins its proof with.
+struct Proof<'a> {
+    user: &'a [u8],
+    plugin: &'a str,
+    response: Vec<u8>,
+    nonce: Vec<u8>,
+}
+
+/// The plugin of clients from before there were plugins, which cannot be told to use another one.
+const ONLY_NATIVE: &str = "mysql_native_password, and no other";
+
+fn only_native() -> Stop {
+    let text = "Highwater: the client knows mysql_native_password only; use a later one, or give the front door the \
+                account's password in its settings";
+    Stop::end(ErrPacket::new(1251, b"08004", text))
+}
+
+/// A load balancer did not say whose connection it passes on, or it is none. It would not understand an answer.
+fn no_header(error: &WireError) -> Stop {
+    tracing::warn!(%error, "a peer in `proxy_protocol_from` sent no PROXY header (version 2); its connection was closed");
+    Stop::End(None)
 }

@@ -22,7 +22,7 @@ impl Session {
     /// A link that broke while idle is replaced as well: nothing of the command has been sent yet.
     pub async fn ensure_link(&mut self) -> Result<(), Stop> {
         let epoch = self.lane.gate.epoch();
-        if self.link.as_ref().is_some_and(|link| link.epoch == epoch && link.alive()) {
+        if self.link.as_mut().is_some_and(|link| link.epoch == epoch && link.alive()) {
             return Ok(());
         }
         if self.profile.inside() || self.statements.busy() {

@@ -11,26 +11,29 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Poll, Waker};
 use std::time::Instant;
 
+use mysql::Stream;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
 use wire::packet::HEADER_LEN;
 use wire::response::{ErrPacket, OK, OkPacket};
 
 use crate::Shared;
+use crate::accounts::Place;
 use crate::backend::{Identity, Link};
 use crate::buffer::Buffer;
 use crate::hold::{Lane, Pass};
-use crate::login::{Dialogue, Guest, HANDSHAKE_MAX};
+use crate::login::{Dialogue, Guest};
 use crate::profile::Profile;
 use crate::registry::{Seat, SessionPhase};
 use crate::statements::Statements;
-use crate::trouble::{Stop, cannot_open, client_lost, ended, held_too_long, pinned};
+use crate::trouble::{Stop, client_lost, ended, held_too_long, pinned};
 
 /// Wakes an idle session of the same thread, so that it looks at the gate.
 #[derive(Debug, Default)]
@@ -56,7 +59,11 @@ pub(crate) struct Session {
     pub lane: Rc<Lane>,
     pub seat: Arc<Seat>,
     pub kick: Rc<Kick>,
-    pub client: TcpStream,
+    pub client: Stream,
+    /// The client's address, as far as a load balancer before the door has told.
+    pub peer: IpAddr,
+    /// Its place among the clients of its account, if those are counted.
+    pub place: Option<Place>,
     /// From the client.
     pub inbound: Buffer,
     /// Sequence number of the client's next packet, or of ours to it.
@@ -83,7 +90,8 @@ pub(crate) async fn run(
     lane: Rc<Lane>,
     seat: Arc<Seat>,
     kick: Rc<Kick>,
-    client: TcpStream,
+    client: Stream,
+    handshake: OwnedSemaphorePermit,
 ) {
     let nobody = Identity {
         user: Vec::new(),
@@ -92,12 +100,16 @@ pub(crate) async fn run(
         collation: 0,
         attributes: Vec::new(),
     };
+    // Without an address the connection is gone already.
+    let peer = client.peer_addr().map_or(Ipv4Addr::UNSPECIFIED.into(), |a| a.ip().to_canonical());
     let mut session = Session {
         shared,
         lane,
         seat,
         kick,
         client,
+        peer,
+        place: None,
         inbound: Buffer::default(),
         seq: 0,
         identity: Arc::new(nobody),
@@ -110,7 +122,7 @@ pub(crate) async fn run(
         continues: false,
         exchanging: false,
     };
-    let (Stop::Refuse(error) | Stop::End(Some(error))) = session.serve().await else {
+    let (Stop::Refuse(error) | Stop::End(Some(error))) = session.serve(handshake).await else {
         return session.close();
     };
     session.shared.registry.door_errors.fetch_add(1, Relaxed);
@@ -121,8 +133,9 @@ pub(crate) async fn run(
 
 impl Session {
     /// Logs the client in and serves its commands; returns what ended that.
-    async fn serve(&mut self) -> Stop {
-        if let Err(stop) = self.log_in().await {
+    async fn serve(&mut self, handshake: OwnedSemaphorePermit) -> Stop {
+        // On the heap, and not for long: a session is idle for most of its life, and has no use for this space.
+        if let Err(stop) = Box::pin(self.log_in(handshake)).await {
             return stop;
         }
         loop {
@@ -153,12 +166,20 @@ impl Session {
     }
 
     /// Greets, takes the password, logs in to the backend with it.
-    async fn log_in(&mut self) -> Result<(), Stop> {
-        let id = self.seat.id;
-        let mut dialogue =
-            Dialogue { client: &mut self.client, buffer: &mut self.inbound, seq: &mut self.seq };
-        let greeting = dialogue.greet(id, &self.shared.server_version, &self.shared.key);
-        let guest = tokio::time::timeout(HANDSHAKE_MAX, greeting).await.map_err(|_| Stop::End(None))??;
+    async fn log_in(&mut self, handshake: OwnedSemaphorePermit) -> Result<(), Stop> {
+        let (id, shared) = (self.seat.id, Arc::clone(&self.shared));
+        let mut dialogue = self.dialogue();
+        let greeting = async {
+            if shared.entrance.is_balancer(dialogue.from) {
+                dialogue.origin().await?;
+            }
+            Ok((dialogue.greet(id, &shared).await?, dialogue.from))
+        };
+        let greeted = tokio::time::timeout(shared.entrance.login_max, greeting).await;
+        let (guest, from) = greeted.map_err(|_| Stop::End(None))??;
+        // What comes next waits for the server, not for the client.
+        drop(handshake);
+        self.peer = from;
         self.become_guest(guest).await
     }
 
@@ -167,6 +188,7 @@ impl Session {
         // Nothing of who it was before may reach who it is now.
         self.drop_link();
         self.pass = None;
+        self.place = None;
         self.statements.clear();
         *self.profile = Profile::default();
         self.identity = guest.identity;
@@ -181,8 +203,13 @@ impl Session {
             end => end,
         })?;
         let route = self.lane.gate.route();
+        self.admit(&route).await?;
         let opened = Link::open(&route.writer, &self.identity, guest.schema.as_deref(), route.epoch).await;
-        let link = opened.map_err(|e| Stop::end(cannot_open(&e, &route.writer.id)))?;
+        let link = opened.map_err(|e| self.turned_away(&e, &route))?;
+        if let Err(stop) = self.take_place() {
+            link.quit();
+            return Err(stop);
+        }
         *self.profile = Profile::new(guest.schema, link.status);
         if !link.tracked {
             self.profile.pin("the server does not report session state");
@@ -200,9 +227,13 @@ impl Session {
 
     /// Sends the client one packet, next in sequence.
     pub async fn say(&mut self, payload: &[u8]) -> Result<(), Stop> {
-        let mut dialogue =
-            Dialogue { client: &mut self.client, buffer: &mut self.inbound, seq: &mut self.seq };
-        dialogue.send(payload).await
+        self.dialogue().send(payload).await
+    }
+
+    /// The client's side, for packets that alternate.
+    pub fn dialogue(&mut self) -> Dialogue<'_> {
+        let Self { client, inbound, peer, seq, .. } = self;
+        Dialogue { client, buffer: inbound, from: *peer, seq }
     }
 
     /// Waits for a command's first bytes; `false` if something about the gate has changed instead.
@@ -288,8 +319,8 @@ impl Session {
                 _ = turns.changed() => {}
                 () = &mut patience => break Err(held_too_long(hold_max)),
                 // A client that has given up must not have its command carried out later.
-                peeked = async { self.client.peek(&mut [0]).await }, if watching => match peeked {
-                    Ok(n) if n > 0 => watching = false,
+                peeked = self.client.peek(), if watching => match peeked {
+                    Ok(true) => watching = false,
                     _ => break Err(Stop::End(None)),
                 },
             }
@@ -347,5 +378,21 @@ impl Session {
     pub async fn part(&mut self) -> Stop {
         let _ = self.client.shutdown().await;
         Stop::End(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer_size<A, B, C, D, E, F, R>(_: impl Fn(A, B, C, D, E, F) -> R) -> usize {
+        size_of::<R>()
+    }
+
+    #[test]
+    fn an_idle_session_is_small() {
+        // Thousands of them are idle: what is rare and large (logins) belongs on the heap for as long as it takes.
+        let size = answer_size(run);
+        assert!(size <= 2048, "a session's task has {size} bytes");
     }
 }

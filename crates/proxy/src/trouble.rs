@@ -118,6 +118,11 @@ pub(crate) fn cannot_open(error: &mysql::Error, cluster: &str) -> ErrPacket {
             b"HY000",
             format!("Highwater: the public key of cluster '{cluster}' is not trusted; set `server_key`"),
         ),
+        mysql::Error::Tls { reason, .. } => ErrPacket::new(
+            2026,
+            b"HY000",
+            format!("Highwater: no TLS with the writer of cluster '{cluster}': {reason}"),
+        ),
         other => ErrPacket::new(1105, b"HY000", format!("Highwater: cluster '{cluster}': {other}")),
     }
 }

@@ -7,30 +7,30 @@
 
 mod world;
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::time::Duration;
 
-use mysql::Capabilities;
-use world::{admin, block_on, client, door, node};
+use mysql::{Capabilities, ConnectOptions, Connection, Stream, Tls, TlsFiles, TlsMode};
+use proxy::{Backend, Door, DoorOptions, DoorTls, Entrance};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::runtime::Runtime;
+use world::{admin, backend, block_on, node, options, shop_at};
 
 const MARK: &[u8] = b"the-end-of-the-answer";
 
 struct Raw {
-    stream: TcpStream,
+    runtime: Runtime,
+    stream: Stream,
     deprecate_eof: bool,
 }
 
 impl Raw {
-    fn connect(port: u16, capabilities: Capabilities) -> Self {
-        let (stream, rest) = block_on(async {
-            let (stream, rest) = client(port, capabilities).await.into_stream();
-            (stream.into_std().unwrap(), rest)
-        });
+    fn connect(port: u16, capabilities: Capabilities, tls: &Tls) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let options = ConnectOptions { tls: tls.clone(), ..shop_at(port, capabilities) };
+        let (stream, rest) = runtime.block_on(Connection::connect(&options)).unwrap().into_stream();
         assert!(rest.is_empty());
-        stream.set_nonblocking(false).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-        Self { stream, deprecate_eof: capabilities.has(Capabilities::DEPRECATE_EOF) }
+        assert_eq!(stream.is_tls(), tls.mode() != TlsMode::Off);
+        Self { runtime, stream, deprecate_eof: capabilities.has(Capabilities::DEPRECATE_EOF) }
     }
 
     /// Sends a command and the marker query; returns everything up to the marker's end.
@@ -40,24 +40,25 @@ impl Raw {
         let mark = [b"\x03SELECT '", MARK, b"' AS m"].concat();
         seq = 0;
         wire::packet::frame(&mut out, &mut seq, &mark);
-        let mut writer = self.stream.try_clone().unwrap();
-        let sending = std::thread::spawn(move || writer.write_all(&out).unwrap());
         let end = MARK.len() + if self.deprecate_eof { 11 } else { 9 };
-        let mut got = Vec::new();
-        let mut chunk = vec![0; 1 << 20];
-        loop {
-            let n = self.stream.read(&mut chunk).unwrap();
-            assert!(n > 0, "closed after {} bytes", got.len());
-            got.extend_from_slice(&chunk[..n]);
-            let from = got.len().saturating_sub(end + 1);
-            if got.len() >= end
-                && got[from..].windows(MARK.len()).any(|w| w == MARK)
-                && got[got.len() - end..].starts_with(MARK)
-            {
-                sending.join().unwrap();
-                return got;
+        let (mut reader, mut writer) = tokio::io::split(&mut self.stream);
+        let reading = async {
+            let mut got = Vec::new();
+            loop {
+                let before = got.len();
+                let read = tokio::time::timeout(Duration::from_secs(30), reader.read_buf(&mut got)).await;
+                assert!(read.expect("an answer in time").unwrap() > 0, "closed after {before} bytes");
+                let from = got.len().saturating_sub(end + 1);
+                if got.len() >= end
+                    && got[from..].windows(MARK.len()).any(|w| w == MARK)
+                    && got[got.len() - end..].starts_with(MARK)
+                {
+                    return got;
+                }
             }
-        }
+        };
+        let both = async { tokio::join!(async { writer.write_all(&out).await.unwrap() }, reading).1 };
+        self.runtime.block_on(both)
     }
 }
 
@@ -138,7 +139,8 @@ fn commands() -> Vec<(String, Vec<u8>)> {
     all
 }
 
-fn compare(capabilities: Capabilities) {
+/// Compares direct answers, plain, with those through the door, where TLS is on both sides of it or on none.
+fn compare(capabilities: Capabilities, mode: TlsMode) {
     let node = node("fidelity", 1, &["--max-allowed-packet=64M"]);
     block_on(async {
         let mut root = admin(&node).await;
@@ -158,8 +160,16 @@ fn compare(capabilities: Capabilities) {
         root.query("CREATE PROCEDURE shop.fails() BEGIN SELECT 1 AS a; SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'no'; \
                     END").await.unwrap();
     });
-    let door = door(&node);
-    let answers = |port: u16| -> Vec<Vec<u8>> {
+    let tls = |mode| Tls::new(mode, TlsFiles::default()).unwrap();
+    let pem = |name: &str| node.data().join(name);
+    let door_tls = DoorTls::new(&pem("server-cert.pem"), &pem("server-key.pem"), None).unwrap();
+    let door = Door::start(DoorOptions {
+        writer: Backend { tls: tls(mode), ..backend(&node) },
+        entrance: Entrance { tls: Some(door_tls), ..Entrance::default() },
+        ..options(&node, Duration::from_secs(20))
+    })
+    .unwrap();
+    let answers = |port: u16, mode: TlsMode| -> Vec<Vec<u8>> {
         // Both begin from the same rows.
         block_on(async {
             let mut root = admin(&node).await;
@@ -171,10 +181,10 @@ fn compare(capabilities: Capabilities) {
             .await
             .unwrap();
         });
-        let mut raw = Raw::connect(port, capabilities);
+        let mut raw = Raw::connect(port, capabilities, &tls(mode));
         commands().iter().map(|(_, payload)| raw.ask(payload)).collect()
     };
-    let (direct, through) = (answers(node.port()), answers(door.address().port()));
+    let (direct, through) = (answers(node.port(), TlsMode::Off), answers(door.address().port(), mode));
     for (((name, _), direct), through) in commands().iter().zip(&direct).zip(&through) {
         let differs = direct.iter().zip(through).position(|(a, b)| a != b);
         let near = |bytes: &[u8]| {
@@ -193,12 +203,22 @@ fn compare(capabilities: Capabilities) {
     }
 }
 
+const NEW: Capabilities = Capabilities(
+    Capabilities::DEPRECATE_EOF.0 | Capabilities::MULTI_STATEMENTS.0 | Capabilities::PS_MULTI_RESULTS.0,
+);
+
 #[test]
 fn results_are_byte_equal_direct_and_through_the_door() {
-    compare(Capabilities::DEPRECATE_EOF | Capabilities::MULTI_STATEMENTS | Capabilities::PS_MULTI_RESULTS);
+    compare(NEW, TlsMode::Off);
+}
+
+#[test]
+fn results_are_byte_equal_under_tls_on_both_hops() {
+    compare(NEW, TlsMode::Required);
 }
 
 #[test]
 fn results_are_byte_equal_in_the_old_dialect() {
-    compare(Capabilities::MULTI_STATEMENTS | Capabilities::FOUND_ROWS | Capabilities::PS_MULTI_RESULTS);
+    let old = Capabilities::MULTI_STATEMENTS | Capabilities::FOUND_ROWS | Capabilities::PS_MULTI_RESULTS;
+    compare(old, TlsMode::Off);
 }

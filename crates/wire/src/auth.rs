@@ -2,6 +2,8 @@
 //!
 //! Source: MySQL source, `sql/auth/sha2_password.cc` and `sql-common/client_authentication.cc`.
 
+use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use aws_lc_rs::rsa::{
@@ -19,12 +21,18 @@ pub const CACHING_SHA2: &str = "caching_sha2_password";
 /// Name of the SHA-1 plugin, gone since MySQL 9.0.
 pub const NATIVE: &str = "mysql_native_password";
 
+/// Name of the SHA-256 plugin without a memory. Servers also ask for it when an account does not exist, so as not to
+/// tell.
+pub const SHA256_PASSWORD: &str = "sha256_password";
+
 /// In AuthMoreData: the scramble was right, an OK packet follows.
 pub const FAST_AUTH_SUCCESS: u8 = 3;
 /// In AuthMoreData: the server does not remember this account's hash and needs the password itself.
 pub const FULL_AUTH: u8 = 4;
 /// Sent by the client over a plain connection: send me your RSA public key.
 pub const REQUEST_PUBLIC_KEY: u8 = 2;
+/// The same for `sha256_password`.
+pub const REQUEST_PUBLIC_KEY_SHA256: u8 = 1;
 
 /// A fresh nonce: 20 random bytes from 1 to 127, since clients read it as NUL-terminated text.
 ///
@@ -48,6 +56,105 @@ pub fn caching_sha2_scramble(password: &[u8], nonce: &[u8]) -> Vec<u8> {
     let twice = digest(&SHA256, once.as_ref());
     let mask = digest(&SHA256, &[twice.as_ref(), nonce].concat());
     once.as_ref().iter().zip(mask.as_ref()).map(|(a, b)| a ^ b).collect()
+}
+
+/// What `caching_sha2_password` checks scrambles against: `SHA256(SHA256(password))`.
+#[derive(Clone, Copy)]
+pub struct CachingSha2Check([u8; HASH_LEN]);
+
+/// `SHA256(password)`: as good as the password where this plugin's fast path is taken, and what a right scramble holds.
+pub struct CachingSha2Once([u8; HASH_LEN]);
+
+const HASH_LEN: usize = 32;
+
+fn sha256(bytes: &[u8]) -> [u8; HASH_LEN] {
+    let mut hash = [0; HASH_LEN];
+    hash.copy_from_slice(digest(&SHA256, bytes).as_ref());
+    hash
+}
+
+impl CachingSha2Once {
+    /// The hash of a password.
+    pub fn of(password: &[u8]) -> Self {
+        Self(sha256(password))
+    }
+
+    /// What scrambles of the same password are checked against.
+    pub fn check(&self) -> CachingSha2Check {
+        CachingSha2Check(sha256(&self.0))
+    }
+
+    /// A key that only they have who have this hash; not the hash itself, which is used for other things too.
+    fn key(&self) -> Result<RandomizedNonceKey> {
+        let key = sha256(&[b"highwater sealed password", &self.0[..]].concat());
+        RandomizedNonceKey::new(&AES_256_GCM, &key).map_err(|_| WireError::Crypto("make a key"))
+    }
+}
+
+impl CachingSha2Check {
+    /// The hash within a scramble over `nonce`, if the scramble is right.
+    pub fn open(&self, scramble: &[u8], nonce: &[u8]) -> Option<CachingSha2Once> {
+        let mask = sha256(&[&self.0[..], nonce].concat());
+        let mut once = <[u8; HASH_LEN]>::try_from(scramble).ok()?;
+        once.iter_mut().zip(mask).for_each(|(byte, mask)| *byte ^= mask);
+        let once = CachingSha2Once(once);
+        (once.check() == *self).then_some(once)
+    }
+}
+
+/// In a time that does not tell where they differ.
+impl PartialEq for CachingSha2Check {
+    fn eq(&self, other: &Self) -> bool {
+        verify_slices_are_equal(&self.0, &other.0).is_ok()
+    }
+}
+
+impl std::fmt::Debug for CachingSha2Check {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CachingSha2Check(…)")
+    }
+}
+
+/// A password that only its own hash opens: whoever keeps it and a [`CachingSha2Check`] knows no password until a
+/// client proves that it does.
+pub struct SealedPassword {
+    nonce: Nonce,
+    sealed: Vec<u8>,
+}
+
+impl SealedPassword {
+    /// Seals a password under its hash.
+    ///
+    /// # Errors
+    /// If the system has no random numbers.
+    pub fn seal(password: &[u8], once: &CachingSha2Once) -> Result<Self> {
+        let mut sealed = password.to_vec();
+        let nonce = once
+            .key()?
+            .seal_in_place_append_tag(Aad::empty(), &mut sealed)
+            .map_err(|_| WireError::Crypto("seal a password"))?;
+        Ok(Self { nonce, sealed })
+    }
+
+    /// The password; `None` if the hash is not its own.
+    pub fn open(&self, once: &CachingSha2Once) -> Option<Vec<u8>> {
+        let mut password = self.sealed.clone();
+        let nonce = Nonce::from(self.nonce.as_ref());
+        let len = once.key().ok()?.open_in_place(nonce, Aad::empty(), &mut password).ok()?.len();
+        password.truncate(len);
+        Some(password)
+    }
+}
+
+impl std::fmt::Debug for SealedPassword {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SealedPassword(…)")
+    }
+}
+
+/// Whether two proofs are equal, in a time that does not tell where they differ.
+pub fn equal(a: &[u8], b: &[u8]) -> bool {
+    verify_slices_are_equal(a, b).is_ok()
 }
 
 /// The scramble of `mysql_native_password`; empty for no password.
@@ -149,6 +256,20 @@ impl RsaKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_right_scramble_over_its_own_nonce_opens_what_is_remembered() {
+        let once = CachingSha2Once::of(b"secret");
+        let (check, sealed) = (once.check(), SealedPassword::seal(b"secret", &once).unwrap());
+        let (a, b) = (nonce().unwrap(), nonce().unwrap());
+        let opened = check.open(&caching_sha2_scramble(b"secret", &a), &a).unwrap();
+        assert_eq!(sealed.open(&opened), Some(b"secret".to_vec()));
+        assert!(check.open(&caching_sha2_scramble(b"secret", &a), &b).is_none());
+        assert!(check.open(&caching_sha2_scramble(b"Secret", &a), &a).is_none());
+        assert!(check.open(b"", &a).is_none() && check.open(&[0; 32], &a).is_none());
+        assert_eq!(sealed.open(&CachingSha2Once::of(b"Secret")), None);
+        assert!(!sealed.sealed.windows(6).any(|w| w == b"secret"));
+    }
 
     #[test]
     fn a_password_survives_the_rsa_exchange_only_with_its_own_nonce() {

@@ -8,6 +8,8 @@ use crate::{Capabilities, Reader, Result, WireError, put_lenenc_bytes, put_nul_b
 pub const AUTH_SWITCH: u8 = 0xFE;
 /// First byte of a packet with more authentication data.
 pub const AUTH_MORE_DATA: u8 = 0x01;
+/// Bytes of the packet that asks for TLS.
+const TLS_REQUEST_LEN: usize = 32;
 /// Bytes of the nonce both scrambles are built on.
 pub const NONCE_LEN: usize = 20;
 
@@ -110,7 +112,7 @@ impl Login {
     /// If it is too short for either.
     pub fn is_tls_request(payload: &[u8]) -> Result<bool> {
         let flags = Capabilities(Reader::new(payload).u32("capabilities")?);
-        Ok(payload.len() == 32 && flags.has(Capabilities::SSL))
+        Ok(payload.len() == TLS_REQUEST_LEN && flags.has(Capabilities::SSL))
     }
 
     /// Reads a 4.1-protocol login.
@@ -146,6 +148,15 @@ impl Login {
             false => Vec::new(),
         };
         Ok(Self { capabilities, packet_max, collation, user, auth_response, schema, auth_plugin, attributes })
+    }
+
+    /// The short form that asks for TLS: the login up to, not including, the account.
+    pub fn encode_tls_request(&self) -> Vec<u8> {
+        let mut out = self.encode();
+        out.truncate(TLS_REQUEST_LEN);
+        let flags = Capabilities::SSL.0.to_le_bytes();
+        out.iter_mut().zip(flags).for_each(|(byte, flag)| *byte |= flag);
+        out
     }
 
     /// The login's payload. The flags that decide its form are set to match its content.
@@ -259,5 +270,9 @@ mod tests {
         assert!(parsed.capabilities.has(Capabilities::CONNECT_WITH_DB | Capabilities::FOUND_ROWS));
         login.capabilities = parsed.capabilities;
         assert_eq!(parsed, login);
+        assert_eq!(Login::is_tls_request(&login.encode()), Ok(false));
+        let short = login.encode_tls_request();
+        assert_eq!(Login::is_tls_request(&short), Ok(true));
+        assert!(Login::is_tls_request(&short[..3]).is_err());
     }
 }

@@ -9,6 +9,7 @@ pub mod capability;
 pub mod command;
 pub mod handshake;
 pub mod packet;
+pub mod proxy_header;
 mod reader;
 pub mod response;
 

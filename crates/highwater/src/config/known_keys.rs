@@ -17,10 +17,31 @@ const CLUSTER: &[&str] = &[
     "password_file",
     "server_public_key",
     "get_server_public_key",
+    "tls",
+    "tls_ca",
+    "tls_cert",
+    "tls_key",
     "replicas",
 ];
 const MOVE: &[&str] = &["source", "target", "tables", "accept", "objects", "accounts"];
-const FRONT_DOOR: &[&str] = &["listen", "enabled", "threads", "hold_max", "clients_max", "cluster"];
+const FRONT_DOOR: &[&str] = &[
+    "listen",
+    "enabled",
+    "threads",
+    "hold_max",
+    "clients_max",
+    "cluster",
+    "tls_cert",
+    "tls_key",
+    "tls_client_ca",
+    "tls_required",
+    "login_max",
+    "handshakes_max",
+    "logins_per_second",
+    "proxy_protocol_from",
+    "users",
+];
+const USER: &[&str] = &["clients_max", "from", "certificate", "password_env", "password_file"];
 const COPY: &[&str] = &["chunk_rows", "readers", "defer_indexes"];
 const THROTTLE: &[&str] = &[
     "latency_rise_max",
@@ -49,6 +70,7 @@ const TABLES: &[(&str, &[&str])] = &[
     ("[clusters.NAME]", CLUSTER),
     ("[moves.NAME]", MOVE),
     ("[front_door]", FRONT_DOOR),
+    ("[front_door.users.NAME]", USER),
     ("[copy]", COPY),
     ("[throttle]", THROTTLE),
     ("[cutover]", CUTOVER),
@@ -67,7 +89,12 @@ pub fn check(source: &SourceText) -> Result<(), Trouble> {
         match (name.get_ref().as_ref(), value.get_ref()) {
             ("clusters", value) => check_named(source, value, "clusters", CLUSTER)?,
             ("moves", value) => check_named(source, value, "moves", MOVE)?,
-            ("front_door", DeValue::Table(table)) => check_table(source, table, "[front_door]", FRONT_DOOR)?,
+            ("front_door", DeValue::Table(table)) => {
+                check_table(source, table, "[front_door]", FRONT_DOOR)?;
+                for (name, value) in table.iter().filter(|(name, _)| name.get_ref() == "users") {
+                    check_named(source, value.get_ref(), &format!("front_door.{}", name.get_ref()), USER)?;
+                }
+            }
             ("copy", DeValue::Table(table)) => check_table(source, table, "[copy]", COPY)?,
             ("throttle", DeValue::Table(table)) => check_table(source, table, "[throttle]", THROTTLE)?,
             ("cutover", DeValue::Table(table)) => {
@@ -121,7 +148,7 @@ fn complaint(
     known: &[&str],
 ) -> Trouble {
     let name = key.get_ref().as_ref();
-    if name == "password" && known == CLUSTER {
+    if name == "password" && (known == CLUSTER || known == USER) {
         return source.refuse(
             key.span(),
             format!("`password` in {place}: a password does not belong in this file"),

@@ -7,10 +7,12 @@
 //! [`mysql::Password`].
 
 mod duration;
+mod entrance;
 mod known_keys;
 mod resolve;
 mod resolved;
 mod source_text;
+mod tls;
 mod written;
 
 use std::ffi::OsString;

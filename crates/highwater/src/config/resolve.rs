@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStringExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use migrate::cutover::{Hooks, Phase};
 use migrate::throttle::PaceLimits;
@@ -12,10 +12,12 @@ use mysql::{Password, ServerKey};
 use toml::Spanned;
 
 use super::Environment;
+use super::entrance;
 use super::resolved::{
     ClusterConfig, CopyOptions, CutoverOptions, FrontDoorOptions, MoveConfig, ResolvedConfig, ThrottleOptions,
 };
 use super::source_text::{STATE, SourceText};
+use super::tls::cluster_tls;
 use super::written::{
     WrittenAccounts, WrittenCluster, WrittenConfig, WrittenHooks, WrittenMove, WrittenThrottle,
 };
@@ -38,6 +40,7 @@ pub fn resolve(
     refuse_overlap(source, &written.moves, &moves)?;
     refuse_chain(source, &written.moves, &moves)?;
 
+    let entrance = entrance::resolve(source, &written.front_door, env)?;
     let door = written.front_door;
     if let Some(cluster) = &door.cluster {
         known_cluster(source, cluster, &names)?;
@@ -51,6 +54,7 @@ pub fn resolve(
         },
         hold_max: door.hold_max,
         clients_max: within(source, "front_door.clients_max", &door.clients_max, 1..=1_000_000)?,
+        entrance,
         cluster: door.cluster.map(Spanned::into_inner).or_else(|| only_writer(&moves, &names)),
     };
     let copy = CopyOptions {
@@ -262,7 +266,7 @@ fn known_cluster<'a>(
     Err(source.refuse(name.span(), format!("there is no cluster '{}'", name.get_ref()), hint))
 }
 
-fn within<N: Copy + PartialOrd + std::fmt::Display>(
+pub(super) fn within<N: Copy + PartialOrd + std::fmt::Display>(
     source: &SourceText,
     key: &str,
     number: &Spanned<N>,
@@ -283,6 +287,7 @@ fn resolve_cluster(
     env: Environment<'_>,
 ) -> Result<ClusterConfig, Trouble> {
     let password = read_password(source, &name, &written, env)?;
+    let tls = cluster_tls(source, &name, &written)?;
     let server_key = match (written.server_public_key, written.get_server_public_key) {
         (None, false) => ServerKey::FetchOnLoopback,
         (None, true) => ServerKey::Fetch,
@@ -318,6 +323,7 @@ fn resolve_cluster(
         user: written.user,
         password,
         server_key,
+        tls,
         replicas,
     })
 }
@@ -345,13 +351,32 @@ fn read_password(
     written: &WrittenCluster,
     env: Environment<'_>,
 ) -> Result<Password, Trouble> {
-    match (&written.password_env, &written.password_file) {
+    let whose = format!("cluster '{name}'");
+    secret(source, &whose, &written.password_env, &written.password_file, env)?.ok_or_else(|| {
+        Trouble::new(
+            format!("{}: {whose} has no password", source.name()),
+            STATE,
+            format!("name it with `password_env` or `password_file` in [clusters.{name}]"),
+        )
+    })
+}
+
+/// A password from where the settings say it is; `None` if they say nothing.
+pub(super) fn secret(
+    source: &SourceText,
+    whose: &str,
+    variable: &Option<Spanned<String>>,
+    file: &Option<Spanned<PathBuf>>,
+    env: Environment<'_>,
+) -> Result<Option<Password>, Trouble> {
+    match (variable, file) {
+        (None, None) => Ok(None),
         (Some(variable), None) => match env(variable.get_ref()) {
-            Some(value) => Ok(Password::new(value.into_vec())),
+            Some(value) => Ok(Some(Password::new(value.into_vec()))),
             None => Err(source.refuse(
                 variable.span(),
                 format!(
-                    "the environment variable{} with the password of cluster '{name}' is not set",
+                    "the environment variable{} with the password of {whose} is not set",
                     shown(variable.get_ref())
                 ),
                 "export it for this process, or use `password_file`",
@@ -360,25 +385,19 @@ fn read_password(
         (None, Some(path)) => {
             let file = source.beside(path.get_ref());
             let mut bytes = std::fs::read(&file).map_err(|error| {
-                let what =
-                    format!("cannot read the password of cluster '{name}' from {}: {error}", file.display());
+                let what = format!("cannot read the password of {whose} from {}: {error}", file.display());
                 source.refuse(path.span(), what, "write the password, and nothing else, into that file")
             })?;
             // Editors and `echo` end a file with a line break; a password that really ends with one uses the variable.
             while matches!(bytes.last(), Some(b'\n' | b'\r')) {
                 bytes.pop();
             }
-            Ok(Password::new(bytes))
+            Ok(Some(Password::new(bytes)))
         }
         (Some(_), Some(path)) => Err(source.refuse(
             path.span(),
-            format!("cluster '{name}' has both `password_env` and `password_file`"),
+            format!("{whose} has both `password_env` and `password_file`"),
             "keep one of them",
-        )),
-        (None, None) => Err(Trouble::new(
-            format!("{}: cluster '{name}' has no password", source.name()),
-            STATE,
-            format!("name it with `password_env` or `password_file` in [clusters.{name}]"),
         )),
     }
 }

@@ -10,7 +10,7 @@ use migrate::cutover::Hooks;
 use migrate::throttle::PaceLimits;
 use migrate::{Along, MoveSpec};
 use model::Trouble;
-use mysql::{ConnectOptions, Password, ServerKey};
+use mysql::{ConnectOptions, Password, ServerKey, Tls};
 use serde::Deserialize;
 
 use super::choose_move;
@@ -52,6 +52,8 @@ pub struct ClusterConfig {
     pub password: Password,
     /// Whose public key the password may be encrypted with.
     pub server_key: ServerKey,
+    /// How TLS is used with it.
+    pub tls: Tls,
     /// Addresses of its replicas, reached with the same account; the copy spares them.
     pub replicas: Vec<(String, u16)>,
 }
@@ -84,6 +86,8 @@ pub struct FrontDoorOptions {
     pub hold_max: Duration,
     /// Client connections at most.
     pub clients_max: usize,
+    /// Who may come in, and how.
+    pub entrance: proxy::Entrance,
     /// The cluster that is the writer before any cutover, as far as the settings tell; see
     /// [`ResolvedConfig::first_writer`].
     pub cluster: Option<String>,
@@ -185,6 +189,7 @@ impl ClusterConfig {
     pub fn connect_options(&self) -> ConnectOptions {
         let mut options = ConnectOptions::new(&self.host, self.port, &self.user, self.password.clone());
         options.server_key = self.server_key.clone();
+        options.tls = self.tls.clone();
         options
     }
 

@@ -15,6 +15,10 @@ user = "hw"
 password_env = "NEW_PASSWORD"
 "#;
 
+/// Keys whose example names a file, which this machine does not have.
+const FILES: &[&str] =
+    &["password_file", "server_public_key", "tls_ca", "tls_cert", "tls_key", "tls_client_ca"];
+
 const MOVE: &str = "
 [moves.shop]
 source = 'old'
@@ -56,7 +60,7 @@ fn keys_the_template_shows_commented_out_are_the_defaults() {
     let shown: String = TEMPLATE
         .lines()
         .map(|line| line.strip_prefix("# ").filter(|rest| rest.contains(" = ")).unwrap_or(line))
-        .filter(|line| !line.starts_with("password_file") && !line.starts_with("server_public_key"))
+        .filter(|line| !FILES.iter().any(|key| line.starts_with(key)))
         // Examples: there is no hook by default.
         .filter(|line| !["before.", "after.", "undone"].iter().any(|hook| line.starts_with(hook)))
         .map(|line| format!("{line}\n"))
@@ -328,5 +332,82 @@ fn hooks_of_no_phase_and_without_a_program_are_refused() {
         "[cutover.hooks]\nundone = []",
         "/etc/highwater.toml:2: a hook needs a program",
         "write a list: a program and its arguments, [\"/usr/local/bin/maintenance\", \"on\"]",
+    );
+}
+
+#[test]
+fn files_of_tls_go_with_a_mode_that_uses_them() {
+    let third =
+        |tls: &str| format!("[clusters.third]\nhost = 'h'\nuser = 'u'\npassword_env = 'X_PASSWORD'\n{tls}\n");
+    check(
+        &third("tls = 'required'\ntls_ca = 'ca.pem'"),
+        "/etc/highwater.toml:6: cluster 'third' has `tls_ca`, which nothing is checked against",
+        "set `tls` to \"verify_ca\" or \"verify_identity\", or remove `tls_ca`",
+    );
+    check(
+        &third("tls = 'verify_ca'"),
+        "/etc/highwater.toml: cluster 'third' verifies certificates and has no `tls_ca`",
+        "name the CA's PEM file with `tls_ca` in [clusters.third]; a server's own is its ca.pem",
+    );
+    check(
+        &third("tls = 'required'\ntls_key = 'key.pem'"),
+        "/etc/highwater.toml:6: [clusters.third] has `tls_key` and no `tls_cert`",
+        "set `tls_cert` too",
+    );
+    let trouble = resolve_text(&third("tls = 'verify_ca'\ntls_ca = 'nosuch.pem'")).unwrap_err();
+    assert!(
+        trouble.what.starts_with("/etc/highwater.toml:6: cannot use /etc/nosuch.pem: "),
+        "{}",
+        trouble.what
+    );
+    let preferred = resolve_text(&third("tls = 'preferred'")).unwrap();
+    assert_eq!(preferred.clusters["third"].tls.mode(), mysql::TlsMode::Preferred);
+}
+
+#[test]
+fn rules_of_the_entrance_are_resolved() {
+    let config = resolve_text(&format!(
+        "{CLUSTERS}[front_door]\nhandshakes_max = 9\nlogins_per_second = 50\nproxy_protocol_from = ['10.9.0.0/16']\n\
+         [front_door.users.app]\nclients_max = 5\nfrom = ['10.0.0.0/8', '::1']\npassword_env = 'APP_PASSWORD'\n"
+    ));
+    let entrance = config.unwrap().front_door.entrance;
+    assert_eq!((entrance.handshakes_max, entrance.logins_per_second), (9, 50));
+    assert_eq!(entrance.proxy_protocol_from, ["10.9.0.0/16".parse().unwrap()]);
+    let app = &entrance.users[&b"app"[..]];
+    assert_eq!((app.clients_max, app.from.len(), app.certificate), (Some(5), 2, false));
+    assert_eq!(app.password.as_ref().unwrap().reveal(), b"s3cret");
+}
+
+#[test]
+fn rules_that_let_nobody_in_and_keys_in_the_wrong_table_are_refused() {
+    check(
+        "[front_door]\ntls_required = true",
+        "/etc/highwater.toml:2: `front_door.tls_required` lets nobody in: the door has no certificate",
+        "set `tls_cert` and `tls_key` too",
+    );
+    check(
+        "[front_door]\ntls_client_ca = 'x.pem'",
+        "/etc/highwater.toml:2: `front_door.tls_client_ca` is for a door that has a certificate itself",
+        "set `tls_cert` and `tls_key` too, or remove it",
+    );
+    check(
+        "[front_door.users.app]\ncertificate = true",
+        "/etc/highwater.toml:2: `front_door.users.app.certificate` lets nobody in: the door believes no certificate",
+        "set `front_door.tls_client_ca` too",
+    );
+    check(
+        "[front_door.users.app]\nfrom = ['10.0.0.1/8']",
+        "/etc/highwater.toml:2: '10.0.0.1/8' names an address within a range; its last 24 bits must be 0",
+        "write addresses, or ranges with the number of leading bits that count",
+    );
+    check(
+        "[front_door.users.app]\nclient_max = 5",
+        "/etc/highwater.toml:2: unknown key `client_max` in [front_door.users.app]",
+        "did you mean `clients_max`?",
+    );
+    check(
+        "[front_door.users.app]\npassword = 'hunter2'",
+        "/etc/highwater.toml:2: `password` in [front_door.users.app]: a password does not belong in this file",
+        "put it in an environment variable or a file, and name that with `password_env` or `password_file`",
     );
 }

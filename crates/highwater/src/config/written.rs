@@ -47,7 +47,24 @@ pub struct WrittenCluster {
     #[serde(default)]
     pub get_server_public_key: bool,
     #[serde(default)]
+    pub tls: WrittenTlsMode,
+    pub tls_ca: Option<Spanned<PathBuf>>,
+    pub tls_cert: Option<Spanned<PathBuf>>,
+    pub tls_key: Option<Spanned<PathBuf>>,
+    #[serde(default)]
     pub replicas: Vec<Spanned<String>>,
+}
+
+/// The words of MySQL's `--ssl-mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WrittenTlsMode {
+    #[default]
+    Off,
+    Preferred,
+    Required,
+    VerifyCa,
+    VerifyIdentity,
 }
 
 /// `[moves.NAME]`
@@ -94,6 +111,28 @@ pub struct WrittenFrontDoor {
     pub hold_max: Duration,
     pub clients_max: Spanned<usize>,
     pub cluster: Option<Spanned<String>>,
+    pub tls_cert: Option<Spanned<PathBuf>>,
+    pub tls_key: Option<Spanned<PathBuf>>,
+    pub tls_client_ca: Option<Spanned<PathBuf>>,
+    pub tls_required: Spanned<bool>,
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub login_max: Duration,
+    pub handshakes_max: Spanned<usize>,
+    pub logins_per_second: u32,
+    pub proxy_protocol_from: Vec<Spanned<String>>,
+    pub users: BTreeMap<String, Spanned<WrittenUser>>,
+}
+
+/// `[front_door.users.NAME]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WrittenUser {
+    pub clients_max: Option<Spanned<usize>>,
+    #[serde(default)]
+    pub from: Vec<Spanned<String>>,
+    pub certificate: Option<Spanned<bool>>,
+    pub password_env: Option<Spanned<String>>,
+    pub password_file: Option<Spanned<PathBuf>>,
 }
 
 /// `[copy]`
@@ -177,6 +216,15 @@ impl Default for WrittenFrontDoor {
             hold_max: Duration::from_secs(10),
             clients_max: defaulted(20_000),
             cluster: None,
+            tls_cert: None,
+            tls_key: None,
+            tls_client_ca: None,
+            tls_required: defaulted(false),
+            login_max: Duration::from_secs(10),
+            handshakes_max: defaulted(256),
+            logins_per_second: 0,
+            proxy_protocol_from: Vec::new(),
+            users: BTreeMap::new(),
         }
     }
 }

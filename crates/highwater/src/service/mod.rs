@@ -182,6 +182,7 @@ impl Service {
             server_version: server_version(cluster).await?,
             hold_max: options.hold_max,
             clients_max: options.clients_max,
+            entrance: options.entrance.clone(),
         })
         .map_err(|e| three_parts(&e.to_string()))?;
         let control = door.control();
@@ -311,6 +312,7 @@ fn backend(cluster: &ClusterConfig) -> Backend {
         host: cluster.host.clone(),
         port: cluster.port,
         server_key: cluster.server_key.clone(),
+        tls: cluster.tls.clone(),
     }
 }
 

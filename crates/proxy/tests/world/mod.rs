@@ -2,12 +2,15 @@
 
 #![allow(dead_code, missing_docs, clippy::unwrap_used)]
 
+pub mod certificates;
+pub mod raw;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use mysql::{Capabilities, ConnectOptions, Connection, Password, ServerKey};
-use proxy::{Backend, Door, DoorOptions};
+use mysql::{Capabilities, ConnectOptions, Connection, Password, ServerKey, Tls};
+use proxy::{Backend, Door, DoorOptions, Entrance};
 use sandbox::{Mysqld, Node, NodeOptions, SHOP_PASSWORD, SHOP_USER};
 
 /// A server with the database `shop`, holding 100 items.
@@ -44,6 +47,7 @@ pub fn backend(node: &Node) -> Backend {
         host: "127.0.0.1".into(),
         port: node.port(),
         server_key: ServerKey::FetchOnLoopback,
+        tls: Tls::default(),
     }
 }
 
@@ -52,15 +56,24 @@ pub fn door(node: &Node) -> Door {
 }
 
 pub fn door_holding(node: &Node, hold_max: Duration) -> Door {
-    Door::start(DoorOptions {
+    Door::start(options(node, hold_max)).unwrap()
+}
+
+/// A door with rules for its entrance.
+pub fn door_with(node: &Node, entrance: Entrance) -> Door {
+    Door::start(DoorOptions { entrance, ..options(node, Duration::from_secs(20)) }).unwrap()
+}
+
+pub fn options(node: &Node, hold_max: Duration) -> DoorOptions {
+    DoorOptions {
         listen: "127.0.0.1:0".parse().unwrap(),
         threads: 2,
         writer: backend(node),
         server_version: "9.7.4".into(),
         hold_max,
         clients_max: 1000,
-    })
-    .unwrap()
+        entrance: Entrance::default(),
+    }
 }
 
 pub async fn admin(node: &Node) -> Connection {
@@ -76,11 +89,16 @@ pub async fn client(port: u16, capabilities: Capabilities) -> Connection {
 }
 
 pub async fn try_client(port: u16, capabilities: Capabilities) -> mysql::Result<Connection> {
+    Connection::connect(&shop_at(port, capabilities)).await
+}
+
+/// The shop's application at a port.
+pub fn shop_at(port: u16, capabilities: Capabilities) -> ConnectOptions {
     let mut options = ConnectOptions::new("127.0.0.1", port, SHOP_USER, Password::new(SHOP_PASSWORD));
     options.schema = Some(b"shop".to_vec());
     options.capabilities = capabilities;
     options.collation = 45;
-    Connection::connect(&options).await
+    options
 }
 
 /// The one cell of a query's one row.

@@ -1,0 +1,340 @@
+//! A TCP stream of either role, plain or under TLS.
+//!
+//! Ours rather than a crate's because streams change runtimes here: a connection opened ahead is parked on no runtime
+//! until the thread that needs it takes it in. On a plain stream TLS costs one look at an empty pointer.
+//!
+//! Invariants: bytes that were read before a handshake go into it, and nowhere else, so that nothing said in plain text
+//! can pass for something said under TLS. A write is done when the kernel has all of it, so that nobody needs to flush.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice, Read, Write};
+use std::net::{SocketAddr, TcpStream as StdStream};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// A TCP stream, plain or under TLS.
+#[derive(Debug)]
+pub struct Stream {
+    tcp: TcpStream,
+    tls: Option<Box<Tls>>,
+}
+
+/// A stream on no runtime.
+#[derive(Debug)]
+pub struct ParkedStream {
+    tcp: StdStream,
+    tls: Option<Box<Tls>>,
+}
+
+/// One end of a TLS session.
+#[derive(Debug)]
+struct Tls {
+    connection: Connection,
+    /// Bytes of the write under way that have been encrypted, while the kernel has not taken all of that yet.
+    accepted: usize,
+}
+
+impl Stream {
+    /// A plain stream.
+    pub fn plain(tcp: TcpStream) -> Self {
+        Self { tcp, tls: None }
+    }
+
+    /// Whether it is under TLS.
+    pub fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Whether the peer of a stream under TLS has shown a certificate, which then was verified.
+    pub fn peer_is_certified(&self) -> bool {
+        let chain = self.tls.as_ref().and_then(|tls| tls.connection.peer_certificates());
+        chain.is_some_and(|chain| !chain.is_empty())
+    }
+
+    /// The other end's address.
+    ///
+    /// # Errors
+    /// If the connection is gone.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.tcp.peer_addr()
+    }
+
+    /// The socket of a plain stream; `None` under TLS.
+    pub fn into_tcp(self) -> Option<TcpStream> {
+        self.tls.is_none().then_some(self.tcp)
+    }
+
+    /// Goes under TLS as the client.
+    ///
+    /// # Errors
+    /// If the handshake fails; one that TLS itself refuses holds a [`rustls::Error`].
+    pub async fn begin_tls(
+        &mut self,
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+    ) -> io::Result<()> {
+        let connection = ClientConnection::new(config, name).map_err(refused)?;
+        self.shake_hands(connection.into(), &[]).await
+    }
+
+    /// Goes under TLS as the server; `early` is what the client has sent of its handshake already.
+    ///
+    /// # Errors
+    /// As [`Stream::begin_tls`].
+    pub async fn accept_tls(&mut self, config: Arc<ServerConfig>, early: &[u8]) -> io::Result<()> {
+        let connection = ServerConnection::new(config).map_err(refused)?;
+        self.shake_hands(connection.into(), early).await
+    }
+
+    async fn shake_hands(&mut self, connection: Connection, mut early: &[u8]) -> io::Result<()> {
+        let mut tls = Box::new(Tls { connection, accepted: 0 });
+        while !early.is_empty() {
+            tls.connection.read_tls(&mut early)?;
+            let processed = tls.process();
+            if processed.is_err() {
+                // The alert that says why, as far as the socket takes it.
+                let _ = tls.poll_flush(&mut self.tcp, &mut Context::from_waker(Waker::noop()));
+            }
+            processed?;
+        }
+        let shaken: io::Result<()> = poll_fn(|cx| {
+            loop {
+                ready!(tls.poll_flush(&mut self.tcp, cx))?;
+                if !tls.connection.is_handshaking() {
+                    return Poll::Ready(Ok(()));
+                }
+                if ready!(tls.poll_take(&mut self.tcp, cx))? == 0 {
+                    return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+                }
+            }
+        })
+        .await;
+        shaken.map(|()| self.tls = Some(tls))
+    }
+
+    /// Whether the peer has sent nothing and not closed. Must be asked only when nothing is due.
+    pub fn is_quiet(&mut self) -> bool {
+        match &mut self.tls {
+            // No system call: the runtime knows.
+            None => would_block(self.tcp.try_read(&mut [0])),
+            // What has come may be TLS's own business, such as a session ticket.
+            Some(tls) => {
+                tls.poll_plaintext(&mut self.tcp, &mut Context::from_waker(Waker::noop())).is_pending()
+            }
+        }
+    }
+
+    /// Waits until the peer has sent something, which stays unread; `false` if it has closed.
+    ///
+    /// # Errors
+    /// If the connection breaks.
+    pub async fn peek(&mut self) -> io::Result<bool> {
+        match &mut self.tls {
+            None => Ok(self.tcp.peek(&mut [0]).await? > 0),
+            Some(tls) => poll_fn(|cx| tls.poll_plaintext(&mut self.tcp, cx)).await,
+        }
+    }
+
+    /// Sends what the socket takes at once, without waiting: for a goodbye.
+    pub fn send_now(&mut self, bytes: &[u8]) {
+        // Best effort: the connection is closed next.
+        let _ = match &self.tls {
+            None => self.tcp.try_write(bytes).map(drop),
+            Some(_) => {
+                let mut cx = Context::from_waker(Waker::noop());
+                match Pin::new(self).poll_write(&mut cx, bytes) {
+                    Poll::Ready(written) => written.map(drop),
+                    Poll::Pending => Ok(()),
+                }
+            }
+        };
+    }
+
+    /// Takes it off its runtime, when nothing is due.
+    ///
+    /// # Errors
+    /// If the system refuses, or something has come all the same.
+    pub fn park(mut self) -> io::Result<ParkedStream> {
+        if !self.is_quiet() {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        Ok(ParkedStream { tcp: self.tcp.into_std()?, tls: self.tls })
+    }
+}
+
+impl ParkedStream {
+    /// Whether the peer has sent nothing and not closed.
+    pub fn is_quiet(&self) -> bool {
+        would_block(self.tcp.peek(&mut [0]))
+    }
+
+    /// Takes it into this thread's runtime.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn resume(self) -> io::Result<Stream> {
+        Ok(Stream { tcp: TcpStream::from_std(self.tcp)?, tls: self.tls })
+    }
+}
+
+fn would_block<T>(done: io::Result<T>) -> bool {
+    done.is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock)
+}
+
+fn refused(error: rustls::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+impl Tls {
+    fn process(&mut self) -> io::Result<()> {
+        self.connection.process_new_packets().map(drop).map_err(refused)
+    }
+
+    /// Gives the kernel all there is to send.
+    fn poll_flush(&mut self, tcp: &mut TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.connection.wants_write() {
+            if ready!(polled(self.connection.write_tls(&mut Socket { tcp, cx })))? == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads from the socket once; 0 at its end.
+    fn poll_take(&mut self, tcp: &mut TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let n = ready!(polled(self.connection.read_tls(&mut Socket { tcp, cx })))?;
+        let processed = self.process();
+        // Alerts and answers to key updates. If the socket is full, they go out with the next write.
+        let _ = self.poll_flush(tcp, cx);
+        processed.map(|()| n).into()
+    }
+
+    /// Waits for something to read; `false` at the end.
+    fn poll_plaintext(&mut self, tcp: &mut TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        loop {
+            let state = self.connection.process_new_packets().map_err(refused)?;
+            if state.plaintext_bytes_to_read() > 0 {
+                return Poll::Ready(Ok(true));
+            }
+            if state.peer_has_closed() || ready!(self.poll_take(tcp, cx))? == 0 {
+                return Poll::Ready(Ok(false));
+            }
+        }
+    }
+}
+
+fn polled<T>(done: io::Result<T>) -> Poll<io::Result<T>> {
+    match done {
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+        done => Poll::Ready(done),
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let Self { tcp, tls } = &mut *self;
+        let Some(tls) = tls else { return Pin::new(tcp).poll_read(cx, buf) };
+        loop {
+            match tls.connection.reader().read(buf.initialize_unfilled()) {
+                Ok(n) => {
+                    buf.advance(n);
+                    return Poll::Ready(Ok(()));
+                }
+                // MySQL's peers often close without telling TLS; packets say how long they are, so that one cut short
+                // is noticed anyway.
+                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Poll::Ready(Ok(())),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                Err(e) => return Poll::Ready(Err(e)),
+            }
+            ready!(tls.poll_take(tcp, cx))?;
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let Self { tcp, tls } = &mut *self;
+        let Some(tls) = tls else { return Pin::new(tcp).poll_write(cx, buf) };
+        if tls.accepted == 0 {
+            ready!(tls.poll_flush(tcp, cx))?;
+            tls.accepted = tls.connection.writer().write(buf)?;
+        }
+        ready!(tls.poll_flush(tcp, cx))?;
+        let written = std::mem::take(&mut tls.accepted);
+        if written > buf.len() {
+            // Another write than the one that was given up half-way: the peer is out of step.
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Self { tcp, tls } = &mut *self;
+        match tls {
+            Some(tls) => tls.poll_flush(tcp, cx),
+            None => Pin::new(tcp).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Self { tcp, tls } = &mut *self;
+        if let Some(tls) = tls {
+            tls.connection.send_close_notify();
+            ready!(tls.poll_flush(tcp, cx))?;
+        }
+        Pin::new(tcp).poll_shutdown(cx)
+    }
+}
+
+/// The socket, for a library that reads and writes without waiting.
+struct Socket<'a, 'c> {
+    tcp: &'a mut TcpStream,
+    cx: &'a mut Context<'c>,
+}
+
+impl Read for Socket<'_, '_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let mut room = ReadBuf::new(buf);
+        match Pin::new(&mut *self.tcp).poll_read(self.cx, &mut room) {
+            Poll::Ready(done) => done.map(|()| room.filled().len()),
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+}
+
+impl Write for Socket<'_, '_> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.write_vectored(&[IoSlice::new(buf)])
+    }
+
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        match Pin::new(&mut *self.tcp).poll_write_vectored(self.cx, bufs) {
+            Poll::Ready(done) => done,
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tls_makes_a_plain_stream_no_larger_than_a_pointer() {
+        assert_eq!(size_of::<Stream>(), size_of::<TcpStream>() + size_of::<usize>());
+    }
+}
