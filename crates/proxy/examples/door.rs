@@ -1,4 +1,5 @@
-//! A front door before one server, for trying things and for measuring: `door LISTEN HOST PORT [THREADS]`.
+//! A front door before one server, for trying things and for measuring: `door LISTEN HOST PORT [THREADS
+//! [BACKENDS]]`; with 0 backends nothing is shared.
 
 use std::time::Duration;
 
@@ -7,8 +8,9 @@ use proxy::{Backend, Door, DoorOptions};
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [listen, host, port, rest @ ..] = args.as_slice() else {
-        return Err("usage: door LISTEN HOST PORT [THREADS]".into());
+        return Err("usage: door LISTEN HOST PORT [THREADS [BACKENDS]]".into());
     };
+    let backends_max = rest.get(1).map_or(Ok(200), |n| n.parse())?;
     let door = Door::start(DoorOptions {
         listen: listen.parse()?,
         threads: rest.first().map_or(Ok(0), |n| n.parse())?,
@@ -21,6 +23,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         server_version: "9.7.4-highwater".into(),
         hold_max: Duration::from_secs(30),
         clients_max: 20_000,
+        share: backends_max > 0,
+        backends_max,
+        queue_max: Duration::from_secs(10),
     })?;
     eprintln!("listening on {}", door.address());
     loop {

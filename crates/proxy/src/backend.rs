@@ -4,7 +4,9 @@
 
 use std::io::Write;
 use std::net::TcpStream as StdStream;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 use mysql::{ConnectOptions, Connection, Password};
 use tokio::io::AsyncWriteExt;
@@ -17,8 +19,11 @@ use wire::{Capabilities, WireError};
 
 use crate::Backend;
 use crate::buffer::Buffer;
+use crate::pool::Slot;
+use crate::prepared::Prepared;
 use crate::profile::TRACKED;
 use crate::response::{Expect, Kind, Scan, Step};
+use crate::settings::{Settings, charset_question};
 
 /// How long connecting and logging in may take.
 const LOGIN_MAX: Duration = Duration::from_secs(10);
@@ -51,18 +56,33 @@ pub(crate) struct Link {
     pub tracked: bool,
     /// Server status after the login.
     pub status: Status,
+    /// Tells links apart, whatever ids servers give.
+    pub serial: u64,
+    /// When it was opened.
+    pub born: Instant,
+    /// Between the first byte of a command sent and the last of its answer: the link is then good for nothing else.
+    pub awaiting: bool,
+    /// What it has been given, as of the last time a session took or left it.
+    pub settings: Arc<Settings>,
+    /// What `LAST_INSERT_ID()` returned on it then.
+    pub last_insert_id: u64,
+    /// What is prepared on it.
+    pub prepared: Prepared,
+    /// Its place in the budget, if it is shared.
+    pub slot: Option<Slot>,
+    /// The thread whose runtime it is registered with.
+    pub shard: usize,
+    /// What its login's collation set, if it was asked for and the link can be shared.
+    pub charset: Option<[Vec<u8>; 4]>,
 }
 
 /// A backend connection opened ahead, on no runtime.
 #[derive(Debug)]
 pub(crate) struct Warm {
     stream: StdStream,
-    id: u32,
-    capabilities: Capabilities,
-    tracked: bool,
-    status: Status,
+    opened: Opened,
     /// Whom it belongs to: a client may have become somebody else since.
-    pub identity: std::sync::Arc<Identity>,
+    pub identity: Arc<Identity>,
     /// The server it goes to.
     pub backend: Backend,
     /// The schema it was opened with.
@@ -115,6 +135,7 @@ pub(crate) async fn open(
     backend: &Backend,
     identity: &Identity,
     schema: Option<&[u8]>,
+    shared: bool,
 ) -> mysql::Result<(TcpStream, Opened)> {
     let options = ConnectOptions {
         host: backend.host.clone(),
@@ -139,21 +160,35 @@ pub(crate) async fn open(
         Err(mysql::Error::Server(_)) => false,
         Err(error) => return Err(error),
     };
+    let charset = match shared && tracked {
+        true => ask_charset(&mut connection).await?,
+        false => None,
+    };
     let (id, status) = (connection.id(), connection.status());
     let (stream, rest) = connection.into_stream();
     if !rest.is_empty() {
         return Err(mysql::Error::Unexpected("bytes after the answer"));
     }
-    Ok((stream, Opened { id, capabilities, tracked, status }))
+    Ok((stream, Opened { id, capabilities, tracked, status, collation: identity.collation, charset }))
+}
+
+/// What the login's collation has set; `None` if the server runs statements of its own at each login, whose effect on
+/// the session nobody can undo.
+async fn ask_charset(connection: &mut Connection) -> mysql::Result<Option<[Vec<u8>; 4]>> {
+    let Some(row) = connection.row(charset_question()).await? else { return Ok(None) };
+    let value = |at: usize| row.bytes(at).unwrap_or_default().to_vec();
+    Ok(value(4).is_empty().then(|| [value(0), value(1), value(2), value(3)]))
 }
 
 /// What is known of a connection just opened.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Opened {
     id: u32,
     capabilities: Capabilities,
     tracked: bool,
     status: Status,
+    collation: u8,
+    charset: Option<[Vec<u8>; 4]>,
 }
 
 impl Link {
@@ -166,14 +201,67 @@ impl Link {
         identity: &Identity,
         schema: Option<&[u8]>,
         epoch: u64,
-    ) -> mysql::Result<Self> {
-        let (stream, opened) = open(backend, identity, schema).await?;
-        Ok(Self::over(stream, opened, epoch))
+    ) -> mysql::Result<Box<Self>> {
+        let (stream, opened) = open(backend, identity, schema, false).await?;
+        Ok(Self::over(stream, opened, schema, epoch))
     }
 
-    fn over(stream: TcpStream, opened: Opened, epoch: u64) -> Self {
-        let Opened { id, capabilities, tracked, status } = opened;
-        Self { stream, id, epoch, capabilities, tracked, status }
+    /// Opens a link that is to be shared, on this thread.
+    ///
+    /// # Errors
+    /// As [`open`].
+    pub async fn open_shared(
+        backend: &Backend,
+        identity: &Identity,
+        schema: Option<&[u8]>,
+        (epoch, shard): (u64, usize),
+        slot: Slot,
+    ) -> mysql::Result<Box<Self>> {
+        let (stream, opened) = open(backend, identity, schema, true).await?;
+        let mut link = Self::over(stream, opened, schema, epoch);
+        link.shard = shard;
+        // One that cannot be shared does not count either.
+        link.slot = link.charset.is_some().then_some(slot);
+        Ok(link)
+    }
+
+    fn over(stream: TcpStream, opened: Opened, schema: Option<&[u8]>, epoch: u64) -> Box<Self> {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        let Opened { id, capabilities, tracked, status, collation, charset } = opened;
+        let mut settings = Settings { schema: schema.map(Into::into), ..Settings::of_login(collation) };
+        if let Some(charset) = &charset {
+            settings.set_charset(charset.clone());
+        }
+        Box::new(Self {
+            stream,
+            id,
+            epoch,
+            capabilities,
+            tracked,
+            status,
+            serial: LAST.fetch_add(1, Relaxed) + 1,
+            born: Instant::now(),
+            awaiting: false,
+            settings: Arc::new(settings),
+            last_insert_id: 0,
+            prepared: Prepared::default(),
+            slot: None,
+            shard: 0,
+            charset,
+        })
+    }
+
+    /// Takes it to this thread's runtime, if it belongs to another's.
+    ///
+    /// # Errors
+    /// If the system refuses; the link must then be dropped.
+    pub fn move_to(self: Box<Self>, shard: usize) -> std::io::Result<Box<Self>> {
+        if self.shard == shard {
+            return Ok(self);
+        }
+        let link = *self;
+        let stream = TcpStream::from_std(link.stream.into_std()?)?;
+        Ok(Box::new(Self { stream, shard, ..link }))
     }
 
     /// Whether nothing has come from the server since its last answer: neither an end nor an unasked error. Costs no
@@ -190,6 +278,7 @@ impl Link {
     pub async fn ask(&mut self, payload: &[u8], expect: Expect) -> Result<Answer, AskError> {
         let (mut out, mut seq) = (Vec::with_capacity(payload.len() + packet::HEADER_LEN), 0);
         packet::frame(&mut out, &mut seq, payload);
+        self.awaiting = true;
         self.stream.write_all(&out).await?;
 
         let mut scan = Scan::new(expect, self.capabilities);
@@ -218,9 +307,13 @@ impl Link {
                 break;
             }
         }
+        self.awaiting = false;
         match packets.last() {
             Some((Kind::Err, from, to)) => Err(AskError::Server(ErrPacket::parse(&bytes[from + 4..*to])?)),
-            Some((Kind::LocalInfile, ..)) => Err(AskError::Lost),
+            Some((Kind::LocalInfile, ..)) => {
+                self.awaiting = true;
+                Err(AskError::Lost)
+            }
             _ => Ok(Answer { bytes, packets }),
         }
     }
@@ -238,8 +331,12 @@ impl Link {
         self.ask(&[&[Command::QUERY.0], attributes, sql].concat(), Expect::Results).await
     }
 
-    /// Says goodbye, so that the server counts no aborted connection, and closes.
+    /// Says goodbye, so that the server counts no aborted connection, and closes; not in the middle of a command, which
+    /// the goodbye's bytes might complete.
     pub fn quit(self) {
+        if self.awaiting {
+            return;
+        }
         if let Ok(mut stream) = self.stream.into_std() {
             // Best effort: the socket is closed either way.
             let _ = stream.write_all(&[1, 0, 0, 0, Command::QUIT.0]);
@@ -263,23 +360,22 @@ impl Warm {
     /// As [`open`].
     pub async fn open(
         backend: &Backend,
-        identity: std::sync::Arc<Identity>,
+        identity: Arc<Identity>,
         schema: Option<Vec<u8>>,
+        shared: bool,
     ) -> mysql::Result<Self> {
-        let (stream, opened) = open(backend, &identity, schema.as_deref()).await?;
+        let (stream, opened) = open(backend, &identity, schema.as_deref(), shared).await?;
         let stream = stream.into_std()?;
-        let Opened { id, capabilities, tracked, status } = opened;
-        Ok(Self { stream, id, capabilities, tracked, status, identity, backend: backend.clone(), schema })
+        Ok(Self { stream, opened, identity, backend: backend.clone(), schema })
     }
 
     /// Takes it into this thread's runtime; `None` if the server has closed it meanwhile.
-    pub fn into_link(self, epoch: u64) -> Option<Link> {
+    pub fn into_link(self, epoch: u64) -> Option<Box<Link>> {
         match self.stream.peek(&mut [0]) {
             Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
             _ => return None,
         }
         let stream = TcpStream::from_std(self.stream).ok()?;
-        let Self { id, capabilities, tracked, status, .. } = self;
-        Some(Link { stream, id, epoch, capabilities, tracked, status })
+        Some(Link::over(stream, self.opened, self.schema.as_deref(), epoch))
     }
 }

@@ -19,6 +19,7 @@
 //! Invariant: a command is sent to a backend once, or not at all. One whose answer was lost is reported as of unknown
 //! outcome; nothing here sends it again.
 
+mod account;
 mod backend;
 mod buffer;
 mod command;
@@ -26,6 +27,9 @@ mod control;
 mod hold;
 mod listener;
 mod login;
+mod parked;
+mod pool;
+mod prepared;
 mod profile;
 mod registry;
 mod relay;
@@ -34,6 +38,8 @@ mod restore;
 mod screen;
 mod sending;
 mod session;
+mod settings;
+mod sharing;
 mod statements;
 mod trouble;
 
@@ -48,8 +54,10 @@ use tokio::sync::watch;
 pub use control::{Control, DrainError, PinnedPolicy, WarmReport};
 pub use registry::{OpenSession, SessionPhase, SessionView, Stats};
 
+use account::Accounts;
 use hold::Gate;
 use registry::Registry;
+use settings::{Interned, Settings};
 
 /// A server that sessions may be connected to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +87,12 @@ pub struct DoorOptions {
     pub hold_max: Duration,
     /// How many clients may be connected; more are refused with error 1040.
     pub clients_max: usize,
+    /// Whether clients of one account share backend connections between their transactions.
+    pub share: bool,
+    /// Shared connections to the writer at most, over all threads and accounts.
+    pub backends_max: usize,
+    /// How long a command may wait for one before it fails with error 1203.
+    pub queue_max: Duration,
 }
 
 /// Why the door could not do what it was asked to.
@@ -133,6 +147,11 @@ pub(crate) struct Shared {
     pub server_version: String,
     pub hold_max: Duration,
     pub clients_max: usize,
+    pub share: bool,
+    pub queue_max: Duration,
+    pub accounts: Accounts,
+    pub settings: Interned<Settings>,
+    pub texts: Interned<[u8]>,
 }
 
 impl Door {
@@ -151,12 +170,17 @@ impl Door {
             .local_addr()
             .map_err(|source| DoorError::Listen { address: options.listen, source })?;
         let shared = Arc::new(Shared {
-            gate: Arc::new(Gate::new(options.writer, threads)),
+            gate: Arc::new(Gate::new(options.writer, threads, options.backends_max.max(1))),
             registry: Registry::default(),
             key: Arc::new(login::DoorKey::generate().map_err(|e| DoorError::Start(e.to_string()))?),
             server_version: options.server_version,
             hold_max: options.hold_max,
             clients_max: options.clients_max,
+            share: options.share,
+            queue_max: options.queue_max,
+            accounts: Accounts::default(),
+            settings: Interned::default(),
+            texts: Interned::default(),
         });
         let stop = watch::Sender::new(false);
         let mut door = Self { address, shared, stop, threads: Vec::new() };

@@ -20,7 +20,8 @@ const CLUSTER: &[&str] = &[
     "replicas",
 ];
 const MOVE: &[&str] = &["source", "target", "tables", "accept", "objects"];
-const FRONT_DOOR: &[&str] = &["listen", "threads", "hold_max", "clients_max", "cluster"];
+const FRONT_DOOR: &[&str] =
+    &["listen", "threads", "hold_max", "clients_max", "share", "backends_max", "queue_max", "cluster"];
 const COPY: &[&str] = &["chunk_rows", "readers", "defer_indexes"];
 const THROTTLE: &[&str] = &[
     "latency_rise_max",

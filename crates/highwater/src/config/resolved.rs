@@ -81,6 +81,12 @@ pub struct FrontDoorOptions {
     pub hold_max: Duration,
     /// Client connections at most.
     pub clients_max: usize,
+    /// Whether clients share connections to the server.
+    pub share: bool,
+    /// Shared connections at most.
+    pub backends_max: usize,
+    /// How long a statement may wait for one.
+    pub queue_max: Duration,
     /// The cluster that is the writer before any cutover, as far as the settings tell; see
     /// [`ResolvedConfig::first_writer`].
     pub cluster: Option<String>,

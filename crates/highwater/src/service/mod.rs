@@ -177,6 +177,9 @@ impl Service {
             server_version: server_version(cluster).await?,
             hold_max: options.hold_max,
             clients_max: options.clients_max,
+            share: options.share,
+            backends_max: options.backends_max,
+            queue_max: options.queue_max,
         })
         .map_err(|e| three_parts(&e.to_string()))?;
         let control = door.control();

@@ -52,15 +52,27 @@ pub fn door(node: &Node) -> Door {
 }
 
 pub fn door_holding(node: &Node, hold_max: Duration) -> Door {
-    Door::start(DoorOptions {
+    Door::start(DoorOptions { hold_max, ..options(node) }).unwrap()
+}
+
+/// A door whose clients share so many backends.
+pub fn sharing_door(node: &Node, backends_max: usize) -> Door {
+    Door::start(DoorOptions { backends_max, ..options(node) }).unwrap()
+}
+
+/// A door of two threads, sharing, with room for everybody.
+pub fn options(node: &Node) -> DoorOptions {
+    DoorOptions {
         listen: "127.0.0.1:0".parse().unwrap(),
         threads: 2,
         writer: backend(node),
         server_version: "9.7.4".into(),
-        hold_max,
+        hold_max: Duration::from_secs(20),
         clients_max: 1000,
-    })
-    .unwrap()
+        share: true,
+        backends_max: 100,
+        queue_max: Duration::from_secs(10),
+    }
 }
 
 pub async fn admin(node: &Node) -> Connection {
