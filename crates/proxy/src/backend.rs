@@ -23,7 +23,7 @@ use crate::pool::Slot;
 use crate::prepared::Prepared;
 use crate::profile::TRACKED;
 use crate::response::{Expect, Kind, Scan, Step};
-use crate::settings::{Settings, charset_question};
+use crate::settings::{Baseline, Settings, baseline_question};
 
 /// How long connecting and logging in may take.
 const LOGIN_MAX: Duration = Duration::from_secs(10);
@@ -72,8 +72,8 @@ pub(crate) struct Link {
     pub slot: Option<Slot>,
     /// The thread whose runtime it is registered with.
     pub shard: usize,
-    /// What its login's collation set, if it was asked for and the link can be shared.
-    pub charset: Option<[Vec<u8>; 4]>,
+    /// Whether it can be shared: the server says what it needs to say.
+    pub shareable: bool,
 }
 
 /// A backend connection opened ahead, on no runtime.
@@ -135,7 +135,6 @@ pub(crate) async fn open(
     backend: &Backend,
     identity: &Identity,
     schema: Option<&[u8]>,
-    shared: bool,
 ) -> mysql::Result<(TcpStream, Opened)> {
     let options = ConnectOptions {
         host: backend.host.clone(),
@@ -160,8 +159,8 @@ pub(crate) async fn open(
         Err(mysql::Error::Server(_)) => false,
         Err(error) => return Err(error),
     };
-    let charset = match shared && tracked {
-        true => ask_charset(&mut connection).await?,
+    let baseline = match tracked {
+        true => ask_baseline(&mut connection).await?,
         false => None,
     };
     let (id, status) = (connection.id(), connection.status());
@@ -169,15 +168,18 @@ pub(crate) async fn open(
     if !rest.is_empty() {
         return Err(mysql::Error::Unexpected("bytes after the answer"));
     }
-    Ok((stream, Opened { id, capabilities, tracked, status, collation: identity.collation, charset }))
+    Ok((stream, Opened { id, capabilities, tracked, status, collation: identity.collation, baseline }))
 }
 
-/// What the login's collation has set; `None` if the server runs statements of its own at each login, whose effect on
-/// the session nobody can undo.
-async fn ask_charset(connection: &mut Connection) -> mysql::Result<Option<[Vec<u8>; 4]>> {
-    let Some(row) = connection.row(charset_question()).await? else { return Ok(None) };
-    let value = |at: usize| row.bytes(at).unwrap_or_default().to_vec();
-    Ok(value(4).is_empty().then(|| [value(0), value(1), value(2), value(3)]))
+/// What the login has found, if the server says.
+async fn ask_baseline(connection: &mut Connection) -> mysql::Result<Option<Baseline>> {
+    let row = match connection.row(baseline_question()).await {
+        Ok(row) => row,
+        Err(mysql::Error::Server(_)) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let Some(row) = row else { return Ok(None) };
+    Ok(Baseline::of((0..row.len()).map(|at| row.bytes(at).map(<[u8]>::to_vec)).collect()))
 }
 
 /// What is known of a connection just opened.
@@ -188,7 +190,7 @@ pub(crate) struct Opened {
     tracked: bool,
     status: Status,
     collation: u8,
-    charset: Option<[Vec<u8>; 4]>,
+    baseline: Option<Baseline>,
 }
 
 impl Link {
@@ -202,7 +204,7 @@ impl Link {
         schema: Option<&[u8]>,
         epoch: u64,
     ) -> mysql::Result<Box<Self>> {
-        let (stream, opened) = open(backend, identity, schema, false).await?;
+        let (stream, opened) = open(backend, identity, schema).await?;
         Ok(Self::over(stream, opened, schema, epoch))
     }
 
@@ -217,20 +219,20 @@ impl Link {
         (epoch, shard): (u64, usize),
         slot: Slot,
     ) -> mysql::Result<Box<Self>> {
-        let (stream, opened) = open(backend, identity, schema, true).await?;
+        let (stream, opened) = open(backend, identity, schema).await?;
         let mut link = Self::over(stream, opened, schema, epoch);
         link.shard = shard;
         // One that cannot be shared does not count either.
-        link.slot = link.charset.is_some().then_some(slot);
+        link.slot = link.shareable.then_some(slot);
         Ok(link)
     }
 
     fn over(stream: TcpStream, opened: Opened, schema: Option<&[u8]>, epoch: u64) -> Box<Self> {
         static LAST: AtomicU64 = AtomicU64::new(0);
-        let Opened { id, capabilities, tracked, status, collation, charset } = opened;
+        let Opened { id, capabilities, tracked, status, collation, baseline } = opened;
         let mut settings = Settings { schema: schema.map(Into::into), ..Settings::of_login(collation) };
-        if let Some(charset) = &charset {
-            settings.set_charset(charset.clone());
+        if let Some(baseline) = &baseline {
+            settings.set_baseline(baseline);
         }
         Box::new(Self {
             stream,
@@ -247,7 +249,7 @@ impl Link {
             prepared: Prepared::default(),
             slot: None,
             shard: 0,
-            charset,
+            shareable: baseline.is_some(),
         })
     }
 
@@ -362,9 +364,8 @@ impl Warm {
         backend: &Backend,
         identity: Arc<Identity>,
         schema: Option<Vec<u8>>,
-        shared: bool,
     ) -> mysql::Result<Self> {
-        let (stream, opened) = open(backend, &identity, schema.as_deref(), shared).await?;
+        let (stream, opened) = open(backend, &identity, schema.as_deref()).await?;
         let stream = stream.into_std()?;
         Ok(Self { stream, opened, identity, backend: backend.clone(), schema })
     }

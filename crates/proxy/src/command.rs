@@ -18,8 +18,8 @@ use crate::screen::{Asks, Screen, Screened};
 use crate::session::Session;
 use crate::statements::Types;
 use crate::trouble::{
-    Stop, client_lost, malformed, no_longer_known, no_longer_known_error, outcome_unknown, prepare_again,
-    too_large, unknown_statement, unsupported,
+    Stop, client_lost, malformed, no_cursor, no_longer_known, no_longer_known_error, outcome_unknown,
+    prepare_again, too_large, types_missing, unknown_statement, unsupported,
 };
 
 /// In the flags of `COM_STMT_EXECUTE`: a cursor is to be opened.
@@ -118,7 +118,7 @@ impl Session {
             return self.ask(screened).await;
         }
         self.begin().await?;
-        let own = self.own && self.own_diagnostics || self.account.is_none();
+        let own = self.own && self.own_diagnostics && self.profile.own_found || self.account.is_none();
         self.send(Some((&mut screen, text_at.unwrap_or(1)))).await?;
         // Without knowing where the text began, nothing it says explains a state change.
         let screened = screen.end();
@@ -181,7 +181,15 @@ impl Session {
             Asks::Nothing => self.begin().await?,
             _ => self.begin_asking(id, screened).await?,
         }
-        let Some(mut place) = self.prepare_on_backend(id).await? else {
+        let prepared = self.prepare_on_backend(id).await;
+        if prepared.is_err()
+            && let Some(statement) = self.statements.get(id)
+        {
+            // The types it came with hold all the same.
+            let payload = &self.inbound.data()[HEADER_LEN..self.left.min(self.inbound.len())];
+            let _ = statement.types(payload, self.identity.capabilities, true);
+        }
+        let Some(mut place) = prepared? else {
             return Err(unknown_statement(id, "mysql_stmt_precheck"));
         };
         let payload = &self.inbound.data()[HEADER_LEN..self.left.min(self.inbound.len())];
@@ -192,6 +200,7 @@ impl Session {
         let (Some(link), Some(statement)) = (&mut self.link, self.statements.get(id)) else {
             return Err(unknown_statement(id, "mysql_stmt_precheck"));
         };
+        let long_data = statement.long_data;
         let told = match place.is_private() {
             true => statement.types_told,
             false => link.prepared.told_by(&place, teller),
@@ -211,7 +220,10 @@ impl Session {
                 packet[HEADER_LEN + 1..HEADER_LEN + 5].copy_from_slice(&place.id.to_le_bytes());
                 Some(packet)
             }
-            Types::Inject { .. } | Types::Missing => return Err(prepare_again()),
+            // A parameter sent ahead is text.
+            Types::Missing if long_data => None,
+            Types::Missing => return Err(types_missing()),
+            Types::Inject { .. } => return Err(prepare_again()),
         };
         statement.types_told = true;
         link.prepared.tell(&place, teller);
@@ -237,11 +249,8 @@ impl Session {
             return self.begin().await;
         }
         Box::pin(self.answer_for_the_one_before(screened, b"")).await?;
-        let here = match (self.statements.get(id).and_then(|s| s.place), &mut self.link) {
-            (Some(place), Some(link)) => place.serial == link.serial && link.prepared.holds(&place),
-            _ => false,
-        };
-        if !here && (screened.asks == Asks::Counts || self.profile.warnings) {
+        let here = self.place_here(id).is_some();
+        if !here && (screened.asks != Asks::Diagnostics || self.profile.warnings) {
             // Preparing it again would come between; now that it is, the next time is answered.
             self.prepare_on_backend(id).await?;
             return Err(no_longer_known("the outcome"));
@@ -249,11 +258,20 @@ impl Session {
         Ok(())
     }
 
+    /// Where a statement is prepared on the backend of the moment, if it is.
+    fn place_here(&mut self, id: u32) -> Option<Place> {
+        let place = self.statements.get(id)?.place?;
+        let link = self.link.as_mut().filter(|link| link.serial == place.serial)?;
+        link.prepared.holds(&place).then_some(place)
+    }
+
     async fn fetch(&mut self) -> Result<(), Stop> {
         self.whole(CHUNK).await?;
         let id = self.statement_id()?;
-        if !self.statements.get(id).is_some_and(|s| s.cursor) {
-            return Err(unknown_statement(id, "mysql_stmt_precheck"));
+        match self.statements.get(id).map(|s| s.cursor) {
+            Some(true) => {}
+            Some(false) => return Err(no_cursor(id)),
+            None => return Err(unknown_statement(id, "mysql_stmt_precheck")),
         }
         self.begin().await?;
         let Some(place) = self.prepare_on_backend(id).await? else {
@@ -269,12 +287,25 @@ impl Session {
     async fn reset_statement(&mut self) -> Result<(), Stop> {
         self.whole(CHUNK).await?;
         let id = self.statement_id()?;
-        self.begin().await?;
-        let Some(place) = self.prepare_on_backend(id).await? else {
+        if self.statements.get(id).is_none() {
             return Err(unknown_statement(id, "mysql_stmt_precheck"));
-        };
-        self.set_statement_id(place.id);
-        self.send(None).await?;
+        }
+        self.begin().await?;
+        match self.place_here(id) {
+            Some(place) => {
+                self.set_statement_id(place.id);
+                self.send(None).await?;
+            }
+            // Where it is not prepared there is nothing to reset, and this is answered alike.
+            None => {
+                self.inbound.consume(std::mem::take(&mut self.left));
+                let nothing: &[u8] = match self.identity.capabilities.has(Capabilities::QUERY_ATTRIBUTES) {
+                    true => b"\x07\0\0\0\x03\0\x01DO 0",
+                    false => b"\x05\0\0\0\x03DO 0",
+                };
+                self.write_backend(nothing).await?;
+            }
+        }
         if self.relay(Question::plain(Expect::Single, Screened::COMMAND)).await? == Outcome::Done {
             self.statements.set_busy(id, false, false);
         }

@@ -276,7 +276,7 @@ fn one_each(seats: Vec<Arc<Seat>>, room: Option<usize>) -> Vec<Arc<Seat>> {
 /// Opens the client's own connection to the next writer.
 async fn warm_seat(seat: &Seat, next: Backend, identity: &Arc<Identity>) -> mysql::Result<()> {
     let schema = seat.detail().schema.clone();
-    let warm = Warm::open(&next, Arc::clone(identity), schema, false).await?;
+    let warm = Warm::open(&next, Arc::clone(identity), schema).await?;
     let mut detail = seat.detail();
     if detail.identity.as_ref().is_some_and(|now| Arc::ptr_eq(now, identity)) {
         detail.warm = Some(Box::new(warm));
@@ -293,7 +293,7 @@ async fn warm_pool(
 ) -> mysql::Result<()> {
     let account = shared.accounts.of(identity);
     let login = Arc::new(account.identity(identity.collation));
-    let warm = Warm::open(&next, login, None, true).await?;
+    let warm = Warm::open(&next, login, None).await?;
     account.prove(pool.serial, true);
     pool.stock(account, warm);
     Ok(())

@@ -9,12 +9,13 @@
 //! Control: warm -> hold -> drain -> switch -> release -------+
 //! ```
 //!
-//! Each thread has a listener of its own on the one address, and a session stays on its thread. A session has one
-//! backend connection, opened with the client's own account and password: the door keeps no list of passwords. Rows
-//! pass unread; what the server reports beside them is what the door knows of a session.
+//! Each thread has a listener of its own on the one address, and a session stays on its thread. Backend connections
+//! are opened with the clients' own accounts and passwords: the door keeps no list of passwords. A session has one for
+//! the length of a transaction, or, without sharing, for itself (`sharing.rs` says how). Rows pass unread; what the server
+//! reports beside them is what the door knows of a session.
 //!
 //! Connection ids: the greeting tells a client an id of the door's own (above 2^31). `KILL` takes that, and also the
-//! server's id as `CONNECTION_ID()` shows it.
+//! server's id as `CONNECTION_ID()` shows it at the moment.
 //!
 //! Invariant: a command is sent to a backend once, or not at all. One whose answer was lost is reported as of unknown
 //! outcome; nothing here sends it again.

@@ -15,7 +15,7 @@ use wire::capability::Status;
 use wire::response::{OkPacket, SessionChange};
 
 use crate::screen::{Asks, Screened};
-use crate::settings::{Interned, Results, Settings};
+use crate::settings::{Baseline, Interned, Results, Settings};
 
 /// The variables the server is asked to report. Not `*`: that reports `statement_id` with every statement. A change of
 /// a variable that is not here is reported as an unexplained state change, and pins.
@@ -59,6 +59,8 @@ pub(crate) struct Profile {
     pub last_insert_id_unsure: bool,
     /// The last statement left warnings or an error, which `SHOW WARNINGS` can still ask for.
     pub warnings: bool,
+    /// `FOUND_ROWS()` on this link is about a query of this session.
+    pub own_found: bool,
     /// Why the session cannot be moved.
     pub pin: Option<Cow<'static, str>>,
     /// Why its backend cannot be lent to others between its statements, though it could be moved.
@@ -95,6 +97,7 @@ impl Profile {
             last_insert_id: 0,
             last_insert_id_unsure: false,
             warnings: false,
+            own_found: false,
             pin: None,
             keeps: None,
             in_transaction: false,
@@ -191,7 +194,7 @@ impl Profile {
             match change {
                 SessionChange::Variable { name, value } => {
                     explained = true;
-                    self.variable(name, value);
+                    self.variable(name, value, screened);
                 }
                 SessionChange::Schema(schema) => {
                     explained = true;
@@ -215,7 +218,7 @@ impl Profile {
         Ok(())
     }
 
-    fn variable(&mut self, name: Vec<u8>, value: Vec<u8>) {
+    fn variable(&mut self, name: Vec<u8>, value: Vec<u8>, screened: Screened) {
         match name.as_slice() {
             b"statement_id" => return,
             b"last_insert_id" => {
@@ -234,8 +237,12 @@ impl Profile {
             }
             // `SET NAMES x COLLATE y` reports the character set alone.
             b"character_set_connection" => self.collation_unknown = true,
-            b"character_set_results" if self.settings.results != Results::Named => {
-                self.change().results = Results::Named;
+            b"character_set_results" => {
+                let results =
+                    if screened.collates { Results::Collated(Box::default()) } else { Results::Named };
+                if self.settings.results != results {
+                    self.change().results = results;
+                }
             }
             _ => {}
         }
@@ -265,6 +272,9 @@ impl Profile {
     /// What a question to the server said the connection's collation is.
     pub fn collation(&mut self, collation: Vec<u8>) {
         self.collation_unknown = false;
+        if self.settings.results == Results::Collated(Box::default()) {
+            self.change().results = Results::Collated(collation.as_slice().into());
+        }
         self.set(b"collation_connection", collation);
     }
 
@@ -275,9 +285,9 @@ impl Profile {
         *self.change() = Settings { results: Results::Reset, schema, option, ..Settings::of_login(0) };
     }
 
-    /// The answer to [`crate::settings::charset_question`] after a reset, which undoes the login's own character set.
-    pub fn charset(&mut self, values: [Vec<u8>; 4]) {
-        self.change().set_charset(values);
+    /// The answer to [`crate::settings::baseline_question`] after a reset, which undoes the login's own character set.
+    pub fn baseline(&mut self, baseline: &Baseline) {
+        self.change().set_baseline(baseline);
     }
 }
 

@@ -17,6 +17,7 @@ use crate::profile::Profile;
 use crate::response::{Expect, Kind, Scan, Step};
 use crate::screen::Screened;
 use crate::session::Session;
+use crate::settings::{Interned, Settings};
 use crate::statements::Statements;
 use crate::trouble::{Stop, backend_out_of_step, client_lost, outcome_unknown};
 
@@ -60,6 +61,7 @@ impl Session {
             prepared,
             serial,
             prepared_max,
+            interned: &shared.settings,
             question,
             backend,
             client: identity.capabilities,
@@ -126,6 +128,7 @@ struct Notes<'a> {
     prepared: &'a mut Prepared,
     serial: u64,
     prepared_max: Option<usize>,
+    interned: &'a Interned<Settings>,
     question: Question,
     backend: Capabilities,
     client: Capabilities,
@@ -133,9 +136,15 @@ struct Notes<'a> {
 }
 
 impl Notes<'_> {
+    /// Whether a packet ends rows.
+    fn rows_end(&mut self, packet: &[u8]) {
+        self.profile.own_found |= packet.get(HEADER_LEN) == Some(&wire::response::EOF);
+    }
+
     /// Notes what a packet tells, and rewrites it for the client in place; returns its new length, which is never
     /// larger. `None`: the answer must not go on.
     fn take(&mut self, kind: Kind, packet: &mut [u8]) -> Result<Option<usize>, wire::WireError> {
+        self.rows_end(packet);
         match kind {
             Kind::Ok { status, last_insert_id, warnings, plain: true } => {
                 self.profile.plain_ok(status, last_insert_id);
@@ -185,9 +194,10 @@ impl Notes<'_> {
 
     /// A statement was prepared: shared with equal ones if the backend is shared. Returns the client's id of it.
     fn add(&mut self, text: Arc<[u8]>, on_backend: u32, params: u16, columns: u16) -> u32 {
-        let settings = Arc::clone(&self.profile.settings);
+        let settings = self.interned.intern(self.profile.settings.parsing());
         let place = match self.prepared_max {
-            Some(max) if !self.statements.busy() => {
+            // What a pinned session has set is not known in full, so its statements are only its own.
+            Some(max) if !self.statements.busy() && self.profile.pin.is_none() => {
                 self.prepared.add(self.serial, (&text, &settings), (on_backend, params, columns), max)
             }
             _ => Place::private(self.serial, on_backend),

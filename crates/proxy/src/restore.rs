@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use tokio::io::AsyncWriteExt;
-use wire::capability::Status;
 use wire::command::Command;
 use wire::response::ErrPacket;
 
@@ -14,7 +13,7 @@ use crate::profile::Profile;
 use crate::response::{Expect, Kind};
 use crate::screen::Screened;
 use crate::session::Session;
-use crate::settings::{Settings, charset_question};
+use crate::settings::{Baseline, Settings, baseline_question};
 use crate::trouble::{
     Stop, cannot_open, lost_inside, new_server_lost, outcome_unknown, pinned, prepare_again,
 };
@@ -87,6 +86,8 @@ impl Session {
 
     /// Asks the server what the session's state is, where its last answer did not say.
     pub async fn confirm(&mut self) -> Result<(), Stop> {
+        // A ping changes what ROW_COUNT() and FOUND_ROWS() say.
+        (self.own, self.profile.own_found) = (false, false);
         let Some(link) = &mut self.link else { return Err(lost_inside()) };
         match link.ask(&[Command::PING.0], Expect::Single).await {
             Ok(answer) => {
@@ -108,6 +109,13 @@ impl Session {
     /// Asks for the connection's collation, which `SET NAMES x COLLATE y` changes without its being reported.
     pub async fn ask_collation(&mut self) -> Result<(), Stop> {
         self.profile.collation_unknown = false;
+        if self.account.is_some() {
+            // The question comes between this statement and one that asks about it.
+            (self.own, self.own_diagnostics, self.profile.own_found) = (false, false, false);
+            if self.profile.warnings && self.ask_warnings().await.is_err() {
+                return Err(outcome_unknown());
+            }
+        }
         let Some(link) = &mut self.link else { return Ok(()) };
         let answer = match link.ask_sql(b"SELECT @@collation_connection").await {
             Ok(answer) => answer,
@@ -136,16 +144,11 @@ impl Session {
         let Some(link) = &mut self.link else { return Ok(()) };
         link.prepared.clear();
         let asked = match link.ask_sql(trackers().as_bytes()).await {
-            Ok(_) => link.ask_sql(charset_question().as_bytes()).await,
+            Ok(_) => link.ask_sql(baseline_question().as_bytes()).await,
             Err(error) => Err(error),
         };
-        match asked.map(|answer| cells(&answer.bytes)) {
-            Ok(Some(cells)) if link.tracked => {
-                if let [client, connection, results, collation, ..] = &*cells {
-                    let values = [client, connection, results, collation];
-                    self.profile.charset(values.map(|v| v.clone().unwrap_or_default()));
-                }
-            }
+        match asked.map(|answer| cells(&answer.bytes).and_then(Baseline::of)) {
+            Ok(Some(baseline)) if link.tracked => self.profile.baseline(&baseline),
             Ok(_) | Err(AskError::Server(_)) => {
                 link.tracked = false;
                 self.profile.pin("the server does not report session state");
@@ -172,8 +175,9 @@ impl Session {
         }
         statement.types_told = false;
         let shape = (statement.params, statement.columns);
-        if let Some((place, params, columns)) =
-            link.prepared.find(link.serial, &statement.text, &statement.settings)
+        if self.profile.pin.is_none()
+            && let Some((place, params, columns)) =
+                link.prepared.find(link.serial, &statement.text, &statement.settings)
         {
             if (params, columns) != shape {
                 return Err(prepare_again());
@@ -185,30 +189,34 @@ impl Session {
     }
 
     async fn prepare_anew(&mut self, id: u32) -> Result<Place, Stop> {
-        let busy = self.statements.busy();
+        let own_only = self.statements.busy() || self.profile.pin.is_some();
         let (Some(statement), Some(link)) = (self.statements.get(id), &mut self.link) else {
             return Err(outcome_unknown());
         };
-        // Its names mean what they meant when the client prepared it.
+        // It means what it meant when the client prepared it.
         let (now, insert_id) = (Arc::clone(&self.profile.settings), self.profile.last_insert_id);
-        let elsewhere = !Arc::ptr_eq(&now, &statement.settings);
+        let there = now.parsing_as(&statement.settings);
+        let elsewhere = there != *now;
         if elsewhere {
-            link.settings = Arc::clone(&now);
-            link.last_insert_id = insert_id;
-            if !now.leads_to(&statement.settings) || !statement.settings.leads_to(&now) {
+            if !now.leads_to(&there)
+                || !there.leads_to(&now)
+                || now.must_reset(&there)
+                || there.must_reset(&now)
+            {
                 return Err(prepare_again());
             }
-            let there = Arc::clone(&statement.settings);
-            if link.fit(&there, insert_id).await.is_err() {
+            link.settings = Arc::clone(&now);
+            link.last_insert_id = insert_id;
+            if let Err(error) = link.fit(&Arc::new(there), insert_id).await {
                 self.link = None;
-                return Err(outcome_unknown());
+                return Err(Stop::end(error));
             }
         }
         let payload = [&[Command::STMT_PREPARE.0], &*statement.text].concat();
         let answer = link.ask(&payload, Expect::Prepared).await;
-        if elsewhere && link.fit(&now, insert_id).await.is_err() {
+        if elsewhere && let Err(error) = link.fit(&now, insert_id).await {
             self.link = None;
-            return Err(outcome_unknown());
+            return Err(Stop::end(error));
         }
         let answer = match answer {
             Ok(answer) => answer,
@@ -230,7 +238,7 @@ impl Session {
             return Err(prepare_again());
         }
         let place = match &link.slot {
-            Some(slot) if !busy => {
+            Some(slot) if !own_only => {
                 let of = (&statement.text, &statement.settings);
                 let max = slot.pool().prepared_max();
                 link.prepared.add(link.serial, of, (on_backend, params, columns), max)
@@ -302,8 +310,13 @@ impl Link {
             sql.extend_from_slice(&steps.assignments);
             let answer = self.ask_sql(&sql).await.map_err(failed)?;
             let ok = answer.ok(self.capabilities).map_err(|_| new_server_lost())?;
-            if !matches!(settings.agrees(&ok), Ok(true)) || ok.status.has(Status::IN_TRANS) {
+            self.status = ok.status;
+            if !matches!(settings.agrees(&ok), Ok(true)) {
                 return Err(ErrPacket::new(1105, b"HY000", "a session variable did not take its old value"));
+            }
+            if ok.warnings > 0 {
+                // They are nobody's.
+                self.ask_sql(b"DO 0").await.map_err(failed)?;
             }
         }
         self.settings = Arc::clone(settings);

@@ -48,6 +48,8 @@ pub(crate) struct Screen {
     parentheses: u32,
     /// The packet's first statement has ended.
     later: bool,
+    /// A variable is assigned to.
+    assigned: bool,
     /// Words seen in the current statement: 0 none, 1 its keyword, ...
     words: usize,
     keyword: Keyword,
@@ -72,6 +74,8 @@ pub(crate) struct Screened {
     pub asks: Asks,
     /// It may set what `LAST_INSERT_ID()` returns without its being reported.
     pub sets_insert_id: bool,
+    /// A `SET` with `COLLATE`: what it reports as a character set has another collation than the default one.
+    pub collates: bool,
     /// A statement begins with KILL.
     pub kills: bool,
 }
@@ -83,14 +87,17 @@ pub(crate) enum Asks {
     Nothing,
     /// Its warnings and errors.
     Diagnostics,
-    /// How many rows it changed or found.
-    Counts,
+    /// How many rows it changed.
+    RowCount,
+    /// How many rows the last query found.
+    FoundRows,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Call {
     None,
-    Counts,
+    RowCount,
+    FoundRows,
     InsertId,
     InsertIdOpen,
 }
@@ -103,6 +110,7 @@ impl Screened {
         keeps: None,
         asks: Asks::Nothing,
         sets_insert_id: false,
+        collates: false,
         kills: false,
     };
 }
@@ -149,6 +157,7 @@ impl Screen {
             call: Call::None,
             parentheses: 0,
             later: false,
+            assigned: false,
             words: 0,
             keyword: Keyword::Other,
             found: Screened::COMMAND,
@@ -262,9 +271,13 @@ impl Screen {
         self.call = match (self.call, b) {
             // Comments count as blanks: a call that is none does no harm.
             (call, b' ' | b'\t' | b'\r' | b'\n' | b'/' | b'#') => call,
-            (call @ (Call::Counts | Call::InsertId), b'-') => call,
-            (Call::Counts, b'(') => {
-                self.asks(Asks::Counts);
+            (call @ (Call::RowCount | Call::FoundRows | Call::InsertId), b'-') => call,
+            (Call::RowCount, b'(') => {
+                self.asks(Asks::RowCount);
+                Call::None
+            }
+            (Call::FoundRows, b'(') => {
+                self.asks(Asks::FoundRows);
                 Call::None
             }
             (Call::InsertId, b'(') => Call::InsertIdOpen,
@@ -277,6 +290,14 @@ impl Screen {
         };
     }
 
+    /// `SET NAMES x COLLATE y` is understood, but not with other assignments around it.
+    fn collates(&mut self) {
+        self.found.collates = true;
+        if self.assigned || self.later {
+            self.pin("it set a collation together with other variables");
+        }
+    }
+
     /// An `=` in a `SET`: the last word is what it assigns to.
     fn assigns(&mut self) {
         let name = self.word.get(..self.last_len).unwrap_or_default();
@@ -285,13 +306,17 @@ impl Screen {
         if name == b"GTID_NEXT" {
             self.pin("it set gtid_next");
         }
+        self.assigned = true;
+        if self.found.collates {
+            self.collates();
+        }
     }
 
     /// Only what the first statement of a packet asks is about one before the packet.
     fn asks(&mut self, what: Asks) {
-        if !self.later && self.found.asks == Asks::Nothing {
+        if !self.later && matches!(self.found.asks, Asks::Nothing | Asks::RowCount) {
             self.found.asks = what;
-            if what == Asks::Counts {
+            if what != Asks::Diagnostics {
                 self.found.keeps.get_or_insert(COUNTS);
             }
         }
@@ -332,6 +357,7 @@ impl Screen {
             b"LOCK" | b"EXPORT" if self.keyword == Keyword::Flush => Some("it may hold a global read lock"),
             _ => None,
         };
+        let collates = self.keyword == Keyword::Set && word == b"COLLATE";
         let asks = match word {
             b"WARNINGS" | b"ERRORS" if self.keyword == Keyword::Show => Asks::Diagnostics,
             b"DIAGNOSTICS" if self.keyword == Keyword::Get => Asks::Diagnostics,
@@ -339,7 +365,8 @@ impl Screen {
             _ => Asks::Nothing,
         };
         self.call = match word {
-            b"ROW_COUNT" | b"FOUND_ROWS" => Call::Counts,
+            b"ROW_COUNT" => Call::RowCount,
+            b"FOUND_ROWS" => Call::FoundRows,
             b"LAST_INSERT_ID" => Call::InsertId,
             _ => Call::None,
         };
@@ -371,6 +398,9 @@ impl Screen {
         }
         if asks != Asks::Nothing {
             self.asks(asks);
+        }
+        if collates {
+            self.collates();
         }
     }
 
@@ -454,6 +484,7 @@ mod tests {
         check("SET time_zone = '+00:00', timestamp = 1", false, false);
         check("SET collation_server = latin1_bin, time_zone = 'UTC'", false, false);
         check("SET sql_select_limit = (1 = 2)", true, false);
+        check("SET NAMES utf8mb4 COLLATE utf8mb4_bin, time_zone = 'UTC'", true, true);
         check("SET gtid_next = 'AUTOMATIC'", false, true);
     }
 
@@ -465,9 +496,8 @@ mod tests {
         {
             assert_eq!(asks(text), Asks::Diagnostics, "{text}");
         }
-        for text in ["SELECT ROW_COUNT()", "select 1 + found_rows ( )"] {
-            assert_eq!(asks(text), Asks::Counts, "{text}");
-        }
+        assert_eq!(asks("SELECT ROW_COUNT()"), Asks::RowCount);
+        assert_eq!(asks("select row_count() + found_rows /**/ ( )"), Asks::FoundRows);
         for text in [
             "SELECT warnings FROM t",
             "SELECT row_count FROM t",

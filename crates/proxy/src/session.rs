@@ -255,10 +255,13 @@ impl Session {
         self.attach(link, false);
     }
 
-    /// Takes a link into use.
-    pub fn attach(&mut self, link: Box<Link>, own: bool) {
+    /// Takes a link into use; `untouched`: it is the one the session had, and has served no other since.
+    pub fn attach(&mut self, link: Box<Link>, untouched: bool) {
         self.seat.backend_id.store(link.id, SeqCst);
-        (self.last_serial, self.own, self.own_diagnostics) = (link.serial, own, own);
+        self.last_serial = link.serial;
+        self.own &= untouched;
+        self.own_diagnostics &= untouched;
+        self.profile.own_found &= untouched;
         self.link = Some(link);
     }
 

@@ -11,43 +11,59 @@ use std::sync::{Arc, Mutex, PoisonError};
 use wire::WireError;
 use wire::response::{OkPacket, SessionChange};
 
-/// The variables that `SET ... = DEFAULT` puts back to what a login finds, without side effects on others. A backend with
-/// any other one set goes through `COM_RESET_CONNECTION` before it serves a session that has not set it.
-const UNDONE_BY_DEFAULT: &[&[u8]] = &[
-    b"autocommit",
-    b"foreign_key_checks",
-    b"group_concat_max_len",
-    b"innodb_lock_wait_timeout",
-    b"interactive_timeout",
-    b"lock_wait_timeout",
-    b"long_query_time",
-    b"max_execution_time",
-    b"net_read_timeout",
-    b"net_write_timeout",
-    b"sql_mode",
-    b"sql_safe_updates",
-    b"sql_select_limit",
-    b"time_zone",
-    b"transaction_isolation",
-    b"transaction_read_only",
-    b"unique_checks",
-    b"wait_timeout",
+/// The variables whose values at the login are asked for, so that they can be put back by name. (`SET ... = DEFAULT` is no
+/// substitute: it turns `foreign_key_checks` *off* on 9.7.) A backend with any other one set goes through
+/// `COM_RESET_CONNECTION` before it serves a session that has not set it.
+const BASELINE: &[&str] = &[
+    "character_set_client",
+    "character_set_connection",
+    "character_set_results",
+    "collation_connection",
+    "div_precision_increment",
+    "group_concat_max_len",
+    "innodb_lock_wait_timeout",
+    "interactive_timeout",
+    "lock_wait_timeout",
+    "long_query_time",
+    "max_execution_time",
+    "net_read_timeout",
+    "net_write_timeout",
+    "sql_mode",
+    "sql_select_limit",
+    "time_zone",
+    "transaction_isolation",
+    "wait_timeout",
 ];
 
-/// What a login's collation sets, in the order in which [`Settings::charset`] takes the values.
-pub(crate) const CHARSET: [&[u8]; 4] =
+/// The same, of those that are on or off.
+const SWITCHES: &[&str] =
+    &["autocommit", "foreign_key_checks", "sql_safe_updates", "transaction_read_only", "unique_checks"];
+
+/// The variables that decide how a statement's text is understood when it is prepared.
+const PARSING: [&[u8]; 5] = [
+    b"character_set_client",
+    b"character_set_connection",
+    b"collation_connection",
+    b"div_precision_increment",
+    b"sql_mode",
+];
+
+/// What a login's collation sets.
+const CHARSET: [&[u8]; 4] =
     [b"character_set_client", b"character_set_connection", b"character_set_results", b"collation_connection"];
 
 /// Where `character_set_results` comes from. Its value is a character set's name, but result sets carry the number of a
 /// collation of it: that of the login, that of the server after a reset, or the set's default one if it was named.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Results {
     /// A login with this collation.
     Login(u8),
     /// `COM_RESET_CONNECTION`.
     Reset,
-    /// A `SET`.
+    /// A `SET` that named the character set.
     Named,
+    /// `SET NAMES ... COLLATE` this one; empty until it has been asked for.
+    Collated(Box<[u8]>),
 }
 
 /// A session's settings.
@@ -91,10 +107,33 @@ impl Settings {
             && (!login || self.results == wanted.results && !self.must_reset(wanted))
     }
 
+    /// What decides how a statement is understood when it is prepared.
+    pub fn parsing(&self) -> Self {
+        let mut parsing = Self { results: Results::Named, ..Self::of_login(0) };
+        parsing.schema.clone_from(&self.schema);
+        for (name, value) in &self.variables {
+            if PARSING.contains(&&**name) {
+                parsing.variables.insert(name.clone(), value.clone());
+            }
+        }
+        parsing
+    }
+
+    /// These settings, but so that a statement is understood as under those others.
+    pub fn parsing_as(&self, parsing: &Self) -> Self {
+        let mut there = self.clone();
+        there.variables.retain(|name, _| !PARSING.contains(&&**name));
+        there.variables.extend(parsing.variables.iter().map(|(n, v)| (n.clone(), v.clone())));
+        // A text without a schema to it names one wherever it needs one.
+        if parsing.schema.is_some() {
+            there.schema.clone_from(&parsing.schema);
+        }
+        there
+    }
+
     /// Whether only `COM_RESET_CONNECTION` leads to those settings.
-    fn must_reset(&self, wanted: &Self) -> bool {
-        let lost = |name: &[u8]| !wanted.variables.contains_key(name) && !UNDONE_BY_DEFAULT.contains(&name);
-        self.variables.keys().any(|name| lost(name))
+    pub fn must_reset(&self, wanted: &Self) -> bool {
+        self.variables.keys().any(|name| !wanted.variables.contains_key(name))
             || wanted.results == Results::Reset && self.results != Results::Reset
     }
 
@@ -104,11 +143,15 @@ impl Settings {
         let mut steps = Steps { reset, ..Steps::default() };
         steps.schema = wanted.schema.clone().filter(|_| wanted.schema != self.schema);
         steps.option = wanted.option.filter(|_| reset || wanted.option != self.option);
-        if !reset {
-            let undone = self.variables.keys().filter(|name| !wanted.variables.contains_key(*name));
-            undone.for_each(|name| steps.assign(name, b"DEFAULT"));
-        }
         let [client, connection, results, collation] = CHARSET;
+        let mut renamed = false;
+        if let (Results::Collated(collated), Some(set)) = (&wanted.results, wanted.variables.get(results))
+            && (reset || self.results != wanted.results || self.variables.get(results) != Some(set))
+        {
+            steps.name(set, collated);
+            renamed = true;
+        }
+        let reset = reset || renamed;
         let differs = |name: &[u8]| reset || self.variables.get(name) != wanted.variables.get(name);
         for (name, value) in &wanted.variables {
             let assign = match &**name {
@@ -144,15 +187,39 @@ impl Settings {
         }))
     }
 
-    /// Takes the answer to [`charset_question`]; NULL, as `character_set_results` can be, is reported as no text.
-    pub fn set_charset(&mut self, values: [Vec<u8>; 4]) {
-        for (name, value) in CHARSET.into_iter().zip(values) {
-            self.variables.insert(name.into(), value.into());
+    /// Takes the answer to [`baseline_question`]; NULL, as `character_set_results` can be, is reported as no text.
+    pub fn set_baseline(&mut self, values: &Baseline) {
+        for (name, value) in BASELINE.iter().chain(SWITCHES).zip(&values.0) {
+            self.variables.insert(name.as_bytes().into(), value.clone().into());
         }
     }
 }
 
+/// What a login found: the values of the variables that are asked for.
+#[derive(Debug, Clone)]
+pub(crate) struct Baseline(Vec<Vec<u8>>);
+
+impl Baseline {
+    /// From the cells of the answer; `None` if the server runs statements of its own at each login, whose effect on the
+    /// session nobody can undo.
+    pub fn of(mut cells: Vec<Option<Vec<u8>>>) -> Option<Self> {
+        let init_connect = cells.pop()?;
+        let whole = cells.len() == BASELINE.len() + SWITCHES.len();
+        let quiet = init_connect.is_none_or(|statements| statements.is_empty());
+        (whole && quiet).then(|| Self(cells.into_iter().map(Option::unwrap_or_default).collect()))
+    }
+}
+
 impl Steps {
+    /// Adds `NAMES ... COLLATE`.
+    fn name(&mut self, set: &[u8], collation: &[u8]) {
+        if !self.assignments.is_empty() {
+            self.assignments.extend_from_slice(b", ");
+        }
+        let names: [&[u8]; 4] = [b"NAMES ", &literal(b"", set), b" COLLATE ", &literal(b"", collation)];
+        names.iter().for_each(|part| self.assignments.extend_from_slice(part));
+    }
+
     /// Adds an assignment.
     pub fn assign(&mut self, name: &[u8], value: &[u8]) {
         if !self.assignments.is_empty() {
@@ -165,10 +232,11 @@ impl Steps {
     }
 }
 
-/// Asks what a login's collation has set, and whether the server does something unseen at each login.
-pub(crate) fn charset_question() -> &'static str {
-    "SELECT @@character_set_client, @@character_set_connection, @@character_set_results, @@collation_connection, \
-     @@init_connect"
+/// Asks what a login has found, and whether the server does something unseen at each login.
+pub(crate) fn baseline_question() -> String {
+    let values: Vec<String> = BASELINE.iter().map(|name| format!("@@{name}")).collect();
+    let switches: Vec<String> = SWITCHES.iter().map(|name| format!("IF(@@{name}, 'ON', 'OFF')")).collect();
+    format!("SELECT {}, {}, @@init_connect", values.join(", "), switches.join(", "))
 }
 
 /// A value as SQL. Numbers must be unquoted for the server to take them; text in quotes cannot end early, whatever
@@ -268,17 +336,18 @@ mod tests {
     #[test]
     fn what_another_session_set_is_undone_and_what_this_one_set_is_restored() {
         let other = settings(Some("a"), &[("sql_mode", "ANSI_QUOTES"), ("time_zone", "+01:00")]);
-        let mine = settings(Some("b"), &[("sql_select_limit", "5"), ("time_zone", "+02:00")]);
+        let mine =
+            settings(Some("b"), &[("sql_mode", ""), ("sql_select_limit", "5"), ("time_zone", "+02:00")]);
         let steps = other.steps_to(&mine);
         assert_eq!((steps.reset, steps.schema.as_deref()), (false, Some(b"b".as_slice())));
         assert_eq!(
             assignments(&other, &mine),
-            "SESSION sql_mode=DEFAULT, SESSION sql_select_limit=5, SESSION time_zone='+02:00'"
+            "SESSION sql_mode='', SESSION sql_select_limit=5, SESSION time_zone='+02:00'"
         );
     }
 
     #[test]
-    fn what_default_may_not_undo_is_reset() {
+    fn what_no_value_is_known_of_is_reset() {
         let other = settings(None, &[("optimizer_switch", "x=off"), ("time_zone", "+01:00")]);
         let mine = settings(None, &[("time_zone", "+01:00")]);
         assert!(other.steps_to(&mine).reset);
@@ -331,6 +400,34 @@ mod tests {
         assert!(set.steps_to(&reset).reset && assignments(&set, &reset).is_empty());
         let odd = Settings { results: Results::Login(45), ..settings(None, &[("optimizer_switch", "x")]) };
         assert!(!odd.leads_to(&login) && odd.leads_to(&reset));
+    }
+
+    #[test]
+    fn names_with_a_collation_are_named_again() {
+        let pairs = [
+            ("character_set_connection", "utf8mb4"),
+            ("character_set_results", "utf8mb4"),
+            ("collation_connection", "utf8mb4_bin"),
+        ];
+        let named = settings(None, &pairs);
+        let collated =
+            Settings { results: Results::Collated(b"utf8mb4_bin".as_slice().into()), ..named.clone() };
+        assert_eq!(
+            assignments(&named, &collated),
+            "NAMES 'utf8mb4' COLLATE 'utf8mb4_bin', SESSION character_set_connection='utf8mb4', \
+             SESSION collation_connection='utf8mb4_bin'"
+        );
+        assert_eq!(assignments(&collated, &named), "SESSION character_set_results='utf8mb4'");
+        assert!(assignments(&collated, &collated.clone()).is_empty());
+    }
+
+    #[test]
+    fn a_statement_is_understood_as_where_it_was_prepared() {
+        let then = settings(Some("a"), &[("sql_mode", "ANSI_QUOTES"), ("time_zone", "+01:00")]);
+        let now = settings(Some("b"), &[("sql_mode", ""), ("time_zone", "+02:00")]);
+        let there = now.parsing_as(&then.parsing());
+        assert_eq!(there, settings(Some("a"), &[("sql_mode", "ANSI_QUOTES"), ("time_zone", "+02:00")]));
+        assert!(!now.must_reset(&there) && !there.must_reset(&now));
     }
 
     #[test]

@@ -58,7 +58,7 @@ impl Session {
         let link = self.open(&account, schema.as_deref(), slot).await?;
         account.prove(pool.serial, true);
         let status = link.status;
-        if link.charset.is_some() {
+        if link.shareable {
             let bare = Settings { schema: None, ..(*link.settings).clone() };
             pool.note_fresh(
                 collation,
@@ -127,7 +127,7 @@ impl Session {
     /// A connection of the account that was opened before its server became the writer.
     fn opened_ahead(&self, account: &Arc<Account>, pool: &Pool) -> Option<Box<Link>> {
         let warm = pool.warm(account, self.identity.collation)?;
-        let mut link = warm.into_link(self.lane.gate.epoch()).filter(|link| link.charset.is_some())?;
+        let mut link = warm.into_link(self.lane.gate.epoch()).filter(|link| link.shareable)?;
         link.shard = self.lane.shard;
         link.settings = self.shared.settings.intern(Arc::clone(&link.settings));
         Some(link)
@@ -179,7 +179,7 @@ impl Session {
                                 self.open(&account, schema.as_deref(), slot).await?
                             }
                         };
-                        if link.charset.is_none() {
+                        if !link.shareable {
                             return Err(Stop::end(crate::trouble::not_shareable()));
                         }
                         self.fit_and_attach(link).await
@@ -192,7 +192,12 @@ impl Session {
 
     async fn fit_and_attach(&mut self, mut link: Box<Link>) -> Result<(), Stop> {
         let (settings, id) = (Arc::clone(&self.profile.settings), self.profile.last_insert_id);
+        link.status = Status::AUTOCOMMIT;
         link.fit(&settings, id).await.map_err(Stop::end)?;
+        if link.status.has(Status::IN_TRANS) {
+            // Never seen; but then it is no edge, and the connection nobody's.
+            return Err(lost_inside());
+        }
         self.attach(link, false);
         Ok(())
     }
@@ -318,16 +323,23 @@ impl Session {
         // From here on the statement before is no longer this session's.
         (self.own, self.own_diagnostics, self.last_serial) = (false, false, 0);
         if self.profile.warnings {
-            let answer = link.ask_sql(b"SHOW WARNINGS").await?;
-            let kept = Some(answer.bytes.into_boxed_slice()).filter(|bytes| bytes.len() <= TOLD_MAX);
-            self.told = Some(kept);
+            self.ask_warnings().await?;
         }
+        let Some(link) = &mut self.link else { return Err(AskError::Lost) };
         // It also clears the warnings, for whoever comes next.
         let answer = link.ask_sql(b"SELECT LAST_INSERT_ID()").await?;
         let id = crate::restore::only_cell(&answer.bytes)
             .and_then(|id| std::str::from_utf8(&id).ok()?.parse().ok());
         self.profile.last_insert_id = id.ok_or(AskError::Lost)?;
         self.profile.last_insert_id_unsure = false;
+        Ok(())
+    }
+
+    /// Asks for the warnings of the last statement, to tell them if the client asks.
+    pub async fn ask_warnings(&mut self) -> Result<(), AskError> {
+        let Some(link) = &mut self.link else { return Err(AskError::Lost) };
+        let answer = link.ask_sql(b"SHOW WARNINGS").await?;
+        self.told = Some(Some(answer.bytes.into_boxed_slice()).filter(|bytes| bytes.len() <= TOLD_MAX));
         self.profile.warnings = false;
         Ok(())
     }
@@ -354,8 +366,9 @@ impl Session {
         }
         self.begin().await?;
         match screened.asks {
-            Asks::Counts if self.own => Ok(false),
-            Asks::Counts => {
+            Asks::RowCount if self.own => Ok(false),
+            Asks::FoundRows if self.own && self.profile.own_found => Ok(false),
+            Asks::RowCount | Asks::FoundRows => {
                 // It will ask again; from now on its backend is its own.
                 self.profile.asked(screened);
                 Err(no_longer_known("the number of rows"))

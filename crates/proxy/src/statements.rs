@@ -23,7 +23,7 @@ const PARAMETERS_AT: usize = 1 + 4 + 1 + 4;
 pub(crate) struct Statement {
     /// Its text.
     pub text: Arc<[u8]>,
-    /// The settings it was prepared under.
+    /// Of the settings it was prepared under, what decides how it is understood.
     pub settings: Arc<Settings>,
     /// What the text says about session state.
     pub screened: Screened,

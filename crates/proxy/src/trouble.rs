@@ -114,6 +114,16 @@ pub(crate) fn prepare_again() -> Stop {
     Stop::Refuse(ErrPacket::new(1615, b"HY000", "Prepared statement needs to be re-prepared"))
 }
 
+/// A statement executed for the first time without the types of its parameters.
+pub(crate) fn types_missing() -> Stop {
+    Stop::Refuse(ErrPacket::new(1210, b"HY000", "Incorrect arguments to mysqld_stmt_execute"))
+}
+
+/// A fetch without a cursor.
+pub(crate) fn no_cursor(id: u32) -> Stop {
+    Stop::Refuse(ErrPacket::new(1421, b"HY000", format!("The statement ({id}) has no open cursor.")))
+}
+
 /// A statement id the client does not have.
 pub(crate) fn unknown_statement(id: u32, command: &str) -> Stop {
     let text = format!("Unknown prepared statement handler ({id}) given to {command}");
