@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build demo bench-copy bench-follow bench-verify bench-polite check test deny clean-cache
+.PHONY: help build demo bench-copy bench-follow bench-verify bench-clients bench-polite check test deny clean-cache
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
@@ -20,7 +20,8 @@ demo: ## the whole story on this machine, on private MySQL servers (DEMO_ARGS="-
 bench-copy: ## copying, beside mydumper, mysqldump and clone (BENCH_ARGS="--rounds 1 --rows 20000" and others are passed on)
 bench-follow: ## catching up and lag, beside MySQL's own replica (BENCH_ARGS as above)
 bench-verify: ## proving two servers equal, beside a raw CRC scan and mysqldump and diff (BENCH_ARGS as above)
-bench-copy bench-follow bench-verify: bench-%: build
+bench-clients: ## 18,000 clients on 200 connections: memory, queries, all reconnecting at once (BENCH_ARGS as above)
+bench-copy bench-follow bench-verify bench-clients: bench-%: build
 	@scripts/mysql.sh >/dev/null
 	cargo build --release --locked -p bench
 	./target/release/bench $* $(BENCH_ARGS)

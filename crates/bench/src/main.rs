@@ -8,6 +8,7 @@
 
 mod catch_up;
 mod cli;
+mod clients;
 mod copy;
 mod cpu;
 mod equal;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         Command::Copy(args) => copy::run(&args),
         Command::Follow(args) => follow::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Clients(args) => clients::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
