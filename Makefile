@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build demo bench-copy bench-cutover bench-follow bench-proxy bench-prove bench-verify bench-polite check test deny clean-cache
+.PHONY: help build demo bench-clients bench-copy bench-cutover bench-follow bench-proxy bench-prove bench-verify bench-polite check test deny clean-cache
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
@@ -23,7 +23,8 @@ bench-verify: ## proving two servers equal, beside a raw CRC scan and mysqldump 
 bench-prove: ## ten minutes at load: whether proving what was written keeps up (BENCH_ARGS as above)
 bench-cutover: ## moving a busy shop over and back, beside native replication by hand (BENCH_ARGS="--rounds 1" and others)
 bench-proxy: ## the front door, beside HAProxy and MySQL Router (BENCH_ARGS as above)
-bench-copy bench-cutover bench-follow bench-proxy bench-prove bench-verify: bench-%: build
+bench-clients: ## 18,000 clients on 200 connections: memory, queries, all reconnecting at once (BENCH_ARGS as above)
+bench-clients bench-copy bench-cutover bench-follow bench-proxy bench-prove bench-verify: bench-%: build
 	@scripts/mysql.sh >/dev/null
 	cargo build --release --locked -p bench
 	./target/release/bench $* $(BENCH_ARGS)

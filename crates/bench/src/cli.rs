@@ -26,6 +26,8 @@ pub enum Command {
     Cutover(CutoverArgs),
     /// The front door beside other proxies
     Proxy(crate::proxy::ProxyArgs),
+    /// Hold thousands of clients on a few connections to the server
+    Clients(ClientsArgs),
 }
 
 /// What all benchmarks are told.
@@ -53,6 +55,22 @@ impl CommonArgs {
     pub fn wants(&self, name: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|n| n == name)
     }
+}
+
+/// `bench clients`
+#[derive(Debug, Args)]
+pub struct ClientsArgs {
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// Clients, at most what one process may open files
+    #[arg(long, default_value_t = 18_000)]
+    pub clients: usize,
+    /// Of those, clients that query without a pause for a while
+    #[arg(long, default_value_t = 2_000)]
+    pub active: usize,
+    /// Connections to the server that they share
+    #[arg(long, default_value_t = 200)]
+    pub backends: usize,
 }
 
 /// `bench copy`

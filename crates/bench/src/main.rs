@@ -8,6 +8,7 @@
 
 mod catch_up;
 mod cli;
+mod clients;
 mod copy;
 mod cpu;
 mod cutover;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         Command::Prove(args) => prove::run(&args),
         Command::Cutover(args) => cutover::run(&args),
         Command::Proxy(args) => proxy::run(&args),
+        Command::Clients(args) => clients::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,4 +1,5 @@
-//! A front door before one server, for trying things and for measuring: `door LISTEN HOST PORT [THREADS [CERT KEY]]`.
+//! A front door before one server, for trying things and for measuring: `door LISTEN HOST PORT [THREADS [BACKENDS [CERT
+//! KEY]]]`; with 0 backends nothing is shared.
 
 use std::time::Duration;
 
@@ -7,12 +8,13 @@ use proxy::{Backend, Door, DoorOptions, DoorTls, Entrance};
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [listen, host, port, rest @ ..] = args.as_slice() else {
-        return Err("usage: door LISTEN HOST PORT [THREADS [CERT KEY]]".into());
+        return Err("usage: door LISTEN HOST PORT [THREADS [BACKENDS [CERT KEY]]]".into());
     };
     let tls = match rest {
-        [_, cert, key] => Some(DoorTls::new(cert.as_ref(), key.as_ref(), None)?),
+        [_, _, cert, key] => Some(DoorTls::new(cert.as_ref(), key.as_ref(), None)?),
         _ => None,
     };
+    let backends_max = rest.get(1).map_or(Ok(200), |n| n.parse())?;
     let door = Door::start(DoorOptions {
         listen: listen.parse()?,
         threads: rest.first().map_or(Ok(0), |n| n.parse())?,
@@ -27,6 +29,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         hold_max: Duration::from_secs(30),
         clients_max: 20_000,
         entrance: Entrance { tls, ..Entrance::default() },
+        share: backends_max > 0,
+        backends_max,
+        queue_max: Duration::from_secs(10),
     })?;
     eprintln!("listening on {}", door.address());
     loop {

@@ -2,7 +2,9 @@
 //!
 //! A link is used only at command boundaries; whoever meets an error in the middle of an exchange drops it.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 use mysql::{ConnectOptions, Connection, ParkedStream, Password, Stream};
 use tokio::io::AsyncWriteExt;
@@ -14,8 +16,11 @@ use wire::{Capabilities, WireError};
 
 use crate::Backend;
 use crate::buffer::Buffer;
+use crate::pool::Slot;
+use crate::prepared::Prepared;
 use crate::profile::TRACKED;
 use crate::response::{Expect, Kind, Scan, Step};
+use crate::settings::{Baseline, Settings, baseline_question};
 
 /// How long connecting and logging in may take.
 const LOGIN_MAX: Duration = Duration::from_secs(10);
@@ -48,18 +53,33 @@ pub(crate) struct Link {
     pub tracked: bool,
     /// Server status after the login.
     pub status: Status,
+    /// Tells links apart, whatever ids servers give.
+    pub serial: u64,
+    /// When it was opened.
+    pub born: Instant,
+    /// Between the first byte of a command sent and the last of its answer: the link is then good for nothing else.
+    pub awaiting: bool,
+    /// What it has been given, as of the last time a session took or left it.
+    pub settings: Arc<Settings>,
+    /// What `LAST_INSERT_ID()` returned on it then.
+    pub last_insert_id: u64,
+    /// What is prepared on it.
+    pub prepared: Prepared,
+    /// Its place in the budget, if it is shared.
+    pub slot: Option<Slot>,
+    /// The thread whose runtime it is registered with.
+    pub shard: usize,
+    /// Whether it can be shared: the server says what it needs to say.
+    pub shareable: bool,
 }
 
 /// A backend connection opened ahead, on no runtime.
 #[derive(Debug)]
 pub(crate) struct Warm {
     stream: ParkedStream,
-    id: u32,
-    capabilities: Capabilities,
-    tracked: bool,
-    status: Status,
+    opened: Opened,
     /// Whom it belongs to: a client may have become somebody else since.
-    pub identity: std::sync::Arc<Identity>,
+    pub identity: Arc<Identity>,
     /// The server it goes to.
     pub backend: Backend,
     /// The schema it was opened with.
@@ -137,21 +157,38 @@ pub(crate) async fn open(
         Err(mysql::Error::Server(_)) => false,
         Err(error) => return Err(error),
     };
+    let baseline = match tracked {
+        true => ask_baseline(&mut connection).await?,
+        false => None,
+    };
     let (id, status) = (connection.id(), connection.status());
     let (stream, rest) = connection.into_stream();
     if !rest.is_empty() {
         return Err(mysql::Error::Unexpected("bytes after the answer"));
     }
-    Ok((stream, Opened { id, capabilities, tracked, status }))
+    Ok((stream, Opened { id, capabilities, tracked, status, collation: identity.collation, baseline }))
+}
+
+/// What the login has found, if the server says.
+async fn ask_baseline(connection: &mut Connection) -> mysql::Result<Option<Baseline>> {
+    let row = match connection.row(baseline_question()).await {
+        Ok(row) => row,
+        Err(mysql::Error::Server(_)) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let Some(row) = row else { return Ok(None) };
+    Ok(Baseline::of((0..row.len()).map(|at| row.bytes(at).map(<[u8]>::to_vec)).collect()))
 }
 
 /// What is known of a connection just opened.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Opened {
     id: u32,
     capabilities: Capabilities,
     tracked: bool,
     status: Status,
+    collation: u8,
+    baseline: Option<Baseline>,
 }
 
 impl Link {
@@ -164,15 +201,67 @@ impl Link {
         identity: &Identity,
         schema: Option<&[u8]>,
         epoch: u64,
-    ) -> mysql::Result<Self> {
+    ) -> mysql::Result<Box<Self>> {
         // On the heap for the time it takes: the largest thing a session ever waits for, and rare.
         let (stream, opened) = Box::pin(open(backend, identity, schema)).await?;
-        Ok(Self::over(stream, opened, epoch))
+        Ok(Self::over(stream, opened, schema, epoch))
     }
 
-    fn over(stream: Stream, opened: Opened, epoch: u64) -> Self {
-        let Opened { id, capabilities, tracked, status } = opened;
-        Self { stream, id, epoch, capabilities, tracked, status }
+    /// Opens a link that is to be shared, on this thread.
+    ///
+    /// # Errors
+    /// As [`open`].
+    pub async fn open_shared(
+        backend: &Backend,
+        identity: &Identity,
+        schema: Option<&[u8]>,
+        (epoch, shard): (u64, usize),
+        slot: Slot,
+    ) -> mysql::Result<Box<Self>> {
+        let mut link = Self::open(backend, identity, schema, epoch).await?;
+        link.shard = shard;
+        // One that cannot be shared does not count either.
+        link.slot = link.shareable.then_some(slot);
+        Ok(link)
+    }
+
+    fn over(stream: Stream, opened: Opened, schema: Option<&[u8]>, epoch: u64) -> Box<Self> {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        let Opened { id, capabilities, tracked, status, collation, baseline } = opened;
+        let mut settings = Settings { schema: schema.map(Into::into), ..Settings::of_login(collation) };
+        if let Some(baseline) = &baseline {
+            settings.set_baseline(baseline);
+        }
+        Box::new(Self {
+            stream,
+            id,
+            epoch,
+            capabilities,
+            tracked,
+            status,
+            serial: LAST.fetch_add(1, Relaxed) + 1,
+            born: Instant::now(),
+            awaiting: false,
+            settings: Arc::new(settings),
+            last_insert_id: 0,
+            prepared: Prepared::default(),
+            slot: None,
+            shard: 0,
+            shareable: baseline.is_some(),
+        })
+    }
+
+    /// Takes it to this thread's runtime, if it belongs to another's.
+    ///
+    /// # Errors
+    /// If the system refuses; the link must then be dropped.
+    pub fn move_to(self: Box<Self>, shard: usize) -> std::io::Result<Box<Self>> {
+        if self.shard == shard {
+            return Ok(self);
+        }
+        let link = *self;
+        let stream = link.stream.park()?.resume()?;
+        Ok(Box::new(Self { stream, shard, ..link }))
     }
 
     /// Whether nothing has come from the server since its last answer: neither an end nor an unasked error.
@@ -187,6 +276,7 @@ impl Link {
     pub async fn ask(&mut self, payload: &[u8], expect: Expect) -> Result<Answer, AskError> {
         let (mut out, mut seq) = (Vec::with_capacity(payload.len() + packet::HEADER_LEN), 0);
         packet::frame(&mut out, &mut seq, payload);
+        self.awaiting = true;
         self.stream.write_all(&out).await?;
 
         let mut scan = Scan::new(expect, self.capabilities);
@@ -215,9 +305,13 @@ impl Link {
                 break;
             }
         }
+        self.awaiting = false;
         match packets.last() {
             Some((Kind::Err, from, to)) => Err(AskError::Server(ErrPacket::parse(&bytes[from + 4..*to])?)),
-            Some((Kind::LocalInfile, ..)) => Err(AskError::Lost),
+            Some((Kind::LocalInfile, ..)) => {
+                self.awaiting = true;
+                Err(AskError::Lost)
+            }
             _ => Ok(Answer { bytes, packets }),
         }
     }
@@ -235,8 +329,12 @@ impl Link {
         self.ask(&[&[Command::QUERY.0], attributes, sql].concat(), Expect::Results).await
     }
 
-    /// Says goodbye, so that the server counts no aborted connection, and closes.
+    /// Says goodbye, so that the server counts no aborted connection, and closes; not in the middle of a command, which
+    /// the goodbye's bytes might complete.
     pub fn quit(mut self) {
+        if self.awaiting {
+            return;
+        }
         self.stream.send_now(&[1, 0, 0, 0, Command::QUIT.0]);
     }
 }
@@ -257,22 +355,20 @@ impl Warm {
     /// As [`open`].
     pub async fn open(
         backend: &Backend,
-        identity: std::sync::Arc<Identity>,
+        identity: Arc<Identity>,
         schema: Option<Vec<u8>>,
     ) -> mysql::Result<Self> {
         let (stream, opened) = open(backend, &identity, schema.as_deref()).await?;
         let stream = stream.park()?;
-        let Opened { id, capabilities, tracked, status } = opened;
-        Ok(Self { stream, id, capabilities, tracked, status, identity, backend: backend.clone(), schema })
+        Ok(Self { stream, opened, identity, backend: backend.clone(), schema })
     }
 
     /// Takes it into this thread's runtime; `None` if the server has closed it meanwhile.
-    pub fn into_link(self, epoch: u64) -> Option<Link> {
+    pub fn into_link(self, epoch: u64) -> Option<Box<Link>> {
         if !self.stream.is_quiet() {
             return None;
         }
         let stream = self.stream.resume().ok()?;
-        let Self { id, capabilities, tracked, status, .. } = self;
-        Some(Link { stream, id, epoch, capabilities, tracked, status })
+        Some(Link::over(stream, self.opened, self.schema.as_deref(), epoch))
     }
 }

@@ -10,15 +10,20 @@ use wire::packet::{HEADER_LEN, Header, PAYLOAD_MAX};
 use wire::{Capabilities, WireError};
 
 use crate::buffer::CHUNK;
+use crate::prepared::Place;
 use crate::registry::{FIRST_ID, SessionPhase};
 use crate::relay::{Outcome, Question};
 use crate::response::Expect;
-use crate::screen::{Screen, Screened};
+use crate::screen::{Asks, Screen, Screened};
 use crate::session::Session;
 use crate::statements::Types;
 use crate::trouble::{
-    Stop, client_lost, malformed, prepare_again, too_large, unknown_statement, unsupported,
+    Stop, client_lost, malformed, no_cursor, no_longer_known, no_longer_known_error, outcome_unknown,
+    prepare_again, too_large, types_missing, unknown_statement, unsupported,
 };
+
+/// In the flags of `COM_STMT_EXECUTE`: a cursor is to be opened.
+const CURSOR_TYPES: u8 = 7;
 
 impl Session {
     /// Carries out the command whose first bytes have arrived.
@@ -62,7 +67,7 @@ impl Session {
     }
 
     /// Enters the gate and makes sure of a backend.
-    async fn begin(&mut self) -> Result<(), Stop> {
+    pub async fn begin(&mut self) -> Result<(), Stop> {
         self.enter().await?;
         if self.seat.phase() == SessionPhase::Idle {
             self.shared.registry.set_phase(&self.seat, SessionPhase::Command);
@@ -108,15 +113,29 @@ impl Session {
             if screened.kills {
                 self.translate_kill(at);
             }
+            if screened.asks != Asks::Nothing && self.answers_itself(screened, at).await? {
+                return Ok(());
+            }
             return self.ask(screened).await;
         }
         self.begin().await?;
+        let own = self.own && self.own_diagnostics && self.profile.own_found || self.account.is_none();
         self.send(Some((&mut screen, text_at.unwrap_or(1)))).await?;
         // Without knowing where the text began, nothing it says explains a state change.
         let screened = screen.end();
         let screened = Screened { explains: screened.explains && text_at.is_some(), ..screened };
         self.note(screened);
+        if screened.asks != Asks::Nothing && !own {
+            // Too long to have been read before it was sent; its answer would be about another client's statement.
+            return Err(Stop::end(no_longer_known_error("what happened")));
+        }
         self.relay(Question::plain(Expect::Results, screened)).await.map(drop)
+    }
+
+    /// A statement about the one before, whose text begins at `at` of the payload.
+    async fn answers_itself(&mut self, screened: Screened, at: usize) -> Result<bool, Stop> {
+        let text = self.inbound.data()[HEADER_LEN + at..self.left].to_vec();
+        Box::pin(self.answer_for_the_one_before(screened, &text)).await
     }
 
     async fn ask(&mut self, screened: Screened) -> Result<(), Stop> {
@@ -127,8 +146,10 @@ impl Session {
     }
 
     fn note(&mut self, screened: Screened) {
-        if let Some(reason) = screened.pins {
-            self.profile().pin(reason);
+        self.profile.asked(screened);
+        (self.own, self.own_diagnostics) = (true, true);
+        if screened.asks != Asks::Diagnostics {
+            self.told = None;
         }
     }
 
@@ -136,11 +157,19 @@ impl Session {
         let n = self.whole(PAYLOAD_MAX - 1 + HEADER_LEN).await?;
         let text = &self.inbound.data()[HEADER_LEN + 1..n];
         let screened = Screen::of(text, self.profile.backslash());
-        let preparing = Some(text.into());
+        let preparing = Some(self.shared.texts.intern(text));
         self.begin().await?;
         self.send(None).await?;
+        if self.profile.keeps.is_none() {
+            self.profile.keeps = screened.keeps;
+        }
+        (self.own_diagnostics, self.told) = (true, None);
         let question = Question { preparing, ..Question::plain(Expect::Prepared, screened) };
-        self.relay(question).await.map(drop)
+        self.relay(question).await?;
+        match &mut self.link {
+            Some(link) => link.close_statements().await.map_err(|_| outcome_unknown()),
+            None => Ok(()),
+        }
     }
 
     async fn execute(&mut self) -> Result<(), Stop> {
@@ -149,19 +178,39 @@ impl Session {
         let Some(screened) = self.statements.get(id).map(|s| s.screened) else {
             return Err(unknown_statement(id, "mysql_stmt_precheck"));
         };
-        self.begin().await?;
-        let on_backend = self.prepare_on_backend(id).await?;
-        let (Some(on_backend), Some(statement)) = (on_backend, self.statements.get(id)) else {
+        match screened.asks {
+            Asks::Nothing => self.begin().await?,
+            _ => self.begin_asking(id, screened).await?,
+        }
+        let prepared = self.prepare_on_backend(id).await;
+        if prepared.is_err()
+            && let Some(statement) = self.statements.get(id)
+        {
+            // The types it came with hold all the same.
+            let payload = &self.inbound.data()[HEADER_LEN..self.left.min(self.inbound.len())];
+            let _ = statement.types(payload, self.identity.capabilities, true);
+        }
+        let Some(mut place) = prepared? else {
             return Err(unknown_statement(id, "mysql_stmt_precheck"));
         };
         let payload = &self.inbound.data()[HEADER_LEN..self.left.min(self.inbound.len())];
+        if payload.get(5).is_some_and(|flags| flags & CURSOR_TYPES != 0) {
+            place = self.isolate(id, place);
+        }
+        let teller = (self.seat.id, id);
+        let (Some(link), Some(statement)) = (&mut self.link, self.statements.get(id)) else {
+            return Err(unknown_statement(id, "mysql_stmt_precheck"));
+        };
+        let long_data = statement.long_data;
+        let told = match place.is_private() {
+            true => statement.types_told,
+            false => link.prepared.told_by(&place, teller),
+        };
+        let payload = &self.inbound.data()[HEADER_LEN..self.left.min(self.inbound.len())];
         // Types that cannot be read are the server's to complain about.
-        let types = statement.types(payload, self.identity.capabilities).unwrap_or(Types::AsSent);
-        match types {
-            Types::AsSent => {
-                self.set_statement_id(on_backend);
-                self.send(None).await?;
-            }
+        let types = statement.types(payload, self.identity.capabilities, told).unwrap_or(Types::AsSent);
+        let inject = match types {
+            Types::AsSent => None,
             Types::Inject { at, types } if whole && payload.len() + types.len() < PAYLOAD_MAX => {
                 let mut packet = Vec::with_capacity(HEADER_LEN + payload.len() + types.len());
                 packet.extend_from_slice(&Header { len: payload.len() + types.len(), seq: 0 }.encode());
@@ -169,11 +218,25 @@ impl Session {
                 packet.push(1);
                 packet.extend_from_slice(&types);
                 packet.extend_from_slice(&payload[at + 1..]);
-                packet[HEADER_LEN + 1..HEADER_LEN + 5].copy_from_slice(&on_backend.to_le_bytes());
+                packet[HEADER_LEN + 1..HEADER_LEN + 5].copy_from_slice(&place.id.to_le_bytes());
+                Some(packet)
+            }
+            // A parameter sent ahead is text.
+            Types::Missing if long_data => None,
+            Types::Missing => return Err(types_missing()),
+            Types::Inject { .. } => return Err(prepare_again()),
+        };
+        statement.types_told = true;
+        link.prepared.tell(&place, teller);
+        match inject {
+            None => {
+                self.set_statement_id(place.id);
+                self.send(None).await?;
+            }
+            Some(packet) => {
                 self.inbound.consume(std::mem::take(&mut self.left));
                 self.write_backend(&packet).await?;
             }
-            Types::Inject { .. } | Types::Missing => return Err(prepare_again()),
         }
         self.note(screened);
         self.statements.set_busy(id, false, false);
@@ -181,17 +244,41 @@ impl Session {
         self.relay(question).await.map(drop)
     }
 
+    /// As [`Session::begin`], for a prepared statement that asks about the statement before.
+    async fn begin_asking(&mut self, id: u32, screened: Screened) -> Result<(), Stop> {
+        if self.account.is_none() {
+            return self.begin().await;
+        }
+        Box::pin(self.answer_for_the_one_before(screened, b"")).await?;
+        let here = self.place_here(id).is_some();
+        if !here && (screened.asks != Asks::Diagnostics || self.profile.warnings) {
+            // Preparing it again would come between; now that it is, the next time is answered.
+            self.prepare_on_backend(id).await?;
+            return Err(no_longer_known("the outcome"));
+        }
+        Ok(())
+    }
+
+    /// Where a statement is prepared on the backend of the moment, if it is.
+    fn place_here(&mut self, id: u32) -> Option<Place> {
+        let place = self.statements.get(id)?.place?;
+        let link = self.link.as_mut().filter(|link| link.serial == place.serial)?;
+        link.prepared.holds(&place).then_some(place)
+    }
+
     async fn fetch(&mut self) -> Result<(), Stop> {
         self.whole(CHUNK).await?;
         let id = self.statement_id()?;
-        if !self.statements.get(id).is_some_and(|s| s.cursor) {
-            return Err(unknown_statement(id, "mysql_stmt_precheck"));
+        match self.statements.get(id).map(|s| s.cursor) {
+            Some(true) => {}
+            Some(false) => return Err(no_cursor(id)),
+            None => return Err(unknown_statement(id, "mysql_stmt_precheck")),
         }
         self.begin().await?;
-        let Some(on_backend) = self.prepare_on_backend(id).await? else {
+        let Some(place) = self.prepare_on_backend(id).await? else {
             return Err(unknown_statement(id, "mysql_stmt_precheck"));
         };
-        self.set_statement_id(on_backend);
+        self.set_statement_id(place.id);
         self.send(None).await?;
         let question =
             Question { statement: Some(id), ..Question::plain(Expect::Fetched, Screened::COMMAND) };
@@ -201,12 +288,25 @@ impl Session {
     async fn reset_statement(&mut self) -> Result<(), Stop> {
         self.whole(CHUNK).await?;
         let id = self.statement_id()?;
-        self.begin().await?;
-        let Some(on_backend) = self.prepare_on_backend(id).await? else {
+        if self.statements.get(id).is_none() {
             return Err(unknown_statement(id, "mysql_stmt_precheck"));
-        };
-        self.set_statement_id(on_backend);
-        self.send(None).await?;
+        }
+        self.begin().await?;
+        match self.place_here(id) {
+            Some(place) => {
+                self.set_statement_id(place.id);
+                self.send(None).await?;
+            }
+            // Where it is not prepared there is nothing to reset, and this is answered alike.
+            None => {
+                self.inbound.consume(std::mem::take(&mut self.left));
+                let nothing: &[u8] = match self.identity.capabilities.has(Capabilities::QUERY_ATTRIBUTES) {
+                    true => b"\x07\0\0\0\x03\0\x01DO 0",
+                    false => b"\x05\0\0\0\x03DO 0",
+                };
+                self.write_backend(nothing).await?;
+            }
+        }
         if self.relay(Question::plain(Expect::Single, Screened::COMMAND)).await? == Outcome::Done {
             self.statements.set_busy(id, false, false);
         }
@@ -217,18 +317,22 @@ impl Session {
     async fn close_statement(&mut self) -> Result<(), Stop> {
         self.whole(CHUNK).await?;
         let id = self.statement_id()?;
-        let prepared = self.statements.get(id).is_some_and(|s| s.on_backend.is_some());
+        // One that others use too stays prepared, until its backend needs the room.
+        let place = self.statements.get(id).and_then(|s| s.place).filter(|place| place.is_private());
+        let here = |place: &Place| self.link.as_ref().is_some_and(|link| link.serial == place.serial);
+        let place = place.filter(here);
         // With the backend gone, or replaced on the way here, there is nothing to close but our own record.
-        let reached = match prepared {
-            true => self.begin().await,
-            false => Ok(()),
+        let reached = match place {
+            Some(_) => self.begin().await,
+            None => Ok(()),
         };
-        let closed = self.statements.close(id).and_then(|s| s.on_backend);
-        match (reached, closed) {
-            (Ok(()), Some(on_backend)) if prepared => {
-                self.set_statement_id(on_backend);
+        self.statements.close(id);
+        let here = |place: &Place| self.link.as_ref().is_some_and(|link| link.serial == place.serial);
+        match (reached, place.filter(here)) {
+            (Ok(()), Some(place)) => {
+                self.set_statement_id(place.id);
                 self.send(None).await?;
-                self.exchanging = false;
+                self.is_answered();
                 Ok(())
             }
             (Err(Stop::End(why)), _) => Err(Stop::End(why)),
@@ -245,22 +349,30 @@ impl Session {
             end => end,
         };
         self.begin().await.map_err(to_end)?;
-        let Some(on_backend) = self.prepare_on_backend(id).await.map_err(to_end)? else {
+        let Some(place) = self.prepare_on_backend(id).await.map_err(to_end)? else {
             return self.skip_command().await;
         };
-        self.set_statement_id(on_backend);
+        let place = self.isolate(id, place);
+        self.set_statement_id(place.id);
         let cursor = self.statements.get(id).is_some_and(|s| s.cursor);
         self.statements.set_busy(id, true, cursor);
         self.send(None).await?;
-        self.exchanging = false;
+        self.is_answered();
         Ok(())
+    }
+
+    /// A command that gets no answer has been sent.
+    fn is_answered(&mut self) {
+        if let Some(link) = &mut self.link {
+            link.awaiting = false;
+        }
     }
 
     async fn set_option(&mut self) -> Result<(), Stop> {
         let n = self.whole(CHUNK).await?;
         let option = self.inbound.data()[HEADER_LEN + 1..n].try_into().ok();
         if self.forward(Expect::Single).await? == Outcome::Done {
-            self.profile.option = option;
+            self.profile.option(option);
         }
         Ok(())
     }
@@ -270,7 +382,7 @@ impl Session {
         if let Some(id) = self.inbound.data_mut()[HEADER_LEN + 1..n].first_chunk_mut::<4>() {
             let wanted = u32::from_le_bytes(*id);
             if let Some(seat) = self.shared.registry.seat(wanted) {
-                *id = seat.backend_id.load(Relaxed).to_le_bytes();
+                *id = seat.to_kill().to_le_bytes();
             }
         }
         self.forward(Expect::Single).await.map(drop)
@@ -286,7 +398,7 @@ impl Session {
         let Ok(id) = end[at..].parse::<u32>() else { return };
         let Some(seat) = self.shared.registry.seat(id).filter(|_| id >= FIRST_ID) else { return };
         // A server's id has no more digits than one of ours: blanks keep the length.
-        let new = format!("{:>digits$}", seat.backend_id.load(Relaxed));
+        let new = format!("{:>digits$}", seat.to_kill());
         let from = HEADER_LEN + text_at + at;
         self.inbound.data_mut()[from..from + digits].copy_from_slice(new.as_bytes());
     }

@@ -5,15 +5,17 @@
 //!            \--not in time, or pinned--------> release     they go on with the old one
 //! ```
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-use crate::backend::Warm;
+use crate::backend::{Identity, Warm};
 use crate::held::Held;
-use crate::registry::{OpenSession, SessionPhase, SessionView, Stats};
+use crate::pool::Pool;
+use crate::registry::{OpenSession, Seat, SessionPhase, SessionView, Stats};
 use crate::{Backend, DoorError, Shared};
 
 /// Connections that [`Control::warm`] opens at a time.
@@ -77,8 +79,8 @@ impl Control {
         Self { shared }
     }
 
-    /// Opens, for every client, its connection to the next writer, so that the switch will cost no logins. Clients
-    /// are not disturbed; one that cannot log in there is in the report.
+    /// Opens, for every client, its connection to the next writer, or as many as clients will share there, so that the
+    /// switch will cost no logins. Clients are not disturbed; one that cannot log in there is in the report.
     ///
     /// # Errors
     /// None at present; kept for a server that cannot be warmed at all.
@@ -86,30 +88,22 @@ impl Control {
         let started = Instant::now();
         let mut report = WarmReport::default();
         let mut opening = JoinSet::new();
-        for seat in self.shared.registry.seats() {
+        let pool = self.shared.share.then(|| self.shared.gate.next_pool(&next));
+        let room = pool.as_ref().map(|pool| pool.max());
+        for seat in one_each(self.shared.registry.seats(), room) {
             if opening.len() >= WARMING {
                 note(&mut report, opening.join_next().await);
             }
-            let next = next.clone();
+            let (next, shared, pool) = (next.clone(), Arc::clone(&self.shared), pool.clone());
             opening.spawn(async move {
-                let (identity, schema) = {
-                    let detail = seat.detail();
-                    (detail.identity.clone(), detail.schema.clone())
+                // Without an identity it is not logged in yet: it will go to whoever is the writer then.
+                let identity = seat.detail().identity.clone()?;
+                let warmed = match pool {
+                    Some(pool) => warm_pool(&shared, &pool, next, &identity).await,
+                    None => warm_seat(&seat, next, &identity).await,
                 };
-                // Not logged in yet: it will go to whoever is the writer then.
-                let identity = identity?;
-                let warm = match Warm::open(&next, Arc::clone(&identity), schema).await {
-                    Ok(warm) => warm,
-                    Err(error) => {
-                        let user = String::from_utf8_lossy(&identity.user).into_owned();
-                        return Some(Err((seat.id, user, error.to_string())));
-                    }
-                };
-                let mut detail = seat.detail();
-                if detail.identity.as_ref().is_some_and(|now| Arc::ptr_eq(now, &identity)) {
-                    detail.warm = Some(warm);
-                }
-                Some(Ok(()))
+                let user = || String::from_utf8_lossy(&identity.user).into_owned();
+                Some(warmed.map_err(|error| (seat.id, user(), error.to_string())))
             });
         }
         while let Some(joined) = opening.join_next().await {
@@ -143,7 +137,7 @@ impl Control {
                 let reason = match seat.phase() {
                     SessionPhase::Command => "a command is running",
                     SessionPhase::Transaction => "a transaction, lock or cursor is open",
-                    SessionPhase::Idle | SessionPhase::Held => continue,
+                    SessionPhase::Idle | SessionPhase::Held | SessionPhase::Waiting => continue,
                 };
                 open.push(self.shared.registry.open(&seat, reason.to_owned()));
             }
@@ -230,7 +224,13 @@ impl Control {
     pub fn stats(&self) -> Stats {
         let registry = &self.shared.registry;
         let gate = &self.shared.gate;
+        let pool = gate.route().pool;
+        let figures = pool.figures();
         let mut stats = Stats {
+            backends: figures.open,
+            backends_idle: figures.idle,
+            waiting: figures.waiting,
+            waits: pool.waits.load(Relaxed),
             longest_hold_ever: Duration::from_micros(registry.longest_hold_us.load(Relaxed)),
             commands: gate.shards().iter().map(|s| s.commands.load(Relaxed)).sum(),
             backend_errors: registry.backend_errors.load(Relaxed),
@@ -241,8 +241,9 @@ impl Control {
         for seat in registry.seats() {
             stats.clients += 1;
             stats.pinned += usize::from(seat.pinned());
+            stats.keeping += usize::from(seat.keeps() && !seat.pinned());
             match seat.phase() {
-                SessionPhase::Idle => {}
+                SessionPhase::Idle | SessionPhase::Waiting => {}
                 SessionPhase::Command => stats.busy += 1,
                 SessionPhase::Transaction => stats.in_transaction += 1,
                 SessionPhase::Held => {
@@ -255,6 +256,20 @@ impl Control {
         stats
     }
 
+    /// Why sessions keep a backend connection to themselves, and how many do for each reason; most frequent first.
+    pub fn pins(&self) -> Vec<(String, usize)> {
+        let mut counts: HashMap<String, usize> = HashMap::new();
+        for seat in self.shared.registry.seats().iter().filter(|seat| seat.pinned() || seat.keeps()) {
+            let detail = seat.detail();
+            if let Some(reason) = detail.pin.as_deref().or(detail.keeps) {
+                *counts.entry(reason.to_owned()).or_default() += 1;
+            }
+        }
+        let mut pins: Vec<(String, usize)> = counts.into_iter().collect();
+        pins.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        pins
+    }
+
     /// Every session.
     pub fn sessions(&self) -> Vec<SessionView> {
         let registry = &self.shared.registry;
@@ -262,6 +277,51 @@ impl Control {
         views.sort_by_key(|view| view.client_id);
         views
     }
+}
+
+/// The seats for each of which one connection is opened ahead: all of them, or, for a pool with so much room, as many of
+/// each identity as its share of the clients, and one at least.
+fn one_each(seats: Vec<Arc<Seat>>, room: Option<usize>) -> Vec<Arc<Seat>> {
+    let Some(room) = room else { return seats };
+    let total = seats.len();
+    let mut by_identity: HashMap<usize, Vec<Arc<Seat>>> = HashMap::new();
+    for seat in seats {
+        let identity = seat.detail().identity.as_ref().map(|identity| Arc::as_ptr(identity) as usize);
+        if let Some(identity) = identity {
+            by_identity.entry(identity).or_default().push(seat);
+        }
+    }
+    let shares = by_identity.into_values().flat_map(|mut seats| {
+        seats.truncate((room * seats.len() / total.max(1)).max(1));
+        seats
+    });
+    shares.collect()
+}
+
+/// Opens the client's own connection to the next writer.
+async fn warm_seat(seat: &Seat, next: Backend, identity: &Arc<Identity>) -> mysql::Result<()> {
+    let schema = seat.detail().schema.clone();
+    let warm = Warm::open(&next, Arc::clone(identity), schema).await?;
+    let mut detail = seat.detail();
+    if detail.identity.as_ref().is_some_and(|now| Arc::ptr_eq(now, identity)) {
+        detail.warm = Some(Box::new(warm));
+    }
+    Ok(())
+}
+
+/// Opens a connection of the client's account for the next writer's pool.
+async fn warm_pool(
+    shared: &Shared,
+    pool: &Arc<Pool>,
+    next: Backend,
+    identity: &Arc<Identity>,
+) -> mysql::Result<()> {
+    let account = shared.known.of(identity);
+    let login = Arc::new(account.identity(identity.collation));
+    let warm = Warm::open(&next, login, None).await?;
+    account.prove(pool.serial, true);
+    pool.stock(account, warm);
+    Ok(())
 }
 
 type Warmed = Option<Result<(), (u32, String, String)>>;

@@ -14,6 +14,7 @@
 //! A command whose client vanished was sent, and may still run on the server when its session is gone: fencing the
 //! server is what ends those, not the gate.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,6 +23,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 use crate::Backend;
+use crate::pool::Pool;
 
 /// Where commands go.
 #[derive(Debug, Clone)]
@@ -30,6 +32,8 @@ pub(crate) struct Route {
     pub writer: Arc<Backend>,
     /// How often it has changed.
     pub epoch: u64,
+    /// The connections to it that clients share.
+    pub pool: Arc<Pool>,
 }
 
 /// Who is inside, on one thread; alone on its cache lines.
@@ -49,6 +53,9 @@ pub(crate) struct Gate {
     epoch: AtomicU64,
     shards: Box<[Shard]>,
     route: Mutex<Route>,
+    /// The pool of a writer to come, with what was opened ahead.
+    next: Mutex<Option<(Backend, Arc<Pool>)>>,
+    backends_max: usize,
     /// Somebody left while the gate was held.
     left: Notify,
     /// Counts holds, switches and releases, so that everybody who waits looks again.
@@ -57,13 +64,16 @@ pub(crate) struct Gate {
 
 impl Gate {
     /// An open gate to this writer.
-    pub fn new(writer: Backend, threads: usize) -> Self {
+    pub fn new(writer: Backend, threads: usize, backends_max: usize) -> Self {
+        let pool = Arc::new(Pool::new(backends_max, threads));
         Self {
             held: AtomicBool::new(false),
             drained: AtomicBool::new(false),
             epoch: AtomicU64::new(0),
             shards: (0..threads).map(|_| Shard::default()).collect(),
-            route: Mutex::new(Route { writer: Arc::new(writer), epoch: 0 }),
+            route: Mutex::new(Route { writer: Arc::new(writer), epoch: 0, pool }),
+            next: Mutex::default(),
+            backends_max,
             left: Notify::new(),
             turns: watch::Sender::new(0),
         }
@@ -143,9 +153,24 @@ impl Gate {
         if !self.held() || !self.drained.load(SeqCst) || epoch <= route.epoch {
             return false;
         }
-        *route = Route { writer: Arc::new(next), epoch };
+        let pool = self.next_pool(&next);
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *route = Route { writer: Arc::new(next), epoch, pool };
         self.epoch.store(epoch, SeqCst);
         true
+    }
+
+    /// The pool that this server will have if it becomes the writer.
+    pub fn next_pool(&self, next: &Backend) -> Arc<Pool> {
+        let mut prepared = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*prepared {
+            Some((backend, pool)) if backend == next => Arc::clone(pool),
+            _ => {
+                let pool = Arc::new(Pool::new(self.backends_max, self.shards.len()));
+                *prepared = Some((next.clone(), Arc::clone(&pool)));
+                pool
+            }
+        }
     }
 
     fn leave(&self, shard: usize) {
@@ -163,6 +188,8 @@ pub(crate) struct Lane {
     pub gate: Arc<Gate>,
     /// Which of its shards is this thread's.
     pub shard: usize,
+    /// The route as this thread saw it last.
+    route: RefCell<Route>,
 }
 
 /// Proof that its holder is inside; dropped, it is out.
@@ -170,6 +197,21 @@ pub(crate) struct Lane {
 pub(crate) struct Pass(Rc<Lane>);
 
 impl Lane {
+    /// A thread's way to the gate.
+    pub fn new(gate: Arc<Gate>, shard: usize) -> Self {
+        let route = RefCell::new(gate.route());
+        Self { gate, shard, route }
+    }
+
+    /// The connections to the writer that clients share.
+    pub fn pool(&self) -> Arc<Pool> {
+        let mut route = self.route.borrow_mut();
+        if route.epoch != self.gate.epoch() {
+            *route = self.gate.route();
+        }
+        Arc::clone(&route.pool)
+    }
+
     /// Enters, unless the gate is held.
     pub fn enter(self: &Rc<Self>) -> Option<Pass> {
         self.gate.shards[self.shard].inside.fetch_add(1, SeqCst);
@@ -199,7 +241,7 @@ mod tests {
     }
 
     fn gate() -> Rc<Lane> {
-        Rc::new(Lane { gate: Arc::new(Gate::new(backend(), 1)), shard: 0 })
+        Rc::new(Lane::new(Arc::new(Gate::new(backend(), 1, 10)), 0))
     }
 
     #[test]
@@ -230,7 +272,7 @@ mod tests {
 
     #[test]
     fn nothing_is_sent_between_drain_and_release() {
-        let gate = Arc::new(Gate::new(backend(), 2));
+        let gate = Arc::new(Gate::new(backend(), 2, 10));
         let (quiet, stop) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let sent: Arc<[AtomicU64; 2]> = Arc::default();
         let senders: Vec<_> = (0..2)
@@ -238,7 +280,7 @@ mod tests {
                 let (gate, quiet, stop) = (Arc::clone(&gate), Arc::clone(&quiet), Arc::clone(&stop));
                 let sent = Arc::clone(&sent);
                 std::thread::spawn(move || {
-                    let lane = Rc::new(Lane { gate, shard });
+                    let lane = Rc::new(Lane::new(gate, shard));
                     while !stop.load(SeqCst) {
                         if let Some(_inside) = lane.enter() {
                             assert!(!quiet.load(SeqCst), "sent while the gate was drained");

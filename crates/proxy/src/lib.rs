@@ -9,16 +9,18 @@
 //! Control: warm -> hold -> drain -> switch -> release -------+
 //! ```
 //!
-//! Each thread has a listener of its own on the one address, and a session stays on its thread. A session has one
-//! backend connection, opened with the client's own account and password: the door has no list of passwords. Rows
-//! pass unread; what the server reports beside them is what the door knows of a session.
+//! Each thread has a listener of its own on the one address, and a session stays on its thread. Backend connections
+//! are opened with the clients' own accounts and passwords: the door has no list of passwords. A session has one for
+//! the length of a transaction, or, without sharing, for itself (`sharing.rs` says how). Rows pass unread; what the server
+//! reports beside them is what the door knows of a session.
 //!
 //! Connection ids: the greeting tells a client an id of the door's own (above 2^31). `KILL` takes that, and also the
-//! server's id as `CONNECTION_ID()` shows it.
+//! server's id as `CONNECTION_ID()` shows it at the moment.
 //!
 //! Invariant: a command is sent to a backend once, or not at all. One whose answer was lost is reported as of unknown
 //! outcome; nothing here sends it again.
 
+mod account;
 mod accounts;
 mod admission;
 mod backend;
@@ -32,6 +34,9 @@ mod listener;
 mod login;
 mod network;
 mod pace;
+mod parked;
+mod pool;
+mod prepared;
 mod profile;
 mod registry;
 mod relay;
@@ -40,6 +45,8 @@ mod restore;
 mod screen;
 mod sending;
 mod session;
+mod settings;
+mod sharing;
 mod statements;
 mod tls;
 mod trouble;
@@ -59,9 +66,11 @@ pub use network::Network;
 pub use registry::{OpenSession, SessionPhase, SessionView, Stats};
 pub use tls::DoorTls;
 
+use account::KnownAccounts;
 use accounts::Accounts;
 use hold::Gate;
 use registry::Registry;
+use settings::{Interned, Settings};
 
 /// A server that sessions may be connected to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,6 +104,12 @@ pub struct DoorOptions {
     pub clients_max: usize,
     /// Who may come in, and how.
     pub entrance: Entrance,
+    /// Whether clients of one account share backend connections between their transactions.
+    pub share: bool,
+    /// Shared connections to the writer at most, over all threads and accounts.
+    pub backends_max: usize,
+    /// How long a command may wait for one before it fails with error 1203.
+    pub queue_max: Duration,
 }
 
 /// Why the door could not do what it was asked to.
@@ -151,6 +166,11 @@ pub(crate) struct Shared {
     pub clients_max: usize,
     pub entrance: Entrance,
     pub accounts: Arc<Accounts>,
+    pub share: bool,
+    pub queue_max: Duration,
+    pub known: KnownAccounts,
+    pub settings: Interned<Settings>,
+    pub texts: Interned<[u8]>,
 }
 
 impl Door {
@@ -169,7 +189,7 @@ impl Door {
             .local_addr()
             .map_err(|source| DoorError::Listen { address: options.listen, source })?;
         let shared = Arc::new(Shared {
-            gate: Arc::new(Gate::new(options.writer, threads)),
+            gate: Arc::new(Gate::new(options.writer, threads, options.backends_max.max(1))),
             registry: Registry::default(),
             key: Arc::new(login::DoorKey::generate().map_err(|e| DoorError::Start(e.to_string()))?),
             server_version: options.server_version,
@@ -177,6 +197,11 @@ impl Door {
             clients_max: options.clients_max,
             entrance: options.entrance,
             accounts: Arc::default(),
+            share: options.share,
+            queue_max: options.queue_max,
+            known: KnownAccounts::default(),
+            settings: Interned::default(),
+            texts: Interned::default(),
         });
         let stop = watch::Sender::new(false);
         let mut door = Self { address, shared, stop, threads: Vec::new() };

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mysql::Stream;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -26,6 +26,10 @@ use crate::session::{self, Kick};
 
 /// Connections the kernel keeps for a listener that has not accepted them yet.
 const BACKLOG: i32 = 4096;
+/// How often a thread looks for connections that nobody needs.
+const SWEEPS: Duration = Duration::from_secs(10);
+/// How long a shared connection stays open without being used.
+const IDLE_MAX: Duration = Duration::from_secs(60);
 /// Threads per runtime for RSA and host names.
 const BLOCKING_MAX: usize = 2;
 
@@ -51,7 +55,7 @@ fn listen(address: SocketAddr) -> io::Result<StdListener> {
 }
 
 /// The idle sessions of a thread, to be woken when the gate turns.
-type Kicks = Rc<RefCell<HashMap<u32, Rc<Kick>>>>;
+type Kicks = Rc<RefCell<HashMap<u32, Arc<Kick>>>>;
 
 /// Starts a thread that serves the clients of one listener until told to stop.
 pub(crate) fn spawn(
@@ -71,11 +75,12 @@ pub(crate) fn spawn(
     std::thread::Builder::new().name(format!("door-{shard}")).spawn(move || {
         let local = LocalSet::new();
         local.block_on(&runtime, async move {
-            let lane = Rc::new(Lane { gate: Arc::clone(&shared.gate), shard });
+            let lane = Rc::new(Lane::new(Arc::clone(&shared.gate), shard));
             let kicks = Kicks::default();
             tokio::select! {
                 () = accept(listener, shared, Rc::clone(&lane), Rc::clone(&kicks), threads) => {}
-                () = wake(lane, kicks) => {}
+                () = wake(Rc::clone(&lane), kicks) => {}
+                () = sweep(lane) => {}
                 _ = stop.wait_for(|stop| *stop) => {}
             }
         });
@@ -95,7 +100,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, lane: Rc<Lane>, kick
                 // Out of file descriptors, most likely: sessions that end will free some. Without a pause this would
                 // spin, since the connection stays in the backlog.
                 tracing::warn!(%error, "a client could not be accepted");
-                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+                tokio::time::sleep(Duration::from_millis(10)).await;
                 continue;
             }
         };
@@ -109,8 +114,8 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, lane: Rc<Lane>, kick
             tokio::task::spawn_local(turn_away(client));
             continue;
         };
-        let kick = Rc::new(Kick::default());
-        kicks.borrow_mut().insert(seat.id, Rc::clone(&kick));
+        let kick = Arc::new(Kick::default());
+        kicks.borrow_mut().insert(seat.id, Arc::clone(&kick));
         let leaving = Leaving { id: seat.id, shared: Arc::clone(&shared), kicks: Rc::clone(&kicks) };
         // Boxed, since a task that moves a future in and then waits for it has room for it twice.
         let session = Box::pin(session::run(
@@ -137,11 +142,29 @@ async fn turn_away(mut client: TcpStream) {
     let _ = client.write_all(&out).await;
 }
 
-/// Wakes idle sessions whenever the gate turns.
+/// Wakes idle sessions whenever the gate turns, and closes the connections to a writer that is none any more.
 async fn wake(lane: Rc<Lane>, kicks: Kicks) {
     let mut turns = lane.gate.turns();
+    let mut pool = lane.pool();
     while turns.changed().await.is_ok() {
         kicks.borrow().values().for_each(|kick| kick.kick());
+        if let Some(_inside) = lane.enter() {
+            let before = std::mem::replace(&mut pool, lane.pool());
+            if !Arc::ptr_eq(&before, &pool) {
+                before.close_idle(Instant::now());
+            }
+        }
+    }
+}
+
+/// Closes shared connections that nobody has needed for a while.
+async fn sweep(lane: Rc<Lane>) {
+    loop {
+        tokio::time::sleep(SWEEPS).await;
+        let before = Instant::now().checked_sub(IDLE_MAX);
+        if let (Some(before), Some(_inside)) = (before, lane.enter()) {
+            lane.pool().close_idle(before);
+        }
     }
 }
 

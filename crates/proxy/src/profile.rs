@@ -8,13 +8,14 @@
 //! a transaction until a `COM_PING`, sent only when somebody holds the gate, has brought the truth.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use wire::WireError;
 use wire::capability::Status;
 use wire::response::{OkPacket, SessionChange};
 
-use crate::screen::Screened;
+use crate::screen::{Asks, Screened};
+use crate::settings::{Baseline, Interned, Results, Settings};
 
 /// The variables the server is asked to report. Not `*`: that reports `statement_id` with every statement. A change of
 /// a variable that is not here is reported as an unexplained state change, and pins.
@@ -44,23 +45,26 @@ tx_isolation,tx_read_only,unique_checks,updatable_views_with_limit,use_secondary
 windowing_use_high_precision";
 
 /// What a session has become since its login.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Profile {
-    /// The default schema.
-    pub schema: Option<Vec<u8>>,
-    /// Whether it changed since somebody took note.
-    pub schema_changed: bool,
-    /// System variables set since the login, with their values.
-    variables: BTreeMap<Box<[u8]>, Box<[u8]>>,
-    /// What `LAST_INSERT_ID()` returns, as far as OK packets tell. One that only *echoes* an explicit key is not told
-    /// apart from a generated one, so after a switch the function may return such a key.
-    last_insert_id: u64,
-    /// Whether `COM_RESET_CONNECTION` came after the login: it undoes the login's own character set.
-    pub was_reset: bool,
-    /// What `COM_SET_OPTION` set.
-    pub option: Option<[u8; 2]>,
+    /// What any backend can be given.
+    pub settings: Arc<Settings>,
+    /// Whether the settings changed since they were interned.
+    settings_changed: bool,
+    /// What `LAST_INSERT_ID()` returns, as far as OK packets tell.
+    pub last_insert_id: u64,
+    /// The last insert's id may be an explicit key that was only echoed, or a statement may have set another one that was
+    /// not reported: what `LAST_INSERT_ID()` returns, only the backend can say. After a switch, which cannot ask the old
+    /// writer, the function may return such a key.
+    pub last_insert_id_unsure: bool,
+    /// The last statement left warnings or an error, which `SHOW WARNINGS` can still ask for.
+    pub warnings: bool,
+    /// `FOUND_ROWS()` on this link is about a query of this session.
+    pub own_found: bool,
     /// Why the session cannot be moved.
     pub pin: Option<Cow<'static, str>>,
+    /// Why its backend cannot be lent to others between its statements, though it could be moved.
+    pub keeps: Option<&'static str>,
     /// Inside a transaction, by the status flags.
     in_transaction: bool,
     /// Tables are locked.
@@ -80,10 +84,34 @@ const NO_BACKSLASH_ESCAPES: Status = Status(1 << 9);
 
 impl Profile {
     /// The profile of a session that has just logged in.
-    pub fn new(schema: Option<Vec<u8>>, status: Status) -> Self {
-        let mut profile = Self { schema, ..Self::default() };
+    pub fn new(settings: Arc<Settings>, status: Status) -> Self {
+        let mut profile = Self::of(settings);
         profile.status(status);
         profile
+    }
+
+    fn of(settings: Arc<Settings>) -> Self {
+        Self {
+            settings,
+            settings_changed: false,
+            last_insert_id: 0,
+            last_insert_id_unsure: false,
+            warnings: false,
+            own_found: false,
+            pin: None,
+            keeps: None,
+            in_transaction: false,
+            tables_locked: false,
+            one_shot: false,
+            unconfirmed: false,
+            collation_unknown: false,
+            no_backslash: false,
+        }
+    }
+
+    /// The profile of nobody: a client that has not logged in.
+    pub fn nobody() -> Self {
+        Self::of(Arc::new(Settings::of_login(0)))
     }
 
     /// Whether the session must stay where it is until its transaction ends. Also true of a `SET TRANSACTION` not
@@ -95,6 +123,21 @@ impl Profile {
     /// Whether the session is inside a transaction for certain.
     pub fn certainly_inside(&self) -> bool {
         self.inside() && !self.unconfirmed
+    }
+
+    /// Whether the backend knows something of this session that the door does not: then it must be asked before the
+    /// backend may serve another.
+    pub fn burdened(&self) -> bool {
+        self.unconfirmed || self.warnings || self.last_insert_id_unsure
+    }
+
+    /// After a command: gives the settings their interned form; whether they had changed.
+    pub fn intern(&mut self, interned: &Interned<Settings>) -> bool {
+        let changed = std::mem::take(&mut self.settings_changed);
+        if changed {
+            self.settings = interned.intern(Arc::clone(&self.settings));
+        }
+        changed
     }
 
     /// Whether a backslash escapes inside quotes.
@@ -119,7 +162,25 @@ impl Profile {
         self.unconfirmed = false;
         if last_insert_id != 0 {
             self.last_insert_id = last_insert_id;
+            self.last_insert_id_unsure = true;
         }
+    }
+
+    /// Takes note of a statement that was sent.
+    pub fn asked(&mut self, screened: Screened) {
+        if let Some(reason) = screened.pins {
+            self.pin(reason);
+        }
+        if self.keeps.is_none() {
+            self.keeps = screened.keeps;
+        }
+        self.last_insert_id_unsure |= screened.sets_insert_id;
+    }
+
+    /// Takes note of how many warnings a statement left.
+    pub fn warned(&mut self, warnings: u16, screened: Screened) {
+        // Asking for them may leave them in place.
+        self.warnings = warnings > 0 || self.warnings && screened.asks == Asks::Diagnostics;
     }
 
     /// Takes note of an OK.
@@ -133,12 +194,14 @@ impl Profile {
             match change {
                 SessionChange::Variable { name, value } => {
                     explained = true;
-                    self.variable(name, value);
+                    self.variable(name, value, screened);
                 }
                 SessionChange::Schema(schema) => {
                     explained = true;
-                    self.schema = Some(schema).filter(|s| !s.is_empty());
-                    self.schema_changed = true;
+                    let schema = Some(schema.into_boxed_slice()).filter(|s| !s.is_empty());
+                    if self.settings.schema != schema {
+                        self.change().schema = schema;
+                    }
                 }
                 SessionChange::State(state) => changed |= state,
                 SessionChange::TransactionState(state) => self.tables_locked = state.get(7) == Some(&b'L'),
@@ -155,12 +218,13 @@ impl Profile {
         Ok(())
     }
 
-    fn variable(&mut self, name: Vec<u8>, value: Vec<u8>) {
+    fn variable(&mut self, name: Vec<u8>, value: Vec<u8>, screened: Screened) {
         match name.as_slice() {
             b"statement_id" => return,
             b"last_insert_id" => {
                 self.last_insert_id =
                     std::str::from_utf8(&value).ok().and_then(|v| v.parse().ok()).unwrap_or(0);
+                self.last_insert_id_unsure = false;
                 return;
             }
             b"session_track_schema" | b"session_track_state_change" if value == b"ON" => return,
@@ -173,81 +237,58 @@ impl Profile {
             }
             // `SET NAMES x COLLATE y` reports the character set alone.
             b"character_set_connection" => self.collation_unknown = true,
+            b"character_set_results" => {
+                let results =
+                    if screened.collates { Results::Collated(Box::default()) } else { Results::Named };
+                if self.settings.results != results {
+                    self.change().results = results;
+                }
+            }
             _ => {}
         }
         if !name.iter().chain(&value).all(|b| (b' '..0x7F).contains(b) && *b != b'\\') {
             return self.pin("it set a variable to text that cannot be quoted safely");
         }
-        self.variables.insert(name.into(), value.into());
+        self.set(&name, value);
+    }
+
+    fn set(&mut self, name: &[u8], value: Vec<u8>) {
+        if self.settings.variables.get(name).is_none_or(|now| **now != *value) {
+            self.change().variables.insert(name.into(), value.into());
+        }
+    }
+
+    /// The settings, to be changed.
+    fn change(&mut self) -> &mut Settings {
+        self.settings_changed = true;
+        Arc::make_mut(&mut self.settings)
+    }
+
+    /// `COM_SET_OPTION` succeeded.
+    pub fn option(&mut self, option: Option<[u8; 2]>) {
+        self.change().option = option;
     }
 
     /// What a question to the server said the connection's collation is.
-    pub fn collation(&mut self, collation: &[u8]) {
+    pub fn collation(&mut self, collation: Vec<u8>) {
         self.collation_unknown = false;
-        self.variables.insert(b"collation_connection".as_slice().into(), collation.into());
+        if self.settings.results == Results::Collated(Box::default()) {
+            self.change().results = Results::Collated(collation.as_slice().into());
+        }
+        self.set(b"collation_connection", collation);
     }
 
-    /// `COM_RESET_CONNECTION` succeeded.
+    /// `COM_RESET_CONNECTION` succeeded: only schema and option stay.
     pub fn reset(&mut self) {
-        let (schema, option) = (self.schema.take(), self.option.take());
-        *self = Self { schema, option, was_reset: true, ..Self::default() };
+        let Settings { schema, option, .. } = (*self.settings).clone();
+        *self = Self::nobody();
+        *self.change() = Settings { results: Results::Reset, schema, option, ..Settings::of_login(0) };
     }
 
-    /// The statement that gives a fresh session this one's settings, and what it must report back; `None` if there
-    /// is nothing to set.
-    pub fn restoring(&self) -> Option<Vec<u8>> {
-        let mut sets: Vec<Vec<u8>> = Vec::new();
-        let mut set = |name: &[u8], value: &[u8]| sets.push([name, b"=", &literal(name, value)].concat());
-        for (name, value) in &self.variables {
-            // Set last, since setting a connection's character set sets its collation too.
-            if **name != *b"collation_connection" {
-                set(name, value);
-            }
-        }
-        if let Some(value) = self.variables.get(b"collation_connection".as_slice()) {
-            set(b"collation_connection", value);
-        }
-        if self.last_insert_id != 0 {
-            set(b"last_insert_id", self.last_insert_id.to_string().as_bytes());
-        }
-        (!sets.is_empty()).then(|| [b"SET SESSION ".to_vec(), sets.join(&b", SESSION "[..])].concat())
+    /// The answer to [`crate::settings::baseline_question`] after a reset, which undoes the login's own character set.
+    pub fn baseline(&mut self, baseline: &Baseline) {
+        self.change().set_baseline(baseline);
     }
-
-    /// Whether a restored session's report agrees with every setting wanted of it.
-    pub fn agrees(&self, ok: &OkPacket) -> Result<bool, WireError> {
-        let changes = ok.session_changes()?;
-        Ok(self.variables.iter().all(|(name, wanted)| {
-            changes.iter().all(|change| match change {
-                SessionChange::Variable { name: n, value } => **n != **name || **value == **wanted,
-                _ => true,
-            })
-        }))
-    }
-}
-
-/// A value as SQL. Numbers must be unquoted for the server to take them; text in quotes cannot end early, whatever
-/// the sql_mode: a quote is doubled, and a value with a backslash has pinned its session.
-fn literal(name: &[u8], value: &[u8]) -> Vec<u8> {
-    if value.is_empty() && name == b"character_set_results" {
-        return b"NULL".to_vec();
-    }
-    let digits = value.strip_prefix(b"-").unwrap_or(value);
-    let number = !digits.is_empty()
-        && digits.iter().all(|b| b.is_ascii_digit() || *b == b'.')
-        && digits.iter().filter(|b| **b == b'.').count() <= 1
-        && digits[0] != b'.';
-    if number {
-        return value.to_vec();
-    }
-    let mut out = vec![b'\''];
-    for &b in value {
-        if b == b'\'' {
-            out.push(b);
-        }
-        out.push(b);
-    }
-    out.push(b'\'');
-    out
 }
 
 #[cfg(test)]
@@ -272,9 +313,13 @@ mod tests {
     }
 
     fn after(text: &str, changes: &[(u8, &[&[u8]])]) -> Profile {
-        let mut profile = Profile::new(None, Status(2));
+        let mut profile = Profile::new(Arc::new(Settings::of_login(45)), Status(2));
         profile.ok(&ok(2, changes), Screen::of(text.as_bytes(), true)).unwrap();
         profile
+    }
+
+    fn restoring(profile: &Profile) -> String {
+        String::from_utf8(Settings::of_login(45).steps_to(&profile.settings).assignments).unwrap()
     }
 
     #[test]
@@ -283,8 +328,7 @@ mod tests {
         let limit: (u8, &[&[u8]]) = (0, &[b"sql_select_limit", b"5"]);
         let profile = after("SET time_zone='+00:00', sql_select_limit=5", &[zone, limit, (2, &[b"1"])]);
         assert!(profile.pin.is_none());
-        let sql = String::from_utf8(profile.restoring().unwrap()).unwrap();
-        assert_eq!(sql, "SET SESSION sql_select_limit=5, SESSION time_zone='+00:00'");
+        assert_eq!(restoring(&profile), "SESSION sql_select_limit=5, SESSION time_zone='+00:00'");
     }
 
     #[test]
@@ -304,26 +348,29 @@ mod tests {
     }
 
     #[test]
-    fn the_collation_is_set_after_the_character_set_and_null_stays_null() {
-        let mut profile = after(
-            "SET NAMES latin1",
-            &[(0, &[b"character_set_connection", b"latin1"]), (0, &[b"character_set_results", b""])],
-        );
+    fn the_collation_is_asked_for_after_the_character_set_changed() {
+        let mut profile = after("SET NAMES latin1", &[(0, &[b"character_set_connection", b"latin1"])]);
         assert!(profile.collation_unknown);
-        profile.collation(b"latin1_bin");
-        let sql = String::from_utf8(profile.restoring().unwrap()).unwrap();
+        profile.collation(b"latin1_bin".to_vec());
         assert_eq!(
-            sql,
-            "SET SESSION character_set_connection='latin1', SESSION character_set_results=NULL, \
-             SESSION collation_connection='latin1_bin'"
+            restoring(&profile),
+            "SESSION character_set_connection='latin1', SESSION collation_connection='latin1_bin'"
         );
     }
 
     #[test]
-    fn values_cannot_end_their_quotes() {
-        assert_eq!(literal(b"x", b"a'b"), b"'a''b'");
-        assert_eq!(literal(b"x", b""), b"''");
-        assert_eq!(literal(b"x", b"-1.5"), b"-1.5");
-        assert_eq!(literal(b"x", b"1.2.3"), b"'1.2.3'");
+    fn what_only_the_backend_knows_burdens_it() {
+        let mut profile = after("SELECT 1", &[]);
+        assert!(!profile.burdened());
+        profile.plain_ok(Status(2), 7);
+        assert!(profile.burdened() && profile.last_insert_id == 7);
+        profile.ok(&ok(2, &[(0, &[b"last_insert_id", b"9"])]), Screen::of(b"SET x", true)).unwrap();
+        assert!(!profile.burdened() && profile.last_insert_id == 9);
+        profile.warned(1, Screen::of(b"SELECT 1", true));
+        profile.warned(0, Screen::of(b"SHOW WARNINGS", true));
+        assert!(profile.burdened());
+        profile.warned(0, Screen::of(b"SELECT 1", true));
+        profile.asked(Screen::of(b"CALL p()", true));
+        assert!(profile.burdened() && profile.keeps.is_some() && profile.pin.is_none());
     }
 }

@@ -3,7 +3,7 @@
 //! A session writes a few relaxed atomics per transaction edge; everything else here is touched rarely.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,8 @@ pub enum SessionPhase {
     Command,
     /// A transaction, lock or cursor is open.
     Transaction,
+    /// Its command waits for a backend connection.
+    Waiting,
 }
 
 /// A session, as others see it.
@@ -33,10 +35,14 @@ pub(crate) struct Seat {
     phase: AtomicU8,
     /// Microseconds since the registry was made.
     since: AtomicU64,
+    /// Its backend's connection id on the server; 0 while it has none.
     pub backend_id: AtomicU32,
+    /// Somebody has asked the server to kill something there. See [`Seat::leave_backend`].
+    killed: AtomicBool,
     pinned: AtomicBool,
     /// The operator wants it gone.
     ended: AtomicBool,
+    keeps: AtomicBool,
     detail: Mutex<Detail>,
 }
 
@@ -44,11 +50,13 @@ pub(crate) struct Seat {
 #[derive(Debug, Default)]
 pub(crate) struct Detail {
     pub pin: Option<String>,
+    /// Why its backend cannot be lent to others.
+    pub keeps: Option<&'static str>,
     /// `None` until the login.
     pub identity: Option<Arc<Identity>>,
     pub schema: Option<Vec<u8>>,
     /// A connection to the next writer, opened ahead.
-    pub warm: Option<Warm>,
+    pub warm: Option<Box<Warm>>,
 }
 
 impl Seat {
@@ -63,7 +71,8 @@ impl Seat {
             0 => SessionPhase::Idle,
             1 => SessionPhase::Held,
             2 => SessionPhase::Command,
-            _ => SessionPhase::Transaction,
+            3 => SessionPhase::Transaction,
+            _ => SessionPhase::Waiting,
         }
     }
 
@@ -80,6 +89,33 @@ impl Seat {
     /// Whether it is to end.
     pub fn ended(&self) -> bool {
         self.ended.load(Relaxed)
+    }
+
+    /// Whether the session's backend cannot be lent to others.
+    pub fn keeps(&self) -> bool {
+        self.keeps.load(Relaxed)
+    }
+
+    /// Says why the session's backend cannot be lent to others, or that it can.
+    pub fn set_keeps(&self, reason: Option<&'static str>) {
+        self.keeps.store(reason.is_some(), Relaxed);
+        self.detail().keeps = reason;
+    }
+
+    /// Names the connection to kill if this session is to be killed; 0 if there is none now.
+    ///
+    /// A `KILL` takes effect some time after it was sent, and must not hit the connection's next user. So this first marks
+    /// the seat, then reads the connection, while [`Seat::leave_backend`] first takes the connection's name away, then reads
+    /// the mark: one of the two sees the other.
+    pub fn to_kill(&self) -> u32 {
+        self.killed.store(true, SeqCst);
+        self.backend_id.load(SeqCst)
+    }
+
+    /// The session gives its connection back; `false` if it must be closed instead, because somebody may have killed it.
+    pub fn leave_backend(&self) -> bool {
+        self.backend_id.store(0, SeqCst);
+        !self.killed.swap(false, SeqCst)
     }
 
     /// Says why the session cannot be moved, or that it can.
@@ -113,7 +149,7 @@ pub struct SessionView {
     pub user: String,
     /// Its default schema.
     pub schema: String,
-    /// Its connection's id on the server.
+    /// Its connection's id on the server; 0 while it has none.
     pub backend_connection_id: u32,
     /// What it is doing.
     pub phase: SessionPhase,
@@ -121,6 +157,8 @@ pub struct SessionView {
     pub since: Duration,
     /// Why it cannot be moved, if so.
     pub pinned: Option<String>,
+    /// Why its backend connection cannot be lent to others, though it could be moved.
+    pub keeps: Option<&'static str>,
 }
 
 /// What the door is doing.
@@ -136,6 +174,16 @@ pub struct Stats {
     pub in_transaction: usize,
     /// That cannot be moved.
     pub pinned: usize,
+    /// Whose backend connection cannot be lent to others, though they could be moved.
+    pub keeping: usize,
+    /// Backend connections that clients share: open.
+    pub backends: usize,
+    /// Of those, idle.
+    pub backends_idle: usize,
+    /// Clients waiting for a backend connection.
+    pub waiting: usize,
+    /// How often a client had to wait for one since the writer last changed.
+    pub waits: u64,
     /// How long the longest-held client has been waiting.
     pub longest_hold: Duration,
     /// The longest hold since the start.
@@ -199,8 +247,10 @@ impl Registry {
             phase: AtomicU8::new(0),
             since: AtomicU64::new(self.now_us()),
             backend_id: AtomicU32::new(0),
+            killed: AtomicBool::new(false),
             pinned: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            keeps: AtomicBool::new(false),
             detail: Mutex::default(),
         });
         seats.insert(id, Arc::clone(&seat));
@@ -268,6 +318,7 @@ impl Registry {
             phase,
             since,
             pinned: detail.pin.clone(),
+            keeps: detail.keeps,
         }
     }
 }

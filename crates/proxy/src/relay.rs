@@ -2,6 +2,7 @@
 //!
 //! Back-pressure: nothing is read from the backend while the client has not taken what was read before.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use tokio::io::AsyncWriteExt;
@@ -10,10 +11,13 @@ use wire::capability::Status;
 use wire::packet::{HEADER_LEN, Header};
 use wire::response::{ErrPacket, OkPacket};
 
+use crate::backend::Link;
+use crate::prepared::{Place, Prepared};
 use crate::profile::Profile;
 use crate::response::{Expect, Kind, Scan, Step};
 use crate::screen::Screened;
 use crate::session::Session;
+use crate::settings::{Interned, Settings};
 use crate::statements::Statements;
 use crate::trouble::{Stop, backend_out_of_step, client_lost, outcome_unknown};
 
@@ -23,7 +27,7 @@ pub(crate) struct Question {
     pub expect: Expect,
     pub screened: Screened,
     /// The text of a statement being prepared.
-    pub preparing: Option<Box<[u8]>>,
+    pub preparing: Option<Arc<[u8]>>,
     /// The statement being executed or fetched from.
     pub statement: Option<u32>,
 }
@@ -45,24 +49,38 @@ pub(crate) enum Outcome {
 impl Session {
     /// Relays the answer to a command that was sent.
     pub async fn relay(&mut self, question: Question) -> Result<Outcome, Stop> {
-        let Self { client, link, answers, profile, statements, identity, shared, exchanging, .. } = self;
+        let Self { client, link, answers, profile, statements, identity, shared, seq, .. } = self;
         let Some(link) = link else { return Err(outcome_unknown()) };
-        let backend = link.capabilities;
+        let Link { stream, prepared, capabilities, awaiting, slot, serial, .. } = &mut **link;
+        let (serial, backend) = (*serial, *capabilities);
+        let prepared_max = slot.as_ref().map(|slot| slot.pool().prepared_max());
         let mut scan = Scan::new(question.expect, backend);
         let mut notes = Notes {
             profile,
             statements,
+            prepared,
+            serial,
+            prepared_max,
+            interned: &shared.settings,
             question,
             backend,
             client: identity.capabilities,
             outcome: Outcome::Done,
         };
+        let mut first = true;
         while !scan.finished() {
-            match answers.fill(&mut link.stream).await {
+            match answers.fill(stream).await {
                 Ok(n) if n > 0 => {}
                 _ => return Err(outcome_unknown()),
             }
             let data = answers.data_mut();
+            if first && data.len() >= HEADER_LEN {
+                first = false;
+                // An error nobody asked for: the server is closing the connection.
+                if data[3] != *seq {
+                    return Err(outcome_unknown());
+                }
+            }
             // Bytes up to `read` were looked at; of them `keep` remain, moved to the front past what was left out.
             let (mut read, mut keep) = (0, 0);
             while !scan.finished() {
@@ -93,7 +111,7 @@ impl Session {
             // What is not part of the answer must not become part of the next one's.
             return Err(backend_out_of_step(&wire::WireError::Malformed("bytes after the answer")));
         }
-        *exchanging = false;
+        *awaiting = false;
         let outcome = notes.outcome;
         if outcome == Outcome::Failed {
             shared.registry.backend_errors.fetch_add(1, Relaxed);
@@ -106,6 +124,11 @@ impl Session {
 struct Notes<'a> {
     profile: &'a mut Profile,
     statements: &'a mut Statements,
+    /// Of the backend, which has this serial number, and shares at most so many if it is shared.
+    prepared: &'a mut Prepared,
+    serial: u64,
+    prepared_max: Option<usize>,
+    interned: &'a Interned<Settings>,
     question: Question,
     backend: Capabilities,
     client: Capabilities,
@@ -113,24 +136,33 @@ struct Notes<'a> {
 }
 
 impl Notes<'_> {
+    /// Whether a packet ends rows.
+    fn rows_end(&mut self, packet: &[u8]) {
+        self.profile.own_found |= packet.get(HEADER_LEN) == Some(&wire::response::EOF);
+    }
+
     /// Notes what a packet tells, and rewrites it for the client in place; returns its new length, which is never
     /// larger. `None`: the answer must not go on.
     fn take(&mut self, kind: Kind, packet: &mut [u8]) -> Result<Option<usize>, wire::WireError> {
+        self.rows_end(packet);
         match kind {
-            Kind::Ok { status, last_insert_id, plain: true } => {
+            Kind::Ok { status, last_insert_id, warnings, plain: true } => {
                 self.profile.plain_ok(status, last_insert_id);
+                self.warned(warnings);
                 self.cursor(status);
             }
             Kind::Ok { status, .. } => {
                 let ok = OkPacket::parse(&packet[HEADER_LEN..], self.backend)?;
                 self.profile.ok(&ok, self.question.screened)?;
+                self.warned(ok.warnings);
                 self.cursor(status);
                 if !self.client.has(Capabilities::SESSION_TRACK) {
                     return Ok(Some(shorten(packet, &ok, self.client)));
                 }
             }
-            Kind::Eof { status } => {
+            Kind::Eof { status, warnings } => {
                 self.profile.status(status);
+                self.warned(warnings);
                 // An EOF carries no session changes; the next OK or PING will.
                 self.profile.unconfirmed = true;
                 self.cursor(status);
@@ -138,17 +170,39 @@ impl Notes<'_> {
             Kind::Err => {
                 self.outcome = Outcome::Failed;
                 self.profile.unconfirmed = true;
+                self.profile.warnings = true;
+                self.profile.last_insert_id_unsure = true;
             }
-            Kind::Prepared { columns, params } => {
+            Kind::Prepared { columns, params, warnings } => {
+                self.warned(warnings);
                 if let (Some(text), Some(id)) = (self.question.preparing.take(), packet.get(5..9)) {
                     let on_backend = u32::from_le_bytes([id[0], id[1], id[2], id[3]]);
-                    let id = self.statements.add(&text, self.question.screened, on_backend, params, columns);
+                    let id = self.add(text, on_backend, params, columns);
                     packet[5..9].copy_from_slice(&id.to_le_bytes());
                 }
             }
             Kind::LocalInfile => return Ok(None),
         }
         Ok(Some(packet.len()))
+    }
+
+    fn warned(&mut self, warnings: u16) {
+        if matches!(self.question.expect, Expect::Results | Expect::Prepared | Expect::Fetched) {
+            self.profile.warned(warnings, self.question.screened);
+        }
+    }
+
+    /// A statement was prepared: shared with equal ones if the backend is shared. Returns the client's id of it.
+    fn add(&mut self, text: Arc<[u8]>, on_backend: u32, params: u16, columns: u16) -> u32 {
+        let settings = self.interned.intern(self.profile.settings.parsing());
+        let place = match self.prepared_max {
+            // What a pinned session has set is not known in full, so its statements are only its own.
+            Some(max) if !self.statements.busy() && self.profile.pin.is_none() => {
+                self.prepared.add(self.serial, (&text, &settings), (on_backend, params, columns), max)
+            }
+            _ => Place::private(self.serial, on_backend),
+        };
+        self.statements.add((text, settings), self.question.screened, place, params, columns)
     }
 
     fn cursor(&mut self, status: Status) {

@@ -66,6 +66,8 @@ pub(crate) enum Kind {
         status: Status,
         /// The first AUTO_INCREMENT value generated, or 0.
         last_insert_id: u64,
+        /// Warnings.
+        warnings: u16,
         /// See above.
         plain: bool,
     },
@@ -73,6 +75,8 @@ pub(crate) enum Kind {
     Eof {
         /// Server status.
         status: Status,
+        /// Warnings.
+        warnings: u16,
     },
     /// ERR; it ends the response.
     Err,
@@ -82,6 +86,8 @@ pub(crate) enum Kind {
         columns: u16,
         /// Parameters.
         params: u16,
+        /// Warnings.
+        warnings: u16,
     },
     /// The server asks for a file of the client's.
     LocalInfile,
@@ -228,24 +234,26 @@ impl Scan {
                 Ok(None)
             }
             State::ColumnsEof => {
-                let status = eof_status(first, payload)?;
+                let (warnings, status) = eof(first, payload)?;
                 // A cursor: its rows come with COM_STMT_FETCH.
                 self.state = match status.has(Status::CURSOR_EXISTS) {
                     true => after_result(status),
                     false => State::Rows,
                 };
-                Ok(Some(Kind::Eof { status }))
+                Ok(Some(Kind::Eof { status, warnings }))
             }
             State::Rows | State::Single | State::Fields => self.end_result(payload),
             State::PrepareHead if first == OK => {
                 let mut r = Reader::new(payload);
                 r.bytes(5, "statement id")?;
                 let (columns, params) = (r.u16("columns")?, r.u16("parameters")?);
+                r.u8("filler")?;
+                let warnings = r.u16("warnings")?;
                 self.state = definitions(params, columns);
-                Ok(Some(Kind::Prepared { columns, params }))
+                Ok(Some(Kind::Prepared { columns, params, warnings }))
             }
             State::DefinitionsEof { then } => {
-                eof_status(first, payload)?;
+                eof(first, payload)?;
                 self.state = definitions(then, 0);
                 Ok(None)
             }
@@ -258,19 +266,20 @@ impl Scan {
         let mut r = Reader::new(payload);
         let first = r.u8("end of a result")?;
         let kind = if first == EOF && !self.deprecate_eof {
-            Kind::Eof { status: eof_status(first, payload)? }
+            let (warnings, status) = eof(first, payload)?;
+            Kind::Eof { status, warnings }
         } else if first == OK || first == EOF {
             r.lenenc_int("affected rows")?;
             let last_insert_id = r.lenenc_int("last insert id")?;
             let status = Status(r.u16("status")?);
-            r.u16("warnings")?;
+            let warnings = r.u16("warnings")?;
             let plain = !status.has(Status::SESSION_STATE_CHANGED);
-            Kind::Ok { status, last_insert_id, plain }
+            Kind::Ok { status, last_insert_id, warnings, plain }
         } else {
             return Err(WireError::Malformed("end of a result"));
         };
         self.state = match kind {
-            Kind::Ok { status, .. } | Kind::Eof { status } => after_result(status),
+            Kind::Ok { status, .. } | Kind::Eof { status, .. } => after_result(status),
             _ => State::Done,
         };
         Ok(Some(kind))
@@ -289,11 +298,12 @@ fn definitions(left: u16, then: u16) -> State {
     }
 }
 
-fn eof_status(first: u8, payload: &[u8]) -> Result<Status, WireError> {
+/// Warnings and status.
+fn eof(first: u8, payload: &[u8]) -> Result<(u16, Status), WireError> {
     if first != EOF {
         return Err(WireError::Malformed("no EOF where one must be"));
     }
-    wire::response::parse_eof(payload).map(|(_, status)| status)
+    wire::response::parse_eof(payload)
 }
 
 #[cfg(test)]

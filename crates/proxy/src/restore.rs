@@ -1,19 +1,22 @@
 //! Getting a session the backend it needs: the one it has, or another that is made to look the same.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use tokio::io::AsyncWriteExt;
 use wire::command::Command;
 use wire::response::ErrPacket;
 
-use crate::backend::{AskError, Link, trackers};
+use crate::backend::{AskError, Link, Warm, trackers};
 use crate::hold::Route;
+use crate::prepared::Place;
 use crate::profile::Profile;
 use crate::response::{Expect, Kind};
 use crate::screen::Screened;
 use crate::session::Session;
-use crate::trouble::{Stop, cannot_open, lost_inside, outcome_unknown, pinned, prepare_again};
+use crate::settings::{Baseline, Settings, baseline_question};
+use crate::trouble::{
+    Stop, cannot_open, lost_inside, new_server_lost, outcome_unknown, pinned, prepare_again,
+};
 
 impl Session {
     /// Makes `link` a live connection to the writer with this session's settings. The session is inside the gate, so
@@ -31,45 +34,48 @@ impl Session {
         if let Some(reason) = &self.profile.pin {
             return Err(pinned(reason));
         }
-        self.link = None;
-        self.statements.forget_backend();
+        if self.link.take().is_some() {
+            self.statements.forget_backend();
+            // What only that connection knew is lost with it.
+            self.profile.last_insert_id_unsure = false;
+            if std::mem::take(&mut self.profile.warnings) {
+                self.told = Some(None);
+            }
+        }
+        match self.account {
+            Some(_) => self.lease().await,
+            None => Box::pin(self.replace_own()).await,
+        }
+    }
+
+    /// Another connection for a session that shares with nobody.
+    async fn replace_own(&mut self) -> Result<(), Stop> {
         let route = self.lane.gate.route();
         let mut link = self.another(&route).await?;
-        self.restore(&mut link).await.map_err(|error| {
+        let (settings, id) = (Arc::clone(&self.profile.settings), self.profile.last_insert_id);
+        link.fit(&settings, id).await.map_err(|error| {
             let text = format!(
                 "Highwater: the session could not be moved to '{}': {}",
                 route.writer.id, error.message
             );
             Stop::end(ErrPacket { message: text, ..error })
         })?;
-        self.seat.backend_id.store(link.id, Relaxed);
-        self.link = Some(link);
+        self.attach(link, false);
         Ok(())
     }
 
-    /// A connection opened ahead, or a new one; in the right schema.
-    async fn another(&mut self, route: &Route) -> Result<Link, Stop> {
+    /// A connection opened ahead, or a new one.
+    async fn another(&mut self, route: &Route) -> Result<Box<Link>, Stop> {
         let warm = self.seat.detail().warm.take();
-        if let Some(warm) =
-            warm.filter(|w| w.backend == *route.writer && Arc::ptr_eq(&w.identity, &self.identity))
+        let suits = |w: &Warm| w.backend == *route.writer && Arc::ptr_eq(&w.identity, &self.identity);
+        if let Some(warm) = warm.filter(|w| suits(w))
+            && let Some(link) = warm.into_link(route.epoch)
+            && link.tracked
+            && link.settings.leads_to(&self.profile.settings)
         {
-            let same_schema = warm.schema == self.profile.schema;
-            if let Some(mut link) = warm.into_link(route.epoch) {
-                let moved = match (&self.profile.schema, same_schema) {
-                    (_, true) => true,
-                    (Some(schema), false) => {
-                        let init_db = [&[Command::INIT_DB.0], schema.as_slice()].concat();
-                        link.ask(&init_db, Expect::Single).await.is_ok()
-                    }
-                    // There is no command to leave a schema: log in without one.
-                    (None, false) => false,
-                };
-                if moved && link.tracked {
-                    return Ok(link);
-                }
-            }
+            return Ok(link);
         }
-        let schema = self.profile.schema.as_deref();
+        let schema = self.profile.settings.schema.as_deref();
         let opened = Link::open(&route.writer, &self.identity, schema, route.epoch).await;
         let link = opened.map_err(|error| Stop::end(cannot_open(&error, &route.writer.id)))?;
         match link.tracked {
@@ -78,32 +84,10 @@ impl Session {
         }
     }
 
-    /// Gives a fresh backend connection this session's settings, and sees them reported back.
-    async fn restore(&self, link: &mut Link) -> Result<(), ErrPacket> {
-        let lost = || ErrPacket::new(2013, b"HY000", "the new server was lost");
-        let failed = |error| match error {
-            AskError::Server(error) => error,
-            AskError::Lost => lost(),
-        };
-        if self.profile.was_reset {
-            link.ask(&[Command::RESET_CONNECTION.0], Expect::Single).await.map_err(failed)?;
-            link.ask_sql(trackers().as_bytes()).await.map_err(failed)?;
-        }
-        if let Some(option) = self.profile.option {
-            let set_option = [Command::SET_OPTION.0, option[0], option[1]];
-            link.ask(&set_option, Expect::Single).await.map_err(failed)?;
-        }
-        let Some(sql) = self.profile.restoring() else { return Ok(()) };
-        let answer = link.ask_sql(&sql).await.map_err(failed)?;
-        let ok = answer.ok(link.capabilities).map_err(|_| lost())?;
-        match self.profile.agrees(&ok) {
-            Ok(true) => Ok(()),
-            _ => Err(ErrPacket::new(1105, b"HY000", "a session variable did not take its old value")),
-        }
-    }
-
     /// Asks the server what the session's state is, where its last answer did not say.
     pub async fn confirm(&mut self) -> Result<(), Stop> {
+        // A ping changes what ROW_COUNT() and FOUND_ROWS() say.
+        (self.own, self.profile.own_found) = (false, false);
         let Some(link) = &mut self.link else { return Err(lost_inside()) };
         match link.ask(&[Command::PING.0], Expect::Single).await {
             Ok(answer) => {
@@ -125,6 +109,13 @@ impl Session {
     /// Asks for the connection's collation, which `SET NAMES x COLLATE y` changes without its being reported.
     pub async fn ask_collation(&mut self) -> Result<(), Stop> {
         self.profile.collation_unknown = false;
+        if self.account.is_some() {
+            // The question comes between this statement and one that asks about it.
+            (self.own, self.own_diagnostics, self.profile.own_found) = (false, false, false);
+            if self.profile.warnings && self.ask_warnings().await.is_err() {
+                return Err(outcome_unknown());
+            }
+        }
         let Some(link) = &mut self.link else { return Ok(()) };
         let answer = match link.ask_sql(b"SELECT @@collation_connection").await {
             Ok(answer) => answer,
@@ -136,38 +127,98 @@ impl Session {
             Err(AskError::Lost) => return Err(outcome_unknown()),
         };
         match only_cell(&answer.bytes) {
-            Some(collation) => self.profile.collation(&collation),
+            Some(collation) => self.profile.collation(collation),
             None => self.profile.pin("its collation could not be asked for"),
         }
         Ok(())
     }
 
-    /// `COM_RESET_CONNECTION` has succeeded: the session is new, and its reports must be asked for again.
+    /// `COM_RESET_CONNECTION` has succeeded: the session is new, its reports must be asked for again, and what its
+    /// character set is now.
     pub async fn after_reset(&mut self) -> Result<(), Stop> {
         self.statements.clear();
+        // A reset does not undo everything that pins a session, so such a backend is not given to others.
+        let marked = self.profile.pin.is_some() || self.profile.keeps.is_some();
         self.profile.reset();
+        (self.own, self.own_diagnostics, self.told) = (false, false, None);
         let Some(link) = &mut self.link else { return Ok(()) };
-        match link.ask_sql(trackers().as_bytes()).await {
-            Ok(_) if link.tracked => {}
+        link.prepared.clear();
+        let asked = match link.ask_sql(trackers().as_bytes()).await {
+            Ok(_) => link.ask_sql(baseline_question().as_bytes()).await,
+            Err(error) => Err(error),
+        };
+        match asked.map(|answer| cells(&answer.bytes).and_then(Baseline::of)) {
+            Ok(Some(baseline)) if link.tracked => self.profile.baseline(&baseline),
             Ok(_) | Err(AskError::Server(_)) => {
                 link.tracked = false;
                 self.profile.pin("the server does not report session state");
             }
             Err(AskError::Lost) => return Err(outcome_unknown()),
         }
+        if marked && self.account.is_some() && self.profile.pin.is_none() {
+            self.profile.intern(&self.shared.settings);
+            self.drop_link();
+        }
         Ok(())
     }
 
-    /// Makes sure a statement is prepared on the current backend; returns its id there.
-    pub async fn prepare_on_backend(&mut self, id: u32) -> Result<Option<u32>, Stop> {
+    /// Makes sure a statement is prepared on the current backend; returns where.
+    pub async fn prepare_on_backend(&mut self, id: u32) -> Result<Option<Place>, Stop> {
         let (Some(statement), Some(link)) = (self.statements.get(id), &mut self.link) else {
             return Ok(None);
         };
-        if statement.on_backend.is_some() {
-            return Ok(statement.on_backend);
+        if let Some(place) = &statement.place
+            && place.serial == link.serial
+            && link.prepared.holds(place)
+        {
+            return Ok(Some(*place));
+        }
+        statement.types_told = false;
+        let shape = (statement.params, statement.columns);
+        if self.profile.pin.is_none()
+            && let Some((place, params, columns)) =
+                link.prepared.find(link.serial, &statement.text, &statement.settings)
+        {
+            if (params, columns) != shape {
+                return Err(prepare_again());
+            }
+            statement.place = Some(place);
+            return Ok(Some(place));
+        }
+        Box::pin(self.prepare_anew(id)).await.map(Some)
+    }
+
+    async fn prepare_anew(&mut self, id: u32) -> Result<Place, Stop> {
+        let own_only = self.statements.busy() || self.profile.pin.is_some();
+        let (Some(statement), Some(link)) = (self.statements.get(id), &mut self.link) else {
+            return Err(outcome_unknown());
+        };
+        // It means what it meant when the client prepared it.
+        let (now, insert_id) = (Arc::clone(&self.profile.settings), self.profile.last_insert_id);
+        let there = now.parsing_as(&statement.settings);
+        let elsewhere = there != *now;
+        if elsewhere {
+            if !now.leads_to(&there)
+                || !there.leads_to(&now)
+                || now.must_reset(&there)
+                || there.must_reset(&now)
+            {
+                return Err(prepare_again());
+            }
+            link.settings = Arc::clone(&now);
+            link.last_insert_id = insert_id;
+            if let Err(error) = link.fit(&Arc::new(there), insert_id).await {
+                self.link = None;
+                return Err(Stop::end(error));
+            }
         }
         let payload = [&[Command::STMT_PREPARE.0], &*statement.text].concat();
-        let answer = match link.ask(&payload, Expect::Prepared).await {
+        let answer = link.ask(&payload, Expect::Prepared).await;
+        if elsewhere && let Err(error) = link.fit(&now, insert_id).await {
+            self.link = None;
+            return Err(Stop::end(error));
+        }
+        let answer = match answer {
             Ok(answer) => answer,
             Err(AskError::Server(error)) => return Err(Stop::Refuse(error)),
             Err(AskError::Lost) => {
@@ -175,30 +226,132 @@ impl Session {
                 return Err(outcome_unknown());
             }
         };
-        let Some(&(Kind::Prepared { columns, params }, from, _)) = answer.packets.first() else {
+        let Some(&(Kind::Prepared { columns, params, .. }, from, _)) = answer.packets.first() else {
             return Err(outcome_unknown());
         };
-        let on_backend =
-            answer.bytes.get(from + 5..from + 9).and_then(|b| b.try_into().ok()).map(u32::from_le_bytes);
+        let on_backend = answer.bytes.get(from + 5..from + 9).and_then(|b| b.try_into().ok());
+        let on_backend = on_backend.map(u32::from_le_bytes).ok_or_else(outcome_unknown)?;
         if (columns, params) != (statement.columns, statement.params) {
             // What the client was told of it no longer holds; it must prepare anew, and this one is of no use.
-            let close =
-                [&[5, 0, 0, 0, Command::STMT_CLOSE.0], &on_backend.unwrap_or(0).to_le_bytes()[..]].concat();
-            link.stream.write_all(&close).await.map_err(|_| outcome_unknown())?;
+            link.prepared.close(on_backend);
+            link.close_statements().await.map_err(|_| outcome_unknown())?;
             return Err(prepare_again());
         }
-        statement.on_backend = on_backend;
-        Ok(on_backend)
+        let place = match &link.slot {
+            Some(slot) if !own_only => {
+                let of = (&statement.text, &statement.settings);
+                let max = slot.pool().prepared_max();
+                link.prepared.add(link.serial, of, (on_backend, params, columns), max)
+            }
+            _ => Place::private(link.serial, on_backend),
+        };
+        statement.place = Some(place);
+        link.close_statements().await.map_err(|_| outcome_unknown())?;
+        if place.is_private() {
+            self.statements.set_private(id, place);
+        }
+        Ok(place)
     }
 
-    /// The profile, for those who only change that.
-    pub fn profile(&mut self) -> &mut Profile {
-        &mut self.profile
+    /// Takes a statement away from the other sessions of this backend: it is about to have a cursor or long data.
+    pub fn isolate(&mut self, id: u32, place: Place) -> Place {
+        let Some(link) = self.link.as_mut().filter(|_| !place.is_private()) else { return place };
+        let place = link.prepared.isolate(&place);
+        self.statements.set_private(id, place);
+        place
     }
 }
 
-/// The one cell of a one-row, one-column text result: the third packet, or the fourth after an EOF.
-fn only_cell(bytes: &[u8]) -> Option<Vec<u8>> {
+impl Link {
+    /// Whether nothing needs to be done for a session.
+    pub fn settings_are(&self, profile: &Profile) -> bool {
+        Arc::ptr_eq(&self.settings, &profile.settings) && self.last_insert_id == profile.last_insert_id
+    }
+
+    /// Gives a connection at a transaction edge these settings, and sees them reported back. After an error it is of no use.
+    ///
+    /// # Errors
+    /// What the server said, or that it was lost.
+    pub async fn fit(&mut self, settings: &Arc<Settings>, last_insert_id: u64) -> Result<(), ErrPacket> {
+        let failed = |error| match error {
+            AskError::Server(error) => error,
+            AskError::Lost => new_server_lost(),
+        };
+        if !self.settings.leads_to(settings) {
+            return Err(ErrPacket::new(
+                1105,
+                b"HY000",
+                "the connection cannot be given the session's settings",
+            ));
+        }
+        let mut steps = self.settings.steps_to(settings);
+        let mut sql = b"SET ".to_vec();
+        if steps.reset {
+            self.ask(&[Command::RESET_CONNECTION.0], Expect::Single).await.map_err(failed)?;
+            self.prepared.clear();
+            self.last_insert_id = 0;
+            sql = trackers().into_bytes();
+            if !steps.assignments.is_empty() || last_insert_id != 0 {
+                sql.extend_from_slice(b", ");
+            }
+        }
+        if let Some(schema) = &steps.schema {
+            let init_db = [&[Command::INIT_DB.0], &**schema].concat();
+            self.ask(&init_db, Expect::Single).await.map_err(failed)?;
+        }
+        if let Some(option) = steps.option {
+            let set_option = [Command::SET_OPTION.0, option[0], option[1]];
+            self.ask(&set_option, Expect::Single).await.map_err(failed)?;
+        }
+        if last_insert_id != self.last_insert_id {
+            steps.assign(b"last_insert_id", last_insert_id.to_string().as_bytes());
+        }
+        if steps.reset || !steps.assignments.is_empty() {
+            sql.extend_from_slice(&steps.assignments);
+            let answer = self.ask_sql(&sql).await.map_err(failed)?;
+            let ok = answer.ok(self.capabilities).map_err(|_| new_server_lost())?;
+            self.status = ok.status;
+            if !matches!(settings.agrees(&ok), Ok(true)) {
+                return Err(ErrPacket::new(1105, b"HY000", "a session variable did not take its old value"));
+            }
+            if ok.warnings > 0 {
+                // They are nobody's.
+                self.ask_sql(b"DO 0").await.map_err(failed)?;
+            }
+        }
+        self.settings = Arc::clone(settings);
+        self.last_insert_id = last_insert_id;
+        Ok(())
+    }
+
+    /// Closes the statements that are of no more use; there is no answer to that.
+    ///
+    /// # Errors
+    /// If the server is gone.
+    pub async fn close_statements(&mut self) -> std::io::Result<()> {
+        let closing = self.prepared.closing();
+        if closing.is_empty() {
+            return Ok(());
+        }
+        let mut out = Vec::with_capacity(closing.len() * 9);
+        for id in closing {
+            out.extend_from_slice(&[5, 0, 0, 0, Command::STMT_CLOSE.0]);
+            out.extend_from_slice(&id.to_le_bytes());
+        }
+        let before = std::mem::replace(&mut self.awaiting, true);
+        self.stream.write_all(&out).await?;
+        self.awaiting = before;
+        Ok(())
+    }
+}
+
+/// The one cell of a one-row, one-column text result.
+pub(crate) fn only_cell(bytes: &[u8]) -> Option<Vec<u8>> {
+    cells(bytes)?.into_iter().next()?
+}
+
+/// The cells of a one-row text result: what follows the column definitions, and the EOF there may be behind them.
+fn cells(bytes: &[u8]) -> Option<Vec<Option<Vec<u8>>>> {
     let mut rest = bytes;
     let mut payloads = Vec::new();
     while let [a, b, c, _, tail @ ..] = rest {
@@ -206,6 +359,8 @@ fn only_cell(bytes: &[u8]) -> Option<Vec<u8>> {
         payloads.push(tail.get(..len)?);
         rest = &tail[len..];
     }
-    let row = payloads.iter().skip(2).find(|p| !wire::response::is_eof(p))?;
-    wire::Reader::new(row).text_cell().ok()?.map(<[u8]>::to_vec)
+    let columns = usize::from(*payloads.first()?.first()?);
+    let row = payloads.iter().skip(1 + columns).find(|p| !wire::response::is_eof(p))?;
+    let mut row = wire::Reader::new(row);
+    (0..columns).map(|_| Some(row.text_cell().ok()?.map(<[u8]>::to_vec))).collect()
 }

@@ -14,13 +14,20 @@
 //! | `LOCK TABLES`, `UNLOCK TABLES` | transaction state `_______L`, `________` |
 //! | `SET TRANSACTION ...` (the next one only) | characteristics, emptied once used |
 //! | `SET timestamp = DEFAULT` | `timestamp` with its *old* value |
+//! | `CREATE TEMPORARY TABLE ... SELECT` | **nothing** |
 //! | `GET_LOCK()`, `FLUSH ... WITH READ LOCK`, `LOCK INSTANCE`, `HANDLER ... OPEN` | **nothing** |
 //! | `SELECT @b := 3`, `SELECT 5 INTO @c`, `SET ROLE`, `SET RESOURCE GROUP` | **nothing** |
 //! | with `session_track_system_variables = '*'`: everything | `statement_id`, with each statement |
 //!
-//! So STATE '1' counts as explained by a variable or schema beside it only if the text is nothing but `SET` and
-//! `USE`, and the unreported ones are looked for here. What a stored function or procedure does unreported (`GET_LOCK`
-//! in its body, say) cannot be seen by anyone outside the server.
+//! So STATE '1' counts as explained by a variable or schema beside it only if the text is nothing but `SET` of listed
+//! variables and `USE`, and the unreported ones are looked for here. What a stored function or procedure does unreported
+//! (`GET_LOCK` in its body, say) cannot be seen by anyone outside the server; so a session that calls a procedure keeps its
+//! backend to itself.
+//!
+//! Also told: whether a statement asks what the one before it left behind (`SHOW WARNINGS`, `ROW_COUNT()`), which only the
+//! backend of that one can say.
+
+use crate::profile::TRACKED;
 
 /// Reads a statement's text, in pieces cut anywhere.
 #[derive(Debug)]
@@ -30,13 +37,29 @@ pub(crate) struct Screen {
     backslash: bool,
     /// The last byte of code, to tell `a@b` (an account) from `@b` (a variable).
     before: u8,
-    word: [u8; 16],
+    word: [u8; WORD_MAX],
     word_len: usize,
+    /// The byte before the word.
+    word_before: u8,
+    /// Bytes of the word before this one.
+    last_len: usize,
+    /// A function's name was read, or its opening parenthesis too.
+    call: Call,
+    parentheses: u32,
+    /// The packet's first statement has ended.
+    later: bool,
+    /// A variable is assigned to.
+    assigned: bool,
     /// Words seen in the current statement: 0 none, 1 its keyword, ...
     words: usize,
     keyword: Keyword,
     found: Screened,
 }
+
+/// The longest word that is looked at; the longest variable's name has 47 bytes.
+const WORD_MAX: usize = 48;
+/// Why a session with these keeps its backend.
+const COUNTS: &str = "it asks for ROW_COUNT() or FOUND_ROWS()";
 
 /// What the text says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,13 +68,51 @@ pub(crate) struct Screened {
     pub explains: bool,
     /// State that the server will not report and that no other backend can be given.
     pub pins: Option<&'static str>,
+    /// Why the backend cannot be lent to others after this, though the session could be moved.
+    pub keeps: Option<&'static str>,
+    /// What it asks about the statement before.
+    pub asks: Asks,
+    /// It may set what `LAST_INSERT_ID()` returns without its being reported.
+    pub sets_insert_id: bool,
+    /// A `SET` with `COLLATE`: what it reports as a character set has another collation than the default one.
+    pub collates: bool,
     /// A statement begins with KILL.
     pub kills: bool,
 }
 
+/// What a statement asks about the one before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asks {
+    /// Nothing.
+    Nothing,
+    /// Its warnings and errors.
+    Diagnostics,
+    /// How many rows it changed.
+    RowCount,
+    /// How many rows the last query found.
+    FoundRows,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Call {
+    None,
+    RowCount,
+    FoundRows,
+    InsertId,
+    InsertIdOpen,
+}
+
 impl Screened {
     /// For commands that are no statements, such as `COM_INIT_DB`.
-    pub const COMMAND: Self = Self { explains: true, pins: None, kills: false };
+    pub const COMMAND: Self = Self {
+        explains: true,
+        pins: None,
+        keeps: None,
+        asks: Asks::Nothing,
+        sets_insert_id: false,
+        collates: false,
+        kills: false,
+    };
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +136,9 @@ enum State {
 enum Keyword {
     Other,
     Set,
+    Create,
+    Show,
+    Get,
     Flush,
     Lock,
 }
@@ -82,16 +146,21 @@ enum Keyword {
 impl Screen {
     /// A screen for a session in which a backslash escapes, or not (`NO_BACKSLASH_ESCAPES`).
     pub fn new(backslash: bool) -> Self {
-        let found = Screened { explains: true, pins: None, kills: false };
         Self {
             state: State::Code,
             backslash,
             before: b' ',
-            word: [0; 16],
+            word: [0; WORD_MAX],
             word_len: 0,
+            word_before: b' ',
+            last_len: 0,
+            call: Call::None,
+            parentheses: 0,
+            later: false,
+            assigned: false,
             words: 0,
             keyword: Keyword::Other,
-            found,
+            found: Screened::COMMAND,
         }
     }
 
@@ -167,6 +236,9 @@ impl Screen {
 
     fn code(&mut self, b: u8) {
         if b.is_ascii_alphanumeric() || b == b'_' || b == b'$' || b >= 0x80 {
+            if self.word_len == 0 {
+                self.word_before = self.before;
+            }
             if let Some(slot) = self.word.get_mut(self.word_len) {
                 *slot = b.to_ascii_uppercase();
             }
@@ -175,20 +247,90 @@ impl Screen {
             return;
         }
         self.end_word();
+        self.calls(b);
         match b {
+            b'(' => self.parentheses = self.parentheses.saturating_add(1),
+            b')' => self.parentheses = self.parentheses.saturating_sub(1),
+            b'=' if self.keyword == Keyword::Set && self.parentheses == 0 => self.assigns(),
             b'@' if !is_name(self.before) => self.state = State::At,
             b'\'' | b'"' | b'`' => self.state = State::Quote(b),
             b'-' => self.state = State::Dash,
             b'/' => self.state = State::Slash,
             b'#' => self.state = State::LineComment,
-            b';' => (self.words, self.keyword) = (0, Keyword::Other),
+            b';' => {
+                self.later |= self.words > 0;
+                (self.words, self.keyword, self.parentheses) = (0, Keyword::Other, 0);
+            }
             _ => {}
         }
         self.before = b;
     }
 
+    /// A byte of code that is no part of a word, perhaps behind a function's name.
+    fn calls(&mut self, b: u8) {
+        self.call = match (self.call, b) {
+            // Comments count as blanks: a call that is none does no harm.
+            (call, b' ' | b'\t' | b'\r' | b'\n' | b'/' | b'#') => call,
+            (call @ (Call::RowCount | Call::FoundRows | Call::InsertId), b'-') => call,
+            (Call::RowCount, b'(') => {
+                self.asks(Asks::RowCount);
+                Call::None
+            }
+            (Call::FoundRows, b'(') => {
+                self.asks(Asks::FoundRows);
+                Call::None
+            }
+            (Call::InsertId, b'(') => Call::InsertIdOpen,
+            (Call::InsertIdOpen, b')') => Call::None,
+            (Call::InsertIdOpen, _) => {
+                self.found.sets_insert_id = true;
+                Call::None
+            }
+            _ => Call::None,
+        };
+    }
+
+    /// `SET NAMES x COLLATE y` is understood, but not with other assignments around it.
+    fn collates(&mut self) {
+        self.found.collates = true;
+        if self.assigned || self.later {
+            self.pin("it set a collation together with other variables");
+        }
+    }
+
+    /// An `=` in a `SET`: the last word is what it assigns to.
+    fn assigns(&mut self) {
+        let name = self.word.get(..self.last_len).unwrap_or_default();
+        let listed = |known: &str| known.as_bytes().eq_ignore_ascii_case(name);
+        self.found.explains &= TRACKED.split(',').any(listed);
+        if name == b"GTID_NEXT" {
+            self.pin("it set gtid_next");
+        }
+        self.assigned = true;
+        if self.found.collates {
+            self.collates();
+        }
+    }
+
+    /// Only what the first statement of a packet asks is about one before the packet.
+    fn asks(&mut self, what: Asks) {
+        if !self.later && matches!(self.found.asks, Asks::Nothing | Asks::RowCount) {
+            self.found.asks = what;
+            if what != Asks::Diagnostics {
+                self.found.keeps.get_or_insert(COUNTS);
+            }
+        }
+    }
+
     fn end_word(&mut self) {
         let len = std::mem::take(&mut self.word_len);
+        if len > 0 {
+            self.last_len = len;
+            if self.call == Call::InsertIdOpen {
+                self.found.sets_insert_id = true;
+            }
+            self.call = Call::None;
+        }
         let Some(word) = self.word.get(..len).filter(|w| !w.is_empty()) else {
             // A word longer than any that matters.
             if len > 0 {
@@ -211,12 +353,36 @@ impl Screen {
             b"ROLE" if second && self.keyword == Keyword::Set => Some("it changed its roles (SET ROLE)"),
             b"RESOURCE" if second && self.keyword == Keyword::Set => Some("it changed its resource group"),
             b"INSTANCE" if second && self.keyword == Keyword::Lock => Some("it may hold the instance lock"),
+            b"TEMPORARY" if second && self.keyword == Keyword::Create => Some("it has a temporary table"),
             b"LOCK" | b"EXPORT" if self.keyword == Keyword::Flush => Some("it may hold a global read lock"),
             _ => None,
         };
+        let collates = self.keyword == Keyword::Set && word == b"COLLATE";
+        let asks = match word {
+            b"WARNINGS" | b"ERRORS" if self.keyword == Keyword::Show => Asks::Diagnostics,
+            b"DIAGNOSTICS" if self.keyword == Keyword::Get => Asks::Diagnostics,
+            b"WARNING_COUNT" | b"ERROR_COUNT" if matches!(self.word_before, b'@' | b'.') => Asks::Diagnostics,
+            _ => Asks::Nothing,
+        };
+        self.call = match word {
+            b"ROW_COUNT" => Call::RowCount,
+            b"FOUND_ROWS" => Call::FoundRows,
+            b"LAST_INSERT_ID" => Call::InsertId,
+            _ => Call::None,
+        };
+        let keeps = match word {
+            b"CALL" if first => Some("it called a procedure, which can do what the server does not report"),
+            b"XA" if first => Some("it uses XA transactions"),
+            b"SQL_CALC_FOUND_ROWS" => Some(COUNTS),
+            _ => None,
+        };
         if first {
+            self.found.sets_insert_id |= matches!(word, b"CALL" | b"EXECUTE" | b"LOAD");
             self.keyword = match word {
                 b"SET" => Keyword::Set,
+                b"CREATE" => Keyword::Create,
+                b"SHOW" => Keyword::Show,
+                b"GET" => Keyword::Get,
                 b"FLUSH" => Keyword::Flush,
                 b"LOCK" => Keyword::Lock,
                 _ => Keyword::Other,
@@ -226,6 +392,15 @@ impl Screen {
         }
         if let Some(reason) = pins {
             self.pin(reason);
+        }
+        if self.found.keeps.is_none() {
+            self.found.keeps = keeps;
+        }
+        if asks != Asks::Nothing {
+            self.asks(asks);
+        }
+        if collates {
+            self.collates();
         }
     }
 
@@ -266,8 +441,8 @@ mod tests {
     fn user_variables_pin_and_system_variables_and_accounts_do_not() {
         check("SELECT @a", false, true);
         check("SELECT 1 INTO @a", false, true);
-        check("SET @a=1, time_zone='+00:00'", true, true);
-        check("SET time_zone='+00:00',@a=1", true, true);
+        check("SET @a=1, time_zone='+00:00'", false, true);
+        check("SET time_zone='+00:00',@a=1", false, true);
         check("CALL p(@out)", false, true);
         check("SELECT @@time_zone, @@session.sql_mode", false, false);
         check("GRANT SELECT ON *.* TO 'a'@'%'", false, false);
@@ -282,7 +457,7 @@ mod tests {
         check("SELECT 1 -- @a\n, 2 # @b\n /* @c **/", false, false);
         check("SELECT 5--@a", false, true);
         check("SELECT 'a' /* ' */, @b", false, true);
-        check("/*!50000 SET @a = 1 */", true, true);
+        check("/*!50000 SET @a = 1 */", false, true);
         assert_eq!(Screen::of(b"SELECT '\\', @a, '", false).pins, Some("it uses user variables"));
         assert_eq!(Screen::of(b"SELECT '\\', @a, '", true).pins, None);
     }
@@ -296,9 +471,71 @@ mod tests {
         check("LOCK INSTANCE FOR BACKUP", false, true);
         check("LOCK TABLES t READ", false, false);
         check("HANDLER t OPEN", false, true);
+        check("CREATE TEMPORARY TABLE t SELECT 5", false, true);
+        check("CREATE TABLE temporary_t (i INT)", false, false);
         check("SET ROLE admin", true, true);
         check("SET RESOURCE GROUP r", true, true);
         check("SELECT role, handler, lock_instance FROM t", false, false);
+    }
+
+    #[test]
+    fn an_assignment_explains_only_what_the_server_is_asked_to_report() {
+        check("SET time_zone = '+00:00', @@session.sql_mode=''", true, false);
+        check("SET time_zone = '+00:00', timestamp = 1", false, false);
+        check("SET collation_server = latin1_bin, time_zone = 'UTC'", false, false);
+        check("SET sql_select_limit = (1 = 2)", true, false);
+        check("SET NAMES utf8mb4 COLLATE utf8mb4_bin, time_zone = 'UTC'", true, true);
+        check("SET gtid_next = 'AUTOMATIC'", false, true);
+    }
+
+    #[test]
+    fn what_is_asked_about_the_statement_before_is_told() {
+        let asks = |text: &str| Screen::of(text.as_bytes(), true).asks;
+        for text in
+            ["show warnings", "SHOW COUNT(*) ERRORS", "GET DIAGNOSTICS @a = NUMBER", "SELECT @@warning_count"]
+        {
+            assert_eq!(asks(text), Asks::Diagnostics, "{text}");
+        }
+        assert_eq!(asks("SELECT ROW_COUNT()"), Asks::RowCount);
+        assert_eq!(asks("select row_count() + found_rows /**/ ( )"), Asks::FoundRows);
+        for text in [
+            "SELECT warnings FROM t",
+            "SELECT row_count FROM t",
+            "UPDATE t SET a = 1; SELECT ROW_COUNT()",
+            "SELECT 'ROW_COUNT()'",
+        ] {
+            assert_eq!(asks(text), Asks::Nothing, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_may_set_the_last_insert_id_unseen_is_told() {
+        let sets = |text: &str| Screen::of(text.as_bytes(), true).sets_insert_id;
+        for text in [
+            "SELECT LAST_INSERT_ID(5)",
+            "UPDATE t SET n = last_insert_id(n + 1)",
+            "CALL p()",
+            "SELECT last_insert_id ( -1)",
+        ] {
+            assert!(sets(text), "{text}");
+        }
+        for text in [
+            "SELECT LAST_INSERT_ID()",
+            "SELECT LAST_INSERT_ID( ), 5",
+            "SELECT last_insert_id FROM t (5)",
+            "SELECT 1",
+        ] {
+            assert!(!sets(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_keeps_a_backend_is_told() {
+        let keeps = |text: &str| Screen::of(text.as_bytes(), true).keeps.is_some();
+        for text in ["CALL p()", "SELECT SQL_CALC_FOUND_ROWS 1", "SELECT FOUND_ROWS()", "XA START 'a'"] {
+            assert!(keeps(text), "{text}");
+        }
+        assert!(!keeps("SELECT call, xa FROM t"));
     }
 
     #[test]

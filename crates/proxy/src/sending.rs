@@ -13,7 +13,8 @@ impl Session {
     /// Sends the command on, all of its packets, and shows its text to a screen on the way: what follows so many bytes
     /// of the first payload.
     pub async fn send(&mut self, mut screen: Option<(&mut Screen, usize)>) -> Result<(), Stop> {
-        self.exchanging = true;
+        let Some(link) = &mut self.link else { return Err(outcome_unknown()) };
+        link.awaiting = true;
         loop {
             let mut unseen = HEADER_LEN + screen.as_ref().map_or(0, |(_, text_at)| *text_at);
             while self.left > 0 {
@@ -60,8 +61,8 @@ impl Session {
 
     /// Sends a command that was rewritten, in place of the client's.
     pub async fn write_backend(&mut self, bytes: &[u8]) -> Result<(), Stop> {
-        self.exchanging = true;
         let Some(link) = &mut self.link else { return Err(outcome_unknown()) };
+        link.awaiting = true;
         link.stream.write_all(bytes).await.map_err(|_| outcome_unknown())
     }
 

@@ -9,22 +9,23 @@
 //! `pass` is held from before a command's first byte goes out until its answer is complete, or as long as the
 //! session is inside a transaction; see [`crate::hold`] for what rests on that.
 
-use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::Instant;
 
 use mysql::Stream;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::OwnedSemaphorePermit;
+use wire::capability::Status;
 use wire::packet::HEADER_LEN;
 use wire::response::{ErrPacket, OK, OkPacket};
 
 use crate::Shared;
+use crate::account::Account;
 use crate::accounts::Place;
 use crate::backend::{Identity, Link};
 use crate::buffer::Buffer;
@@ -35,20 +36,45 @@ use crate::registry::{Seat, SessionPhase};
 use crate::statements::Statements;
 use crate::trouble::{Stop, client_lost, ended, held_too_long, pinned};
 
-/// Wakes an idle session of the same thread, so that it looks at the gate.
+/// Wakes an idle session, so that it looks at the gate, or gives its backend to somebody who waits for one.
 #[derive(Debug, Default)]
 pub(crate) struct Kick {
-    kicked: Cell<bool>,
-    waker: RefCell<Option<Waker>>,
+    kicked: AtomicBool,
+    waker: Mutex<Option<Waker>>,
+    /// The session is between statements and could give its backend back.
+    lingering: AtomicBool,
+    /// It is on the pool's list of those.
+    listed: AtomicBool,
 }
 
 impl Kick {
     /// Wakes the session.
     pub fn kick(&self) {
-        self.kicked.set(true);
-        if let Some(waker) = self.waker.borrow().as_ref() {
+        self.kicked.store(true, SeqCst);
+        if let Some(waker) = self.waker.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
             waker.wake_by_ref();
         }
+    }
+
+    /// The session begins to linger; whether it must be put on the list.
+    pub fn linger(&self) -> bool {
+        self.lingering.store(true, SeqCst);
+        !self.listed.swap(true, SeqCst)
+    }
+
+    /// It is about to use its backend, or has given it back.
+    pub fn stop_lingering(&self) {
+        self.lingering.store(false, Relaxed);
+    }
+
+    /// It was taken off the list: wakes it, if it lingers still.
+    pub fn press(&self) -> bool {
+        self.listed.store(false, SeqCst);
+        let lingers = self.lingering.load(SeqCst);
+        if lingers {
+            self.kick();
+        }
+        lingers
     }
 }
 
@@ -58,7 +84,7 @@ pub(crate) struct Session {
     pub shared: Arc<Shared>,
     pub lane: Rc<Lane>,
     pub seat: Arc<Seat>,
-    pub kick: Rc<Kick>,
+    pub kick: Arc<Kick>,
     pub client: Stream,
     /// The client's address, as far as a load balancer before the door has told.
     pub peer: IpAddr,
@@ -69,8 +95,18 @@ pub(crate) struct Session {
     /// Sequence number of the client's next packet, or of ours to it.
     pub seq: u8,
     pub identity: Arc<Identity>,
-    /// `None` after a switch, until the next command.
-    pub link: Option<Link>,
+    /// `None` after a switch, and between transactions if backends are shared, until the next command.
+    pub link: Option<Box<Link>>,
+    /// Whom it shares backends with; `None`: with nobody.
+    pub account: Option<Arc<Account>>,
+    /// The backend it had last.
+    pub last_serial: u64,
+    /// Whether the statement before this one was executed by this session on this very link.
+    pub own: bool,
+    /// The same, counting a statement that was only prepared, for what warnings there are.
+    pub own_diagnostics: bool,
+    /// What `SHOW WARNINGS` would have answered, if the backend was given away after a statement that left warnings.
+    pub told: Option<Told>,
     /// From the backend.
     pub answers: Buffer,
     pub profile: Box<Profile>,
@@ -80,16 +116,17 @@ pub(crate) struct Session {
     /// What is being taken from the client: bytes of the current packet not consumed, and whether more packets follow.
     pub left: usize,
     pub continues: bool,
-    /// Between the first byte of a command sent and the last of its answer: the link is then good for nothing else.
-    pub exchanging: bool,
 }
+
+/// An answer to `SHOW WARNINGS`, asked for ahead; `None`: too long to be kept.
+pub(crate) type Told = Option<Box<[u8]>>;
 
 /// Serves a client until it leaves.
 pub(crate) async fn run(
     shared: Arc<Shared>,
     lane: Rc<Lane>,
     seat: Arc<Seat>,
-    kick: Rc<Kick>,
+    kick: Arc<Kick>,
     client: Stream,
     handshake: OwnedSemaphorePermit,
 ) {
@@ -114,13 +151,17 @@ pub(crate) async fn run(
         seq: 0,
         identity: Arc::new(nobody),
         link: None,
+        account: None,
+        last_serial: 0,
+        own: false,
+        own_diagnostics: false,
+        told: None,
         answers: Buffer::default(),
-        profile: Box::default(),
+        profile: Box::new(Profile::nobody()),
         statements: Statements::default(),
         pass: None,
         left: 0,
         continues: false,
-        exchanging: false,
     };
     let (Stop::Refuse(error) | Stop::End(Some(error))) = session.serve(handshake).await else {
         return session.close();
@@ -157,12 +198,13 @@ impl Session {
         if !self.command_waits().await? {
             return self.look_at_gate().await;
         }
+        self.kick.stop_lingering();
         self.command().await?;
         if self.profile.collation_unknown {
             self.ask_collation().await?;
         }
         self.settle();
-        Ok(())
+        self.oblige().await
     }
 
     /// Greets, takes the password, logs in to the backend with it.
@@ -183,14 +225,15 @@ impl Session {
         self.become_guest(guest).await
     }
 
-    /// Opens a backend connection for who the client has become, and tells it how that went.
+    /// Makes the session that of who the client has become, once a server has accepted the password, and tells the client.
     pub async fn become_guest(&mut self, guest: Guest) -> Result<(), Stop> {
         // Nothing of who it was before may reach who it is now.
         self.drop_link();
         self.pass = None;
         self.place = None;
         self.statements.clear();
-        *self.profile = Profile::default();
+        *self.profile = Profile::nobody();
+        (self.own, self.told, self.account) = (false, None, None);
         self.identity = guest.identity;
         {
             let mut detail = self.seat.detail();
@@ -198,31 +241,55 @@ impl Session {
             detail.schema.clone_from(&guest.schema);
             detail.warm = None;
         }
-        self.enter().await.map_err(|stop| match stop {
+        let to_end = |stop| match stop {
             Stop::Refuse(error) => Stop::end(error),
             end => end,
-        })?;
+        };
+        self.enter().await.map_err(to_end)?;
+        let status = match self.shared.share {
+            true => self.join(guest.schema).await.map_err(to_end)?,
+            false => self.open_own(guest.schema).await?,
+        };
+        let status = Status(status.0 & !Status::SESSION_STATE_CHANGED.0);
+        let ok = OkPacket { status, ..OkPacket::default() };
+        self.say(&ok.encode(OK, self.identity.capabilities)).await?;
+        self.settle();
+        Ok(())
+    }
+
+    /// Opens a backend connection of the client's own, with its connection attributes.
+    async fn open_own(&mut self, schema: Option<Vec<u8>>) -> Result<Status, Stop> {
         let route = self.lane.gate.route();
         self.admit(&route).await?;
-        let opened = Link::open(&route.writer, &self.identity, guest.schema.as_deref(), route.epoch).await;
+        let opened = Link::open(&route.writer, &self.identity, schema.as_deref(), route.epoch).await;
         let link = opened.map_err(|e| self.turned_away(&e, &route))?;
         if let Err(stop) = self.take_place() {
             link.quit();
             return Err(stop);
         }
-        *self.profile = Profile::new(guest.schema, link.status);
+        let status = link.status;
+        self.begin_with(link);
+        Ok(status)
+    }
+
+    /// Begins the session that a login has made on this link.
+    pub fn begin_with(&mut self, link: Box<Link>) {
+        let settings = self.shared.settings.intern(Arc::clone(&link.settings));
+        *self.profile = Profile::new(settings, link.status);
         if !link.tracked {
             self.profile.pin("the server does not report session state");
         }
-        self.seat.backend_id.store(link.id, Relaxed);
-        let status =
-            wire::capability::Status(link.status.0 & !wire::capability::Status::SESSION_STATE_CHANGED.0);
-        let ok = OkPacket { status, ..OkPacket::default() };
-        let capabilities = self.identity.capabilities;
+        self.attach(link, false);
+    }
+
+    /// Takes a link into use; `untouched`: it is the one the session had, and has served no other since.
+    pub fn attach(&mut self, link: Box<Link>, untouched: bool) {
+        self.seat.backend_id.store(link.id, SeqCst);
+        self.last_serial = link.serial;
+        self.own &= untouched;
+        self.own_diagnostics &= untouched;
+        self.profile.own_found &= untouched;
         self.link = Some(link);
-        self.say(&ok.encode(OK, capabilities)).await?;
-        self.settle();
-        Ok(())
     }
 
     /// Sends the client one packet, next in sequence.
@@ -245,12 +312,19 @@ impl Session {
                 return Ok(true);
             }
             let filled = poll_fn(|cx| {
-                if kick.kicked.take() {
+                if kick.kicked.load(Relaxed) && kick.kicked.swap(false, SeqCst) {
                     return Poll::Ready(Ok(None));
                 }
-                let mut waker = kick.waker.borrow_mut();
-                if !waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
-                    *waker = Some(cx.waker().clone());
+                {
+                    let mut waker = kick.waker.lock().unwrap_or_else(PoisonError::into_inner);
+                    if !waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
+                        *waker = Some(cx.waker().clone());
+                    }
+                }
+                // Whoever kicked before the waker was in place has not woken anybody.
+                if kick.kicked.load(SeqCst) {
+                    kick.kicked.store(false, SeqCst);
+                    return Poll::Ready(Ok(None));
                 }
                 inbound.poll_fill(cx, client).map_ok(Some)
             });
@@ -278,7 +352,10 @@ impl Session {
             return Ok(());
         }
         let stale = self.link.as_ref().is_some_and(|link| link.epoch != gate.epoch());
-        if stale && self.pass.is_none() {
+        if !stale {
+            return self.oblige().await;
+        }
+        if self.pass.is_none() {
             if let Some(reason) = self.profile.pin.clone() {
                 self.seq = 0;
                 return Err(pinned(&reason));
@@ -336,12 +413,20 @@ impl Session {
         if self.profile.pin.is_some() != self.seat.pinned() {
             self.seat.set_pin(self.profile.pin.as_deref());
         }
-        if std::mem::take(&mut self.profile.schema_changed) {
-            self.seat.detail().schema.clone_from(&self.profile.schema);
+        if self.profile.keeps.is_some() != self.seat.keeps() {
+            self.seat.set_keeps(self.profile.keeps);
+        }
+        if self.profile.intern(&self.shared.settings) {
+            let mut detail = self.seat.detail();
+            detail.schema = self.profile.settings.schema.as_deref().map(<[u8]>::to_vec);
         }
         let certain = self.profile.certainly_inside() || self.statements.busy();
         if !certain && !self.profile.unconfirmed {
+            // Inside still, so that the writer is the one it belongs to.
+            self.part_with_link();
             self.pass = None;
+        } else if !certain && self.shareable() {
+            self.linger();
         }
         let phase = if certain { SessionPhase::Transaction } else { SessionPhase::Idle };
         if self.seat.phase() != phase {
@@ -354,14 +439,13 @@ impl Session {
         self.drop_link();
     }
 
-    /// Closes the link, saying goodbye if that may be said: not while the gate is held and the session outside, and not
-    /// in the middle of a command, which the goodbye's bytes might complete.
-    fn drop_link(&mut self) {
+    /// Closes the link, saying goodbye if that may be said: not while the gate is held and the session outside.
+    pub fn drop_link(&mut self) {
         let Some(link) = self.link.take() else { return };
         if self.pass.is_none() {
             self.pass = self.lane.enter();
         }
-        if self.pass.is_some() && !std::mem::take(&mut self.exchanging) {
+        if self.pass.is_some() {
             link.quit();
         }
     }

@@ -1,13 +1,17 @@
 //! A client's prepared statements, under ids of the door's own, wherever they are prepared at the moment.
 //!
-//! A statement outlives the backend it was prepared on: on another one it is prepared again, from its text, when it
-//! is next used. Its parameter types are kept too, since a client sends them only with the first execution.
+//! A statement outlives the backend it was prepared on: on another one it is prepared again, from its text and under the
+//! settings it was first prepared under, when it is next used. Its parameter types are kept too, since a client sends
+//! them only with the first execution.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use wire::{Capabilities, Reader, WireError};
 
+use crate::prepared::Place;
 use crate::screen::Screened;
+use crate::settings::Settings;
 
 /// In the flags of `COM_STMT_EXECUTE`: the packet says how many parameters it has.
 const PARAMETER_COUNT_AVAILABLE: u8 = 8;
@@ -18,19 +22,21 @@ const PARAMETERS_AT: usize = 1 + 4 + 1 + 4;
 #[derive(Debug)]
 pub(crate) struct Statement {
     /// Its text.
-    pub text: Box<[u8]>,
+    pub text: Arc<[u8]>,
+    /// Of the settings it was prepared under, what decides how it is understood.
+    pub settings: Arc<Settings>,
     /// What the text says about session state.
     pub screened: Screened,
-    /// Its id on the current backend; `None` if it is not prepared there.
-    pub on_backend: Option<u32>,
+    /// Where it was found prepared last.
+    pub place: Option<Place>,
     /// Parameters.
     pub params: u16,
     /// Result columns.
     pub columns: u16,
     /// The parameter types bound last, as they were sent, and for how many parameters.
     types: Option<(usize, Box<[u8]>)>,
-    /// Whether the current backend has been told the types.
-    types_on_backend: bool,
+    /// Whether the backend at its place has been told the types, if no other session uses it there.
+    pub types_told: bool,
     /// Whether `COM_STMT_SEND_LONG_DATA` was sent and not used yet.
     pub long_data: bool,
     /// Whether it has a cursor open.
@@ -44,6 +50,8 @@ pub(crate) struct Statements {
     last_id: u32,
     /// Statements with long data sent or a cursor open: while there are any, the session cannot change backends.
     busy: usize,
+    /// Statements that are perhaps at a private place.
+    privates: usize,
 }
 
 /// What must be done to a `COM_STMT_EXECUTE` before it is forwarded.
@@ -61,24 +69,26 @@ impl Statements {
     /// Adds a statement; returns its id.
     pub fn add(
         &mut self,
-        text: &[u8],
+        (text, settings): (Arc<[u8]>, Arc<Settings>),
         screened: Screened,
-        on_backend: u32,
+        place: Place,
         params: u16,
         columns: u16,
     ) -> u32 {
         self.last_id = self.last_id.wrapping_add(1).max(1);
         let statement = Statement {
-            text: text.into(),
+            text,
+            settings,
             screened,
-            on_backend: Some(on_backend),
+            place: Some(place),
             params,
             columns,
             types: None,
-            types_on_backend: false,
+            types_told: false,
             long_data: false,
             cursor: false,
         };
+        self.privates += usize::from(place.is_private());
         self.by_id.insert(self.last_id, statement);
         self.last_id
     }
@@ -111,24 +121,52 @@ impl Statements {
     /// The backend is gone: each statement is to be prepared again when it is next used.
     pub fn forget_backend(&mut self) {
         for statement in self.by_id.values_mut() {
-            statement.on_backend = None;
-            statement.types_on_backend = false;
+            statement.place = None;
+            statement.types_told = false;
             (statement.long_data, statement.cursor) = (false, false);
         }
-        self.busy = 0;
+        (self.busy, self.privates) = (0, 0);
+    }
+
+    /// Records that a statement is at a place of its own.
+    pub fn set_private(&mut self, id: u32, place: Place) {
+        let Some(statement) = self.by_id.get_mut(&id) else { return };
+        statement.place = Some(place);
+        statement.types_told = false;
+        self.privates += 1;
+    }
+
+    /// Whether a statement is perhaps at a place of its own.
+    pub fn has_private(&self) -> bool {
+        self.privates > 0
+    }
+
+    /// Gives up the places that no other session may use; returns their ids, which are to be closed there.
+    pub fn leave_private(&mut self) -> Vec<u32> {
+        if std::mem::take(&mut self.privates) == 0 {
+            return Vec::new();
+        }
+        let private = self.by_id.values_mut().filter(|s| s.place.is_some_and(|p| p.is_private()));
+        private.filter_map(|s| s.place.take()).map(|place| place.id).collect()
     }
 
     /// Forgets every statement: the server has deallocated them. Ids go on, so that an old one is never reused.
     pub fn clear(&mut self) {
         self.by_id.clear();
-        self.busy = 0;
+        (self.busy, self.privates) = (0, 0);
     }
 }
 
 impl Statement {
     /// Looks at the parameter types in the payload of a `COM_STMT_EXECUTE`, of which at least the beginning is in
-    /// `payload`: remembers them if they are there, and says what to do if they are not.
-    pub fn types(&mut self, payload: &[u8], capabilities: Capabilities) -> Result<Types, WireError> {
+    /// `payload`: remembers them if they are there, and says what to do if they are not. `told`: whether the backend
+    /// has them from an execution before.
+    pub fn types(
+        &mut self,
+        payload: &[u8],
+        capabilities: Capabilities,
+        told: bool,
+    ) -> Result<Types, WireError> {
         let attributes = capabilities.has(Capabilities::QUERY_ATTRIBUTES);
         let Some(&flags) = payload.get(5) else {
             return Err(WireError::Truncated("COM_STMT_EXECUTE"));
@@ -161,17 +199,13 @@ impl Statement {
             if self.types.as_ref().is_none_or(|(n, known)| *n != count || **known != *types) {
                 self.types = Some((count, types.into()));
             }
-            self.types_on_backend = true;
             return Ok(Types::AsSent);
         }
-        if self.types_on_backend {
+        if told {
             return Ok(Types::AsSent);
         }
         match &self.types {
-            Some((n, types)) if *n == count => {
-                self.types_on_backend = true;
-                Ok(Types::Inject { at: flag_at, types: types.clone() })
-            }
+            Some((n, types)) if *n == count => Ok(Types::Inject { at: flag_at, types: types.clone() }),
             _ => Ok(Types::Missing),
         }
     }
@@ -183,7 +217,8 @@ mod tests {
 
     fn statement(params: u16) -> Statements {
         let mut all = Statements::default();
-        assert_eq!(all.add(b"SELECT ?", Screened::COMMAND, 7, params, 1), 1);
+        let text = (b"SELECT ?".as_slice().into(), Arc::new(Settings::of_login(0)));
+        assert_eq!(all.add(text, Screened::COMMAND, Place::private(1, 7), params, 1), 1);
         all
     }
 
@@ -193,13 +228,12 @@ mod tests {
         let first = b"\x17\x01\0\0\0\0\x01\0\0\0\x00\x01\x08\x00\xfd\x00values";
         let again = b"\x17\x01\0\0\0\0\x01\0\0\0\x00\x00values";
         let one = all.get(1).unwrap();
-        assert_eq!(one.types(first, Capabilities(0)), Ok(Types::AsSent));
-        assert_eq!(one.types(again, Capabilities(0)), Ok(Types::AsSent));
+        assert_eq!(one.types(first, Capabilities(0), false), Ok(Types::AsSent));
+        assert_eq!(one.types(again, Capabilities(0), true), Ok(Types::AsSent));
         all.forget_backend();
         let one = all.get(1).unwrap();
         let types: Box<[u8]> = b"\x08\x00\xfd\x00".as_slice().into();
-        assert_eq!(one.types(again, Capabilities(0)), Ok(Types::Inject { at: 11, types }));
-        assert_eq!(one.types(again, Capabilities(0)), Ok(Types::AsSent));
+        assert_eq!(one.types(again, Capabilities(0), false), Ok(Types::Inject { at: 11, types }));
     }
 
     #[test]
@@ -207,7 +241,7 @@ mod tests {
         let mut all = statement(1);
         let first = b"\x17\x01\0\0\0\x08\x01\0\0\0\x02\x00\x01\x08\x00\x00\xfd\x00\x03tagvalues";
         let one = all.get(1).unwrap();
-        assert_eq!(one.types(first, Capabilities::QUERY_ATTRIBUTES), Ok(Types::AsSent));
+        assert_eq!(one.types(first, Capabilities::QUERY_ATTRIBUTES, false), Ok(Types::AsSent));
         assert_eq!(one.types.as_ref().map(|(n, t)| (*n, t.len())), Some((2, 9)));
     }
 
@@ -215,9 +249,12 @@ mod tests {
     fn types_never_seen_cannot_be_sent_again() {
         let mut all = statement(1);
         let one = all.get(1).unwrap();
-        assert_eq!(one.types(b"\x17\x01\0\0\0\0\x01\0\0\0\x00\x00v", Capabilities(0)), Ok(Types::Missing));
+        assert_eq!(
+            one.types(b"\x17\x01\0\0\0\0\x01\0\0\0\x00\x00v", Capabilities(0), false),
+            Ok(Types::Missing)
+        );
         for n in 0..12 {
-            assert!(one.types(&b"\x17\x01\0\0\0\0\x01\0\0\0\x00\x00v"[..n], Capabilities(0)).is_err());
+            assert!(one.types(&b"\x17\x01\0\0\0\0\x01\0\0\0\x00\x00v"[..n], Capabilities(0), false).is_err());
         }
     }
 
@@ -232,5 +269,14 @@ mod tests {
         all.set_busy(1, false, true);
         all.close(1);
         assert!(!all.busy());
+    }
+
+    #[test]
+    fn private_places_are_left_with_the_backend() {
+        let mut all = statement(0);
+        assert_eq!(all.leave_private(), [7]);
+        assert!(all.leave_private().is_empty() && all.get(1).unwrap().place.is_none());
+        all.set_private(1, Place::private(2, 9));
+        assert_eq!(all.leave_private(), [9]);
     }
 }

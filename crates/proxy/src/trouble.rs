@@ -48,6 +48,20 @@ pub(crate) fn lost_inside() -> Stop {
     ))
 }
 
+/// A backend was lost before it could serve.
+pub(crate) fn new_server_lost() -> ErrPacket {
+    ErrPacket::new(
+        2013,
+        b"HY000",
+        "Highwater: the server was lost before the statement; nothing was executed",
+    )
+}
+
+/// A session began on a server whose connections can be shared, and now they cannot.
+pub(crate) fn not_shareable() -> ErrPacket {
+    ErrPacket::new(2013, b"HY000", "Highwater: the server no longer reports session state; connect again")
+}
+
 /// The session has state that no other backend can be given.
 pub(crate) fn pinned(reason: &str) -> Stop {
     let text = format!(
@@ -71,6 +85,30 @@ pub(crate) fn held_too_long(held: Duration) -> Stop {
     Stop::Refuse(ErrPacket::new(1205, b"HY000", text))
 }
 
+/// No backend connection came free in time.
+pub(crate) fn no_backend(waited: Duration, backends_max: usize) -> Stop {
+    let text = format!(
+        "Highwater: all {backends_max} connections to the server were in use for {:.1} s; nothing was executed, try again, or \
+         raise `front_door.backends_max`",
+        waited.as_secs_f64()
+    );
+    Stop::Refuse(ErrPacket::new(1203, b"42000", text))
+}
+
+/// What the statement before left behind is asked for, and its backend has served another since.
+pub(crate) fn no_longer_known(what: &str) -> Stop {
+    Stop::Refuse(no_longer_known_error(what))
+}
+
+/// The same, as an error.
+pub(crate) fn no_longer_known_error(what: &str) -> ErrPacket {
+    let text = format!(
+        "Highwater: {what} of the statement before cannot be told any more: its connection has served another client since; \
+         ask in the same packet or transaction, or set `front_door.share = false`"
+    );
+    ErrPacket::new(1105, b"HY000", text)
+}
+
 /// A command the door does not carry.
 pub(crate) fn unsupported(what: &str) -> Stop {
     let text = format!("Highwater: {what} is not carried by the front door; connect to the server itself");
@@ -80,6 +118,16 @@ pub(crate) fn unsupported(what: &str) -> Stop {
 /// A prepared statement that no longer fits its tables.
 pub(crate) fn prepare_again() -> Stop {
     Stop::Refuse(ErrPacket::new(1615, b"HY000", "Prepared statement needs to be re-prepared"))
+}
+
+/// A statement executed for the first time without the types of its parameters.
+pub(crate) fn types_missing() -> Stop {
+    Stop::Refuse(ErrPacket::new(1210, b"HY000", "Incorrect arguments to mysqld_stmt_execute"))
+}
+
+/// A fetch without a cursor.
+pub(crate) fn no_cursor(id: u32) -> Stop {
+    Stop::Refuse(ErrPacket::new(1421, b"HY000", format!("The statement ({id}) has no open cursor.")))
 }
 
 /// A statement id the client does not have.

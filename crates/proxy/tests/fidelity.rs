@@ -166,7 +166,7 @@ fn compare(capabilities: Capabilities, mode: TlsMode) {
     let door = Door::start(DoorOptions {
         writer: Backend { tls: tls(mode), ..backend(&node) },
         entrance: Entrance { tls: Some(door_tls), ..Entrance::default() },
-        ..options(&node, Duration::from_secs(20))
+        ..options(&node)
     })
     .unwrap();
     let answers = |port: u16, mode: TlsMode| -> Vec<Vec<u8>> {

@@ -236,12 +236,9 @@ fn large_and_many_packets_pass_through_tls_on_both_hops_and_a_switch_takes_clien
             admin.execute("SET GLOBAL require_secure_transport = ON").await.unwrap();
         }
     });
-    let door = Door::start(DoorOptions {
-        writer: verified(&a),
-        entrance: with_tls(&certificates),
-        ..options(&a, Duration::from_secs(20))
-    })
-    .unwrap();
+    let door =
+        Door::start(DoorOptions { writer: verified(&a), entrance: with_tls(&certificates), ..options(&a) })
+            .unwrap();
     let control = door.control();
     block_on(async {
         let options = to(&door, TlsMode::VerifyIdentity, Some("ca"), None, &certificates);
@@ -305,7 +302,7 @@ fn an_account_of_which_the_server_requires_a_certificate_comes_through_with_the_
     let door = |own| {
         let tls = Tls::new(TlsMode::VerifyIdentity, TlsFiles { ca: Some(certificates.cert("ca")), own });
         let writer = Backend { tls: tls.unwrap(), ..backend(&node) };
-        Door::start(DoorOptions { writer, ..options(&node, Duration::from_secs(20)) }).unwrap()
+        Door::start(DoorOptions { writer, ..options(&node) }).unwrap()
     };
     block_on(async {
         admin(&node).await.execute("CREATE USER certified IDENTIFIED BY 'pw' REQUIRE X509").await.unwrap();
@@ -323,11 +320,8 @@ fn a_server_whose_certificate_is_not_believed_is_not_logged_in_to() {
     let certificates = Certificates::make("unbelieved");
     let files = TlsFiles { ca: Some(certificates.cert("other-ca")), own: None };
     let tls = Tls::new(TlsMode::VerifyCa, files).unwrap();
-    let door = Door::start(DoorOptions {
-        writer: Backend { tls, ..backend(&node) },
-        ..options(&node, Duration::from_secs(20))
-    })
-    .unwrap();
+    let door =
+        Door::start(DoorOptions { writer: Backend { tls, ..backend(&node) }, ..options(&node) }).unwrap();
     block_on(async {
         let mut client = Client::over(raw::connect_saying(door.address().port(), &[]).await).await.unwrap();
         let told = client.log_in(SHOP_USER, SHOP_PASSWORD).await.refused(2026);

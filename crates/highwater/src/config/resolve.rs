@@ -55,6 +55,9 @@ pub fn resolve(
         hold_max: door.hold_max,
         clients_max: within(source, "front_door.clients_max", &door.clients_max, 1..=1_000_000)?,
         entrance,
+        share: door.share,
+        backends_max: within(source, "front_door.backends_max", &door.backends_max, 1..=100_000)?,
+        queue_max: door.queue_max,
         cluster: door.cluster.map(Spanned::into_inner).or_else(|| only_writer(&moves, &names)),
     };
     let copy = CopyOptions {

@@ -88,6 +88,12 @@ pub struct FrontDoorOptions {
     pub clients_max: usize,
     /// Who may come in, and how.
     pub entrance: proxy::Entrance,
+    /// Whether clients share connections to the server.
+    pub share: bool,
+    /// Shared connections at most.
+    pub backends_max: usize,
+    /// How long a statement may wait for one.
+    pub queue_max: Duration,
     /// The cluster that is the writer before any cutover, as far as the settings tell; see
     /// [`ResolvedConfig::first_writer`].
     pub cluster: Option<String>,

@@ -110,6 +110,10 @@ pub struct WrittenFrontDoor {
     #[serde(deserialize_with = "duration::deserialize")]
     pub hold_max: Duration,
     pub clients_max: Spanned<usize>,
+    pub share: bool,
+    pub backends_max: Spanned<usize>,
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub queue_max: Duration,
     pub cluster: Option<Spanned<String>>,
     pub tls_cert: Option<Spanned<PathBuf>>,
     pub tls_key: Option<Spanned<PathBuf>>,
@@ -215,6 +219,9 @@ impl Default for WrittenFrontDoor {
             threads: defaulted(0),
             hold_max: Duration::from_secs(10),
             clients_max: defaulted(20_000),
+            share: true,
+            backends_max: defaulted(200),
+            queue_max: Duration::from_secs(10),
             cluster: None,
             tls_cert: None,
             tls_key: None,

@@ -183,6 +183,9 @@ impl Service {
             hold_max: options.hold_max,
             clients_max: options.clients_max,
             entrance: options.entrance.clone(),
+            share: options.share,
+            backends_max: options.backends_max,
+            queue_max: options.queue_max,
         })
         .map_err(|e| three_parts(&e.to_string()))?;
         let control = door.control();

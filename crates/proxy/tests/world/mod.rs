@@ -56,23 +56,32 @@ pub fn door(node: &Node) -> Door {
 }
 
 pub fn door_holding(node: &Node, hold_max: Duration) -> Door {
-    Door::start(options(node, hold_max)).unwrap()
+    Door::start(DoorOptions { hold_max, ..options(node) }).unwrap()
 }
 
 /// A door with rules for its entrance.
 pub fn door_with(node: &Node, entrance: Entrance) -> Door {
-    Door::start(DoorOptions { entrance, ..options(node, Duration::from_secs(20)) }).unwrap()
+    Door::start(DoorOptions { entrance, ..options(node) }).unwrap()
 }
 
-pub fn options(node: &Node, hold_max: Duration) -> DoorOptions {
+/// A door whose clients share so many backends.
+pub fn sharing_door(node: &Node, backends_max: usize) -> Door {
+    Door::start(DoorOptions { backends_max, ..options(node) }).unwrap()
+}
+
+/// A door of two threads, sharing, with room for everybody.
+pub fn options(node: &Node) -> DoorOptions {
     DoorOptions {
         listen: "127.0.0.1:0".parse().unwrap(),
         threads: 2,
         writer: backend(node),
         server_version: "9.7.4".into(),
-        hold_max,
+        hold_max: Duration::from_secs(20),
         clients_max: 1000,
         entrance: Entrance::default(),
+        share: true,
+        backends_max: 100,
+        queue_max: Duration::from_secs(10),
     }
 }
 
