@@ -1,8 +1,8 @@
 //! Accounts that clients have proven to be, so that thousands of them need not log in to the server one by one.
 //!
 //! A client proves who it is by the account's password. The server is the judge: a login of ours with that password. Another
-//! client with the same account, password and dialect is believed without asking again, for a minute at most; so a password
-//! that was changed on the server still opens the door for so long.
+//! client with the same account, password and dialect is believed without asking again, for two seconds at most; so a password
+//! that was changed on the server still opens the door for so long, and a crowd that connects at once costs the server few logins.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,7 +14,7 @@ use wire::Capabilities;
 use crate::backend::Identity;
 
 /// How long a server's verdict on a password is believed.
-const BELIEVED: Duration = Duration::from_secs(60);
+const BELIEVED: Duration = Duration::from_secs(2);
 
 /// Capabilities that change what a connection does after its login. Only sessions that agree in them share connections.
 const DIALECT: Capabilities = Capabilities(

@@ -9,11 +9,11 @@ mod world;
 use std::time::{Duration, Instant};
 
 use mysql::Password;
-use proxy::{Door, Entrance, UserRule};
+use proxy::{Door, DoorOptions, Entrance, UserRule};
 use sandbox::{Node, SHOP_PASSWORD, SHOP_USER};
 use world::certificates::Certificates;
 use world::raw::{Client, Ended};
-use world::{admin, block_on, door, door_with, node};
+use world::{admin, block_on, door, door_with, node, options};
 
 async fn plain(door: &Door, user: &str, password: &str) -> Ended {
     Client::connect(door.address().port()).await.log_in(user, password).await
@@ -84,7 +84,7 @@ fn a_wrong_password_never_passes_also_after_a_right_one() {
 #[test]
 fn what_the_server_no_longer_accepts_the_door_forgets() {
     let node = node("changed", 1, &[]);
-    let door = door(&node);
+    let door = Door::start(DoorOptions { share: false, ..options(&node) }).unwrap();
     block_on(async {
         sql(&node, "CREATE USER app IDENTIFIED BY 'old'").await;
         assert_eq!(plain(&door, "app", "old").await.way, ["full"]);
@@ -113,6 +113,23 @@ fn what_the_server_no_longer_accepts_the_door_forgets() {
         plain(&door, "app", "newest").await.refused(1045);
         sql(&node, "CREATE USER app IDENTIFIED BY 'again' PASSWORD EXPIRE").await;
         plain(&door, "app", "again").await.refused(1862);
+    });
+}
+
+#[test]
+fn where_backends_are_shared_a_password_that_was_changed_opens_the_door_for_seconds_at_most() {
+    let node = node("believed", 1, &[]);
+    let door = door(&node);
+    block_on(async {
+        sql(&node, "CREATE USER app IDENTIFIED BY 'old'").await;
+        assert_eq!(plain(&door, "app", "old").await.way, ["full"]);
+        sql(&node, "ALTER USER app IDENTIFIED BY 'new'").await;
+        let begun = std::time::Instant::now();
+        while plain(&door, "app", "old").await.error.is_none() {
+            assert!(begun.elapsed().as_secs() < 5);
+        }
+        plain(&door, "app", "old").await.refused(1045);
+        assert_eq!(plain(&door, "app", "new").await, Ended::well(&["full"]));
     });
 }
 

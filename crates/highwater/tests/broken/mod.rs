@@ -111,10 +111,16 @@ impl Ground {
         let site = &self.site;
         let begun = Instant::now();
         loop {
-            let answer = site.run(&["cutover", "--dry-run", "--json"]);
+            let serving = site.status().map(|status| status["moves"][0]["serving"].clone());
+            let command = if serving.is_some_and(|s| s == "new") { "rollback" } else { "cutover" };
+            let answer = site.run(&[command, "--dry-run", "--json"]);
             let rails: Value = serde_json::from_slice(&answer.stdout).unwrap_or_default();
-            let missing: Vec<&Value> =
-                rails["guardrails"].as_array().into_iter().flatten().filter(|g| g["holds"] != true).collect();
+            let missing: Vec<&Value> = rails["guardrails"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter(|g| g["holds"] != true && g["warning"] != true)
+                .collect();
             if answer.status.success() && missing.is_empty() {
                 return;
             }
