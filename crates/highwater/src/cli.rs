@@ -62,7 +62,7 @@ pub enum Command {
     /// Run the front door and the moves in one process
     Serve(ServeArgs),
     /// Run the front door alone
-    Proxy(ServeArgs),
+    Proxy(ProxyArgs),
     /// Play the whole story on this machine: a busy shop moves over and back
     Demo(DemoArgs),
 }
@@ -193,9 +193,32 @@ pub struct CrossingArgs {
     pub one: MoveArgs,
 }
 
-/// `highwater serve` and `highwater proxy`
+/// `highwater serve`
 #[derive(Debug, Args)]
 pub struct ServeArgs {}
+
+/// `highwater proxy`
+#[derive(Debug, Args)]
+pub struct ProxyArgs {
+    /// Something to ask of the process that runs one; without it, one is run
+    #[command(subcommand)]
+    pub question: Option<ProxyQuestion>,
+}
+
+/// What a running front door can be asked.
+#[derive(Debug, Subcommand)]
+pub enum ProxyQuestion {
+    /// Why clients keep a server connection to themselves, and how many for each reason
+    Pins(PinsArgs),
+}
+
+/// `highwater proxy pins`
+#[derive(Debug, Args)]
+pub struct PinsArgs {
+    /// Print the answer as JSON
+    #[arg(long)]
+    pub json: bool,
+}
 
 /// `highwater demo`
 #[derive(Debug, Args)]

@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use highwater::cli::{Cli, Command};
+use highwater::cli::{Cli, Command, ProxyQuestion};
 use highwater::commands::{self, Context};
 use highwater::output;
 use model::Trouble;
@@ -67,10 +67,11 @@ async fn dispatch(cli: Cli) -> Result<(), Trouble> {
         Command::Cutover(args) => commands::cutover::run(&context, &args).await,
         Command::Rollback(args) => commands::rollback::run(&context, &args).await,
         Command::Finish(args) => commands::finish::run(&context, &args).await,
-        Command::Serve(args) => commands::serve::run(&context, &args, commands::serve::With::Moves).await,
-        Command::Proxy(args) => {
-            commands::serve::run(&context, &args, commands::serve::With::FrontDoorOnly).await
-        }
+        Command::Serve(_) => commands::serve::run(&context, commands::serve::With::Moves).await,
+        Command::Proxy(args) => match args.question {
+            Some(ProxyQuestion::Pins(args)) => commands::pins::run(&context, &args).await,
+            None => commands::serve::run(&context, commands::serve::With::FrontDoorOnly).await,
+        },
         Command::Demo(args) => commands::demo::run(&context, &args).await,
     }
 }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use highwater::config::TEMPLATE;
 use highwater::control::{
-    Asker, ControlSocket, Crossing, CrossingMode, DoorView, Host, MoveView, Progress, Request, StatusView,
+    Asker, ControlSocket, Crossing, CrossingMode, DoorView, Host, MoveView, PinView, Progress, Request,
+    StatusView,
 };
 use model::Trouble;
 use serde_json::{Value, json};
@@ -21,7 +22,14 @@ impl Host for Rehearsal {
         match request {
             Request::Status => {
                 let shop = MoveView { name: "shop".into(), state: "following".into(), ..MoveView::default() };
-                let door = DoorView { listen: "127.0.0.1:6033".into(), clients: 3, ..DoorView::default() };
+                let pin = |reason: &str, clients| PinView { reason: reason.into(), clients };
+                let door = DoorView {
+                    listen: "127.0.0.1:6033".into(),
+                    clients: 1_003,
+                    backends: 40,
+                    pins: vec![pin("GET_LOCK", 12), pin("a temporary table", 1)],
+                    ..DoorView::default()
+                };
                 let status = StatusView { version: "0".into(), moves: vec![shop], door: Some(door) };
                 Ok(serde_json::to_value(status).unwrap())
             }
@@ -77,12 +85,29 @@ fn highwater(dir: &Path, args: &[&str]) -> Command {
 }
 
 #[tokio::test]
+async fn who_keeps_a_server_connection_is_told_by_reason() {
+    let running = Running::start("pins");
+    let (code, stdout, _) = running.run(&["proxy", "pins"]).await;
+    let table = "  why a client keeps a server connection to itself  clients\n  \
+                 GET_LOCK                                               12\n  \
+                 a temporary table                                       1\n";
+    assert_eq!((code, stdout.as_str()), (Some(0), table));
+    let (code, stdout, _) = running.run(&["proxy", "pins", "--json"]).await;
+    let pins: Vec<PinView> = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((code, pins.len(), pins[0].clients), (Some(0), 2, 12));
+    running.end().await;
+}
+
+#[tokio::test]
 async fn status_is_a_table_for_people_and_json_for_programs() {
     let running = Running::start("status");
     let (code, stdout, _) = running.run(&["status"]).await;
     assert_eq!(code, Some(0));
     assert!(
-        stdout.contains("following") && stdout.contains("front door 127.0.0.1:6033  3 clients"),
+        stdout.contains("following")
+            && stdout.contains("front door 127.0.0.1:6033  1,003 clients")
+            && stdout.contains("40 server connections (0 idle)")
+            && stdout.contains("13 clients keep one"),
         "{stdout}"
     );
 

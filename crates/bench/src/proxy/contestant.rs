@@ -96,7 +96,9 @@ fn ours(args: &CommonArgs, server: &Node, threads: usize, port: u16) -> Result<C
     );
     Ok(Contestant {
         name: OURS,
-        settings: format!("highwater proxy, threads = {threads}; server connections shared between transactions, at most 200"),
+        settings: format!(
+            "highwater proxy, threads = {threads}; server connections shared between transactions, at most 200"
+        ),
         program: Some((crate::program::find(args.program.as_deref())?, vec!["proxy".to_owned()])),
         files: vec![("highwater.toml", toml), ("password", ADMIN_PASSWORD.to_owned())],
         port,

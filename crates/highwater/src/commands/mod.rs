@@ -6,6 +6,7 @@ pub mod cutover;
 pub mod demo;
 pub mod finish;
 pub mod init;
+pub mod pins;
 pub mod rollback;
 pub mod serve;
 pub mod status;

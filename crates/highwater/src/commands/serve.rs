@@ -6,7 +6,6 @@ use model::Trouble;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Context;
-use crate::cli::ServeArgs;
 use crate::config;
 use crate::control::ControlSocket;
 use crate::output;
@@ -25,7 +24,7 @@ pub enum With {
 ///
 /// # Errors
 /// If something cannot start; then nothing is left running.
-pub async fn run(context: &Context, _args: &ServeArgs, with: With) -> Result<(), Trouble> {
+pub async fn run(context: &Context, with: With) -> Result<(), Trouble> {
     let config = config::load(&context.config)?;
     let socket = ControlSocket::bind(&config.state_dir)?;
     let moves = if with == With::Moves { config.moves.clone() } else { Vec::new() };

@@ -91,6 +91,15 @@ pub struct ProofView {
     pub differences: u64,
 }
 
+/// A reason for which clients keep a connection to the server to themselves.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PinView {
+    /// The reason.
+    pub reason: String,
+    /// How many clients.
+    pub clients: u64,
+}
+
 /// What is known of writes on the target that are not ours.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct WatchView {
@@ -115,8 +124,23 @@ pub struct DoorView {
     pub held: u64,
     /// Of those, the ones in a transaction.
     pub in_transaction: u64,
-    /// Of those, the ones pinned to their backend.
+    /// Of those, the ones that cannot be moved to another server.
     pub pinned: u64,
+    /// Connections to the server that clients share.
+    #[serde(default)]
+    pub backends: u64,
+    /// Of those, the ones that serve nobody at the moment.
+    #[serde(default)]
+    pub backends_idle: u64,
+    /// Clients whose statement waits for one.
+    #[serde(default)]
+    pub waiting: u64,
+    /// Statements that had to wait since the start.
+    #[serde(default)]
+    pub waits: u64,
+    /// Why clients keep a connection to themselves, most first.
+    #[serde(default)]
+    pub pins: Vec<PinView>,
     /// Commands served since the start.
     pub commands: u64,
 }

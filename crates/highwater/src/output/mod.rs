@@ -22,7 +22,7 @@ pub use colour::Colour;
 pub use complaint::{complain, render as render_trouble};
 pub use progress::ProgressDisplay;
 pub use repair::{render_plan as render_repair_plan, render_report as render_repair_report};
-pub use status::render as render_status;
+pub use status::{render as render_status, render_pins};
 pub use survey::render as render_survey;
 pub(crate) use table::grouped;
 pub use verification::{render as render_verification, render_comparison};

@@ -113,7 +113,7 @@ fn render_tables(tables: &[TableView]) -> String {
 }
 
 fn render_door(door: &DoorView) -> String {
-    format!(
+    let clients = format!(
         "front door {}  {} clients ({} in a transaction, {} held, {} pinned), {} commands\n",
         door.listen,
         grouped(door.clients),
@@ -121,7 +121,30 @@ fn render_door(door: &DoorView) -> String {
         grouped(door.held),
         grouped(door.pinned),
         grouped(door.commands),
+    );
+    if door.backends == 0 { clients } else { clients + &render_backends(door) }
+}
+
+fn render_backends(door: &DoorView) -> String {
+    let keeping: u64 = door.pins.iter().map(|pin| pin.clients).sum();
+    format!(
+        "  {} server connections ({} idle), {} statements wait for one ({} so far), {} clients keep one: `highwater proxy pins`\n",
+        grouped(door.backends),
+        grouped(door.backends_idle),
+        grouped(door.waiting),
+        grouped(door.waits),
+        grouped(keeping),
     )
+}
+
+/// Why clients keep a connection to the server to themselves, as a table.
+pub fn render_pins(door: &DoorView) -> String {
+    if door.pins.is_empty() {
+        return "no client keeps a server connection to itself\n".into();
+    }
+    let head = ["why a client keeps a server connection to itself".to_owned(), "clients".to_owned()];
+    let rows = door.pins.iter().map(|pin| [pin.reason.clone(), grouped(pin.clients)]);
+    lined_up(std::iter::once(head).chain(rows))
 }
 
 /// An estimate may be too low, so only `done` makes it 100 %.

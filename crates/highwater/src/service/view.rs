@@ -5,7 +5,7 @@ use migrate::{Mover, MoverState, Reading, Watched};
 use proxy::Door;
 
 use super::{RunningMove, pace};
-use crate::control::{DoorView, MoveView, ProofView, StatusView, TableView, WatchView};
+use crate::control::{DoorView, MoveView, PinView, ProofView, StatusView, TableView, WatchView};
 
 pub(super) fn status(moves: &[RunningMove], door: Option<&Door>) -> StatusView {
     StatusView {
@@ -99,6 +99,16 @@ fn door_view(door: &Door) -> DoorView {
         held: stats.held as u64,
         in_transaction: stats.in_transaction as u64,
         pinned: stats.pinned as u64,
+        backends: stats.backends as u64,
+        backends_idle: stats.backends_idle as u64,
+        waiting: stats.waiting as u64,
+        waits: stats.waits,
+        pins: door
+            .control()
+            .pins()
+            .into_iter()
+            .map(|(reason, clients)| PinView { reason, clients: clients as u64 })
+            .collect(),
         commands: stats.commands,
     }
 }
