@@ -124,7 +124,7 @@ fn where_backends_are_shared_a_password_that_was_changed_opens_the_door_for_seco
         sql(&node, "CREATE USER app IDENTIFIED BY 'old'").await;
         assert_eq!(plain(&door, "app", "old").await.way, ["full"]);
         sql(&node, "ALTER USER app IDENTIFIED BY 'new'").await;
-        let begun = std::time::Instant::now();
+        let begun = Instant::now();
         while plain(&door, "app", "old").await.error.is_none() {
             assert!(begun.elapsed().as_secs() < 5);
         }
