@@ -29,6 +29,9 @@ async fn a_stream_back_that_was_refused_is_started_by_the_next_command() {
     let still = ground.site.refused(&["rollback"]);
     assert!(still.contains("event shop.tidy"), "{still}");
     new.execute("GRANT EVENT ON *.* TO 'highwater'@'%'").await.unwrap();
+    // A rehearsal is a command like any other.
+    println!("{}", ground.site.done(&["rollback", "--rehearse"]));
+    assert_eq!(ground.known_state().await, 1);
     println!("{}", ground.site.done(&["rollback"]));
     assert_eq!(ground.known_state().await, 0);
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::Context;
 use crate::cli::MoveArgs;
 use crate::config;
-use crate::control::{Client, Request};
+use crate::control::{Client, Request, StatusView};
 use crate::output::{self, ProgressDisplay};
 
 /// As requests carry a duration.
@@ -64,4 +64,18 @@ pub async fn ask(
             "ask with `highwater status`",
         )),
     }
+}
+
+/// The answer to a question for the status.
+///
+/// # Errors
+/// If it is not one of this version's.
+pub fn status_of(answer: Value) -> Result<StatusView, Trouble> {
+    serde_json::from_value(answer).map_err(|error| {
+        Trouble::new(
+            format!("the status cannot be read: {error}"),
+            "nothing was changed",
+            "use the same version of highwater as the running process",
+        )
+    })
 }

@@ -3,10 +3,10 @@
 use model::Trouble;
 
 use super::Context;
-use super::ask::told;
+use super::ask::{status_of, told};
 use crate::cli::PinsArgs;
 use crate::config;
-use crate::control::{Client, DoorView, Request, StatusView};
+use crate::control::{Client, DoorView, Request};
 use crate::output;
 
 /// Asks the running process.
@@ -25,14 +25,7 @@ pub async fn run(context: &Context, args: &PinsArgs) -> Result<(), Trouble> {
 async fn door(context: &Context) -> Result<DoorView, Trouble> {
     let point = config::control_point(&context.config)?;
     let answer = Client::connect(&point.state_dir).await?.ask(&Request::Status, |_| {}).await?;
-    let status: StatusView = serde_json::from_value(answer).map_err(|error| {
-        Trouble::new(
-            format!("the status cannot be read: {error}"),
-            "nothing was changed",
-            "use the same version of highwater as the running process",
-        )
-    })?;
-    status.door.ok_or_else(|| {
+    status_of(answer)?.door.ok_or_else(|| {
         Trouble::new(
             "the running process has no front door",
             "nothing was changed",

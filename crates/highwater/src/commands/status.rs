@@ -6,10 +6,10 @@ use std::time::Duration;
 use model::Trouble;
 
 use super::Context;
-use super::ask::told;
+use super::ask::{status_of, told};
 use crate::cli::StatusArgs;
 use crate::config;
-use crate::control::{Client, Request, StatusView};
+use crate::control::{Client, Request};
 use crate::output::{self, Reader};
 
 /// Prints the status, once or every second until interrupted.
@@ -31,13 +31,7 @@ async fn show(context: &Context, args: &StatusArgs) -> Result<(), Trouble> {
         let reader = if args.json {
             output::print_json(&answer)?
         } else {
-            let status: StatusView = serde_json::from_value(answer).map_err(|error| {
-                Trouble::new(
-                    format!("the status cannot be read: {error}"),
-                    "nothing was changed",
-                    "use the same version of highwater as the running process",
-                )
-            })?;
+            let status = status_of(answer)?;
             // Home, and clear what follows: clearing first would flicker.
             let (home, clear) = if redraw { ("\x1b[H", "\x1b[J") } else { ("", "") };
             let text = output::render_status(&status);

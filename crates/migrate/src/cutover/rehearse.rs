@@ -25,6 +25,7 @@ impl<G: TrafficGate> MoveDriver<G> {
         log: &CrossingLog,
     ) -> Result<RehearsalReport, Trouble> {
         let mut journal = self.command()?;
+        self.finish_what_was_begun(&mut journal).await?;
         let state = journal.state().clone();
         let mut ready = self.ready::<Rehearsing>(&state, to, unproven, log).await?;
         let mut course = self.course(&mut journal, told, log, Rehearsing::run(to));
