@@ -25,7 +25,7 @@ pub enum Command {
     /// Move a busy shop to another server and back, again and again
     Cutover(CutoverArgs),
     /// The front door beside other proxies
-    Proxy(crate::proxy::ProxyArgs),
+    Proxy(ProxyArgs),
     /// Hold thousands of clients on a few connections to the server
     Clients(ClientsArgs),
 }
@@ -160,4 +160,23 @@ pub struct CutoverArgs {
     /// Milliseconds between two switches
     #[arg(long, default_value_t = 500)]
     pub pause: u64,
+}
+
+/// `bench proxy`
+#[derive(Debug, Args)]
+pub struct ProxyArgs {
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// Seconds measured in each turn
+    #[arg(long, default_value_t = 6)]
+    pub seconds: u64,
+    /// Work to do: prepared, text, read-write; all of it if left out
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    pub work: Vec<String>,
+    /// Threads of every proxy; by default as many as the machine has cores
+    #[arg(long)]
+    pub threads: Option<usize>,
+    /// Rows of sysbench's tables, all four together
+    #[arg(long, default_value_t = 40_000)]
+    pub rows: u64,
 }

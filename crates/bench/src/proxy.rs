@@ -16,10 +16,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use clap::Args;
 use sandbox::Node;
 
-use crate::cli::CommonArgs;
+use crate::cli::ProxyArgs;
 use crate::ground::Ground;
 use crate::machine::Machine;
 use crate::report::{OURS, Report};
@@ -32,25 +31,6 @@ use client::{Clients, Latency};
 use contestant::{Contestant, DIRECT};
 use kernel::{Calls, MachineTime};
 use work::Work;
-
-/// `bench proxy`
-#[derive(Debug, Args)]
-pub struct ProxyArgs {
-    #[command(flatten)]
-    pub common: CommonArgs,
-    /// Seconds measured in each turn
-    #[arg(long, default_value_t = 6)]
-    pub seconds: u64,
-    /// Work to do: prepared, text, read-write; all of it if left out
-    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
-    pub work: Vec<String>,
-    /// Threads of every proxy; by default as many as the machine has cores
-    #[arg(long)]
-    pub threads: Option<usize>,
-    /// Rows of sysbench's tables, all four together
-    #[arg(long, default_value_t = 40_000)]
-    pub rows: u64,
-}
 
 /// The server and the clients.
 struct Stage {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use model::GtidSet;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::along;
 use crate::bag::BagCopier;
 use crate::behind::Behind;
 use crate::direction::Direction;
@@ -103,7 +104,7 @@ impl Copier {
     /// cutover asks again, and is refused.
     async fn bring_along(&self) -> Result<()> {
         let options = &self.direction.options;
-        match schema::bring(&options.source, &options.target, &options.spec, &self.options.along).await {
+        match along::bring(&options.source, &options.target, &options.spec, &self.options.along).await {
             Err(error @ MoveError::Refused { .. }) => {
                 tracing::warn!(target: "highwater::copy", %error, "not everything that goes along is on the target");
                 Ok(())

@@ -5,6 +5,7 @@ pub mod plan;
 
 // The data path, in the order rows take.
 mod accounts;
+pub mod along;
 pub mod apply;
 pub mod bag;
 mod copy;
@@ -52,12 +53,11 @@ mod reshape;
 pub mod throttle;
 mod watch;
 
-pub use accounts::Accounts;
 pub use copy::CopyOptions;
 pub use direction::{MoverOptions, Start};
 pub use error::{MoveError, Result, Side};
 pub use mover::{Mover, MoverState, RepairPlan, RepairPlanTable, RepairReport, gtid_executed};
-pub use plan::{Along, MoveSpec, TablePattern};
+pub use plan::{Accounts, Along, MoveSpec, TablePattern};
 pub use progress::{Progress, TableSnapshot};
 pub use proof::{Proof, TableVerdict};
 pub use row_sum::RowSum;

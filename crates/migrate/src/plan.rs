@@ -2,8 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::accounts::Accounts;
-
 /// One move: a set of tables that goes from one cluster to another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MoveSpec {
@@ -26,6 +24,18 @@ impl Default for Along {
     fn default() -> Self {
         Self { objects: true, accounts: Accounts::None }
     }
+}
+
+/// Which accounts move along.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Accounts {
+    /// None.
+    #[default]
+    None,
+    /// All but MySQL's own, `root`, and the one we use.
+    All,
+    /// These, as `user@host`, and the roles they have.
+    Named(Vec<String>),
 }
 
 /// A table, or all base tables of a schema.

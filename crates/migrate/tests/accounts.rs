@@ -4,7 +4,7 @@
 
 mod world;
 
-use migrate::{Accounts, Along, CopyOptions, Mover, MoverOptions, Start, schema};
+use migrate::{Accounts, Along, CopyOptions, Mover, MoverOptions, Start};
 use mysql::{ConnectOptions, Connection, Password};
 use sandbox::Node;
 use world::{World, admin, copied, spec};
@@ -28,7 +28,7 @@ fn along(names: &[&str]) -> Along {
 }
 
 async fn bring(world: &World, along: &Along) -> Result<(), String> {
-    let brought = schema::bring(&admin(&world.source), &admin(&world.target), &spec(), along).await;
+    let brought = migrate::along::bring(&admin(&world.source), &admin(&world.target), &spec(), along).await;
     brought.map_err(|error| format!("{error}; {}", error.trouble().hint))
 }
 

@@ -316,7 +316,7 @@ async fn warm_pool(
     next: Backend,
     identity: &Arc<Identity>,
 ) -> mysql::Result<()> {
-    let account = shared.known.of(identity);
+    let account = shared.proven.of(identity);
     let login = Arc::new(account.identity(identity.collation));
     let warm = Warm::open(&next, login, None).await?;
     account.prove(pool.serial, true);

@@ -20,7 +20,6 @@
 //! Invariant: a command is sent to a backend once, or not at all. One whose answer was lost is reported as of unknown
 //! outcome; nothing here sends it again.
 
-mod account;
 mod accounts;
 mod admission;
 mod backend;
@@ -38,6 +37,7 @@ mod parked;
 mod pool;
 mod prepared;
 mod profile;
+mod proven;
 mod registry;
 mod relay;
 mod response;
@@ -66,9 +66,9 @@ pub use network::Network;
 pub use registry::{OpenSession, SessionPhase, SessionView, Stats};
 pub use tls::DoorTls;
 
-use account::KnownAccounts;
 use accounts::Accounts;
 use hold::Gate;
+use proven::ProvenAccounts;
 use registry::Registry;
 use settings::{Interned, Settings};
 
@@ -168,7 +168,7 @@ pub(crate) struct Shared {
     pub accounts: Arc<Accounts>,
     pub share: bool,
     pub queue_max: Duration,
-    pub known: KnownAccounts,
+    pub proven: ProvenAccounts,
     pub settings: Interned<Settings>,
     pub texts: Interned<[u8]>,
 }
@@ -199,7 +199,7 @@ impl Door {
             accounts: Arc::default(),
             share: options.share,
             queue_max: options.queue_max,
-            known: KnownAccounts::default(),
+            proven: ProvenAccounts::default(),
             settings: Interned::default(),
             texts: Interned::default(),
         });

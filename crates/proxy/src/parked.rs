@@ -14,9 +14,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::account::Account;
 use crate::backend::Link;
 use crate::pool::Slot;
+use crate::proven::Account;
 use crate::settings::Settings;
 
 /// How long a connection may be reused: what a login takes from the server, global variables and global privileges, is

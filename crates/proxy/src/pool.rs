@@ -18,9 +18,9 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 use wire::capability::Status;
 
-use crate::account::Account;
 use crate::backend::Warm;
 use crate::parked::Parked;
+use crate::proven::Account;
 use crate::session::Kick;
 use crate::settings::Settings;
 

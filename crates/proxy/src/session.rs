@@ -25,13 +25,13 @@ use wire::packet::HEADER_LEN;
 use wire::response::{ErrPacket, OK, OkPacket};
 
 use crate::Shared;
-use crate::account::Account;
 use crate::accounts::Place;
 use crate::backend::{Identity, Link};
 use crate::buffer::Buffer;
 use crate::hold::{Lane, Pass};
 use crate::login::{Dialogue, Guest};
 use crate::profile::Profile;
+use crate::proven::Account;
 use crate::registry::{Seat, SessionPhase};
 use crate::statements::Statements;
 use crate::trouble::{Stop, client_lost, ended, held_too_long, pinned};

@@ -17,10 +17,10 @@ use tokio::time::Instant;
 use wire::capability::Status;
 use wire::command::Command;
 
-use crate::account::Account;
 use crate::backend::{AskError, Link};
 use crate::parked::Parked;
 use crate::pool::{Fresh, Grant, Pool, Slot, Wanted};
+use crate::proven::Account;
 use crate::registry::SessionPhase;
 use crate::response::Expect;
 use crate::screen::{Asks, Screened};
@@ -38,7 +38,7 @@ impl Session {
     /// Begins the session of a client that says it is this account, if the server says so too, of late or now.
     pub async fn join(&mut self, schema: Option<Vec<u8>>) -> Result<Status, Stop> {
         self.admit(&self.lane.gate.route()).await?;
-        let account = self.shared.known.of(&self.identity);
+        let account = self.shared.proven.of(&self.identity);
         self.identity = account.client(&self.identity);
         self.seat.detail().identity = Some(Arc::clone(&self.identity));
         let collation = self.identity.collation;

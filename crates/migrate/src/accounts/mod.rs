@@ -13,22 +13,11 @@ use std::fmt;
 use mysql::{ConnectOptions, Connection, ErrPacket};
 
 use crate::error::{Doing, MoveError, Result, Side};
+use crate::plan::Accounts;
 use crate::schema::quote_text;
 use crate::session;
 use definition::Definition;
 use record::Made;
-
-/// Which accounts move along.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Accounts {
-    /// None.
-    #[default]
-    None,
-    /// All but MySQL's own, `root`, and the one we use.
-    All,
-    /// These, as `user@host`, and the roles they have.
-    Named(Vec<String>),
-}
 
 /// The name of an account.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -3,7 +3,7 @@
 use super::facts::{Account, Facts};
 use super::report::{Outcome, Side};
 use super::rule::{Acceptance, Judge, Judged, Rule, listed, passed, refused, statements, warned};
-use crate::accounts::Accounts;
+use crate::plan::Accounts;
 
 pub(super) const RULES: &[Rule] = &[Rule {
     name: "accounts",

@@ -13,8 +13,7 @@ use super::probe;
 use super::report::Side;
 use super::rule::{Fact, Unread};
 use super::server::Server;
-use crate::accounts::Accounts;
-use crate::plan::Along;
+use crate::plan::{Accounts, Along};
 
 /// The global variables the rules look at. SHOW leaves out those a server does not have; a SELECT would fail.
 const VARIABLES: &[&str] = &[

@@ -15,10 +15,10 @@ use super::report::{CrossingLog, CrossingReport};
 use super::state::{Event, Home, Phase, State};
 use super::stop_point::stop_point;
 use super::{Guardrail, Journal, MoveDriver, TrafficGate, fence, guard, objects, prime};
-use crate::accounts::Accounts;
+use crate::along;
 use crate::error::{Doing, MoveError, Side};
 use crate::mover::{Mover, gtid_executed};
-use crate::schema;
+use crate::plan::Accounts;
 use crate::verify::Verifier;
 
 /// What to do when not everything is proven.
@@ -120,12 +120,12 @@ impl<G: TrafficGate> MoveDriver<G> {
 
         let failed = |e: MoveError| e.trouble();
         let (from, onto) = (self.at(state.home), self.at(to));
-        let mut along = self.copy.along.clone();
+        let mut wanted = self.copy.along.clone();
         if to == Home::Old {
             // It has had its accounts all the time, and may have changed some since; none is worth refusing the way back.
-            along.accounts = Accounts::None;
+            wanted.accounts = Accounts::None;
         }
-        schema::bring(from, onto, self.spec(), &along).await.map_err(failed)?;
+        along::bring(from, onto, self.spec(), &wanted).await.map_err(failed)?;
         let hands = match self.copy.along.objects {
             true => Some(objects::Hands::open(from, onto).await.map_err(failed)?),
             false => None,

@@ -6,11 +6,6 @@ mod indexes;
 pub(crate) mod objects;
 pub(crate) mod statement;
 
-use mysql::ConnectOptions;
-
-use crate::accounts;
-use crate::plan::Along;
-
 pub use create::{Creation, create};
 pub use indexes::complete;
 pub(crate) use indexes::{complete_under_lock, definitions_lock};
@@ -133,29 +128,6 @@ async fn read_key(
         }
     }
     Ok(Vec::new())
-}
-
-/// Creates on the target what goes along with the tables and is not there: accounts, views and routines. Triggers and
-/// events are the cutover's.
-///
-/// # Errors
-/// If a server refuses, or something of the same name and another definition is there.
-pub async fn bring(
-    source: &ConnectOptions,
-    target: &ConnectOptions,
-    spec: &MoveSpec,
-    along: &Along,
-) -> Result<()> {
-    if along.objects {
-        let created = objects::bring(source, target, spec).await?;
-        tracing::info!(target: "highwater::copy", created, "views and routines are on the target");
-    }
-    // After them: rights on a view or routine can only be given once it is there. Whoever defines one need not exist yet.
-    let made = accounts::bring(source, target, &along.accounts, &spec.name).await?;
-    if made > 0 {
-        tracing::info!(target: "highwater::copy", made, "accounts are on the target");
-    }
-    Ok(())
 }
 
 /// Bytes as a literal, whatever they hold.

@@ -88,11 +88,11 @@ impl Account {
 
 /// All accounts in use.
 #[derive(Debug, Default)]
-pub(crate) struct KnownAccounts {
+pub(crate) struct ProvenAccounts {
     by_user: Mutex<HashMap<Vec<u8>, Vec<Arc<Account>>>>,
 }
 
-impl KnownAccounts {
+impl ProvenAccounts {
     /// The account of a client; a new one if nobody has come with this password yet. It is forgotten with its last client.
     pub fn of(&self, identity: &Identity) -> Arc<Account> {
         let dialect = identity.capabilities & DIALECT;
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn clients_are_one_account_by_name_password_and_dialect() {
-        let accounts = KnownAccounts::default();
+        let accounts = ProvenAccounts::default();
         let plain = accounts.of(&identity("a", Capabilities::DEPRECATE_EOF, b"\x01x\x01y"));
         let again = Capabilities::DEPRECATE_EOF | Capabilities::CONNECT_ATTRS | Capabilities::CONNECT_WITH_DB;
         assert!(Arc::ptr_eq(&plain, &accounts.of(&identity("a", again, b""))));
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_proof_holds_for_the_server_that_gave_it() {
-        let account = KnownAccounts::default().of(&identity("a", Capabilities(0), b""));
+        let account = ProvenAccounts::default().of(&identity("a", Capabilities(0), b""));
         assert!(!account.is_proven(1));
         account.prove(1, true);
         assert!(account.is_proven(1) && !account.is_proven(2));
