@@ -39,15 +39,8 @@ pub struct CommonArgs {
     /// Contestants to run, by name; all of them if left out
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     pub only: Vec<String>,
-    /// The folder the servers' data is put in; it should be on the disk to be measured
-    #[arg(long, default_value = "bench/.work")]
-    pub dir: PathBuf,
-    /// Where the result is written
-    #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
-    /// The program to measure; by default the one beside this program
-    #[arg(long, value_name = "FILE")]
-    pub program: Option<PathBuf>,
+    #[command(flatten)]
+    pub place: PlaceArgs,
 }
 
 impl CommonArgs {
@@ -71,6 +64,20 @@ pub struct ClientsArgs {
     /// Connections to the server that they share
     #[arg(long, default_value_t = 200)]
     pub backends: usize,
+}
+
+/// Where things are.
+#[derive(Debug, Args)]
+pub struct PlaceArgs {
+    /// The folder the servers' data is put in; it should be on the disk to be measured
+    #[arg(long, default_value = "bench/.work")]
+    pub dir: PathBuf,
+    /// Where the result is written
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// The program to measure; by default the one beside this program
+    #[arg(long, value_name = "FILE")]
+    pub program: Option<PathBuf>,
 }
 
 /// `bench copy`
@@ -128,7 +135,7 @@ pub struct VerifyArgs {
 #[derive(Debug, Args)]
 pub struct ProveArgs {
     #[command(flatten)]
-    pub common: CommonArgs,
+    pub place: PlaceArgs,
     /// Rows of sysbench's tables, all four together
     #[arg(long, default_value_t = 1_000_000)]
     pub rows: u64,

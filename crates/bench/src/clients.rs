@@ -37,7 +37,7 @@ struct Door {
 /// # Errors
 /// If any client meets an error, or all have not been served in time.
 pub fn run(args: &ClientsArgs) -> Result<()> {
-    let ground = Ground::prepare(&args.common.dir)?;
+    let ground = Ground::prepare(&args.common.place.dir)?;
     let node = ground.node("clients", 1)?;
     let machine = Machine::facts(ground.dir(), ground.version())?;
     eprintln!("{}", machine.line());
@@ -50,7 +50,7 @@ pub fn run(args: &ClientsArgs) -> Result<()> {
         let door = Door::open(args, ground.dir(), &node)?;
         LocalSet::new().block_on(&runtime, round(args, &door, &node, &mut report))?;
     }
-    let file = report.write(args.common.json.as_deref())?;
+    let file = report.write(args.common.place.json.as_deref())?;
     table::print(&report, &file);
     Ok(())
 }
@@ -156,7 +156,7 @@ async fn backends(node: &Node) -> Result<usize> {
 impl Door {
     /// Starts `highwater proxy` before the server, and waits until it listens.
     fn open(args: &ClientsArgs, dir: &Path, node: &Node) -> Result<Self> {
-        let program = match &args.common.program {
+        let program = match &args.common.place.program {
             Some(program) => program.clone(),
             None => beside().map_err(|e| failed("find highwater", e))?,
         };

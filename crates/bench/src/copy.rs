@@ -67,14 +67,14 @@ pub fn run(args: &CopyArgs) -> Result<()> {
             }
         }
     }
-    let file = report.write(args.common.json.as_deref())?;
+    let file = report.write(args.common.place.json.as_deref())?;
     table::print(&report, &file);
     Ok(())
 }
 
 /// Everyone who is wanted and can be had.
 fn contestants(stage: &Stage, args: &CopyArgs, report: &mut Report) -> Result<Vec<Box<dyn Contestant>>> {
-    let ours = Ours::new(args.common.program.as_deref(), stage.ground.dir(), &SCHEMAS)?;
+    let ours = Ours::new(args.common.place.program.as_deref(), stage.ground.dir(), &SCHEMAS)?;
     let boxed = |c: Result<_>| c.map(|c| Box::new(c) as Box<dyn Contestant>);
     let mydumper = Tools::from_script("scripts/bench-tools.sh")
         .and_then(|t| Mydumper::new(&t, &SCHEMAS, Settings::BEST));
@@ -131,7 +131,7 @@ fn explore(stage: &Stage, args: &CopyArgs) -> Result<()> {
 
 impl Stage {
     fn set(args: &CopyArgs) -> Result<Self> {
-        let ground = Ground::prepare(&args.common.dir)?;
+        let ground = Ground::prepare(&args.common.place.dir)?;
         let tools = Tools::from_script("scripts/test-tools.sh")?;
         eprintln!("preparing the source: {} rows for sysbench, {} for the shop", args.rows, args.shop_rows);
         let source = ground.node("source", 1)?;

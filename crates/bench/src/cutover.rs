@@ -113,7 +113,7 @@ trait Switcher {
 /// # Errors
 /// If the servers cannot be run, a switch fails, or an acknowledged order is not there exactly once.
 pub fn run(args: &CutoverArgs) -> Result<()> {
-    let ground = Ground::prepare(&args.common.dir)?;
+    let ground = Ground::prepare(&args.common.place.dir)?;
     let machine = Machine::facts(ground.dir(), ground.version())?;
     eprintln!("{}", machine.line());
     let mut report = Report::new("cutover", machine);
@@ -124,7 +124,7 @@ pub fn run(args: &CutoverArgs) -> Result<()> {
     let capacity = pace::capacity(&runtime, &pair.old)?;
     let mut everyone: Vec<Box<dyn Switcher>> = Vec::new();
     if args.common.wants(OURS) {
-        everyone.push(Box::new(Ours::bring(args.common.program.as_deref(), &ground, pair)?));
+        everyone.push(Box::new(Ours::bring(args.common.place.program.as_deref(), &ground, pair)?));
     }
     if args.common.wants("by_hand") {
         everyone.push(Box::new(ByHand::bring(Pair::start(&ground, "by_hand", (3, 4), args.shop_rows)?)?));
@@ -159,7 +159,7 @@ pub fn run(args: &CutoverArgs) -> Result<()> {
         figures.add_to(&mut report, switcher.name());
     }
     say_whether_missed(&mut report, &all, &everyone);
-    let file = report.write(args.common.json.as_deref())?;
+    let file = report.write(args.common.place.json.as_deref())?;
     table::print(&report, &file);
     Ok(())
 }

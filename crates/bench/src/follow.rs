@@ -37,7 +37,7 @@ struct Stage {
 /// # Errors
 /// If the servers cannot be run, or a follower fails.
 pub fn run(args: &FollowArgs) -> Result<()> {
-    let ground = Ground::prepare(&args.common.dir)?;
+    let ground = Ground::prepare(&args.common.place.dir)?;
     let machine = Machine::facts(ground.dir(), ground.version())?;
     eprintln!("{}", machine.line());
     let mut report = Report::new("follow", machine);
@@ -56,7 +56,7 @@ pub fn run(args: &FollowArgs) -> Result<()> {
     if args.seconds > 0 {
         stage.keep_up(args, &mut report)?;
     }
-    let file = report.write(args.common.json.as_deref())?;
+    let file = report.write(args.common.place.json.as_deref())?;
     table::print(&report, &file);
     Ok(())
 }
@@ -70,7 +70,7 @@ impl Stage {
         lag::prepare(&source)?;
         let mut followers: Vec<Box<dyn Follower>> = Vec::new();
         if args.common.wants(OURS) {
-            followers.push(Box::new(Ours::new(args.common.program.as_deref(), &ground)?));
+            followers.push(Box::new(Ours::new(args.common.place.program.as_deref(), &ground)?));
         }
         if args.common.wants("native") {
             followers.push(Box::new(Native::new(&ground)?));

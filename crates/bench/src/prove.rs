@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// # Errors
 /// If the servers cannot be run, or a row is found different.
 pub fn run(args: &ProveArgs) -> Result<()> {
-    let ground = Ground::prepare(&args.common.dir)?;
+    let ground = Ground::prepare(&args.place.dir)?;
     let machine = Machine::facts(ground.dir(), ground.version())?;
     eprintln!("{}", machine.line());
     let mut report = Report::new("prove", machine);
@@ -43,7 +43,7 @@ pub fn run(args: &ProveArgs) -> Result<()> {
         .settings
         .insert(OURS.to_owned(), "highwater copy, its defaults, after one pass of highwater verify".into());
 
-    let mut program = Program::find(args.common.program.as_deref(), ground.dir().join("ours"))?;
+    let mut program = Program::find(args.place.program.as_deref(), ground.dir().join("ours"))?;
     program.set_up(source.port(), target.port(), &[SBTEST])?;
     program.start()?;
     program.following(PATIENCE)?;
@@ -94,7 +94,7 @@ pub fn run(args: &ProveArgs) -> Result<()> {
     report.add(&format!("cpu of the target server, {load}"), "s", OURS, target_cpu);
     report.series.insert("keys in flight, second by second".to_owned(), series);
     program.stop()?;
-    let file = report.write(args.common.json.as_deref())?;
+    let file = report.write(args.place.json.as_deref())?;
     table::print(&report, &file);
     Ok(())
 }

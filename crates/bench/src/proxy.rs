@@ -58,7 +58,7 @@ struct Figures {
 /// If the server cannot be run, or ours fails. A peer that fails is named in the result.
 pub fn run(args: &ProxyArgs) -> Result<()> {
     let everything = work::asked_for(&args.work)?;
-    let ground = Ground::prepare(&args.common.dir)?;
+    let ground = Ground::prepare(&args.common.place.dir)?;
     let tools = Tools::from_script("scripts/test-tools.sh")?;
     let server = ground.swift_node("server", "--max-connections=2000")?;
     Sysbench::new(&tools, args.rows)?.prepare(&server)?;
@@ -77,7 +77,7 @@ pub fn run(args: &ProxyArgs) -> Result<()> {
             stage.count(&mut report, contestant, work);
         }
     }
-    let file = report.write(args.common.json.as_deref())?;
+    let file = report.write(args.common.place.json.as_deref())?;
     table::print(&report, &file);
     Ok(())
 }

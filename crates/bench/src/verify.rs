@@ -45,13 +45,13 @@ trait Comparer {
 /// # Errors
 /// If the servers cannot be run, or anyone takes equal servers for different ones.
 pub fn run(args: &VerifyArgs) -> Result<()> {
-    let ground = Ground::prepare(&args.common.dir)?;
+    let ground = Ground::prepare(&args.common.place.dir)?;
     let tools = Tools::from_script("scripts/test-tools.sh")?;
     let pair = Pair { source: ground.node("source", 1)?, target: ground.node("target", 2)? };
     eprintln!("preparing the source: {} rows for sysbench", args.rows);
     Sysbench::new(&tools, args.rows)?.prepare(&pair.source)?;
     // Highwater brings the target, and follows from then on.
-    let ours = Ours::bring(args.common.program.as_deref(), &ground, &pair)?;
+    let ours = Ours::bring(args.common.place.program.as_deref(), &ground, &pair)?;
     let schemas = [SBTEST];
     let content = equal::fingerprints(&mut Sql::on(&pair.source)?, &schemas)?;
     equal::refuse_unless_equal(
@@ -78,7 +78,7 @@ pub fn run(args: &VerifyArgs) -> Result<()> {
             turn(&mut report, everyone[(round + i) % count].as_mut(), &pair, rows)?;
         }
     }
-    let file = report.write(args.common.json.as_deref())?;
+    let file = report.write(args.common.place.json.as_deref())?;
     table::print(&report, &file);
     Ok(())
 }

@@ -99,7 +99,7 @@ fn ours(args: &CommonArgs, server: &Node, threads: usize, port: u16) -> Result<C
         settings: format!(
             "highwater proxy, threads = {threads}; server connections shared between transactions, at most 200"
         ),
-        program: Some((crate::program::find(args.program.as_deref())?, vec!["proxy".to_owned()])),
+        program: Some((crate::program::find(args.place.program.as_deref())?, vec!["proxy".to_owned()])),
         files: vec![("highwater.toml", toml), ("password", ADMIN_PASSWORD.to_owned())],
         port,
     })
