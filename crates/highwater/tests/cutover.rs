@@ -6,35 +6,9 @@ mod site;
 
 use std::time::{Duration, Instant};
 
-use load::Shoppers;
 use mysql::Connection;
-use site::{Running, Site};
-
-/// `serve`, with every row copied and proven.
-async fn served(site: &Site) -> Running {
-    let serve = site.start("serve");
-    site.wait_for(&["following"]);
-    site.done(&["verify"]);
-    serve
-}
-
-async fn orders_of(shoppers: &Shoppers, more: u64) {
-    let begun = shoppers.live().orders_acknowledged;
-    let wait = async {
-        while shoppers.live().orders_acknowledged < begun + more {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), wait).await.expect("the shop is served");
-}
-
-async fn every_order_is_there(site: &Site, shoppers: Shoppers, on: &sandbox::Node) {
-    let history = shoppers.stop().await.unwrap();
-    assert_eq!(history.counts.failed_statements, 0, "{:?}", history.recording.failures);
-    let verdict = history.check(&mut site.on(on).await).await.unwrap();
-    assert!(verdict.holds(), "{}", verdict.sentence());
-    println!("{}", verdict.sentence());
-}
+use site::Site;
+use site::shop::{every_order_is_there, orders_of, served};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cutover_loses_no_order() {

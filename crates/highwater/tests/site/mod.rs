@@ -8,6 +8,8 @@
     reason = "a test ends where it fails"
 )]
 
+pub mod shop;
+
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
