@@ -20,6 +20,7 @@ mod guard;
 mod hooks;
 mod in_the_way;
 mod journal;
+mod last_look;
 mod mend;
 mod objects;
 mod point;
