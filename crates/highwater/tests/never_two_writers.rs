@@ -52,6 +52,19 @@ async fn no_two_servers_take_an_applications_writes_and_none_is_lost() {
     writers.tries(1 - home, 20, LET_IN_WITHIN).await;
     assert!(writers.so_far()[before..].iter().all(|a| a.server == home), "the side that follows took writes");
 
+    // A fence that somebody lowers after the proof lets the application write what nobody has proven: it is not left behind.
+    ground.ready().await;
+    let (crossing, standing) = ground.cross_until(home, "prove").await;
+    let serving = if home == 0 { &ground.site.old } else { &ground.site.new };
+    let lowered = "SET GLOBAL super_read_only = OFF; SET GLOBAL read_only = OFF";
+    ground.site.on(serving).await.query_all(lowered).await.unwrap();
+    writers.wait_for(home, LET_IN_WITHIN).await;
+    standing.go_on();
+    let ended = tokio::task::spawn_blocking(move || crossing.wait_with_output().unwrap()).await.unwrap();
+    println!("the fence was lowered by somebody: {}", said(&ended));
+    assert!(said(&ended).contains("since it was fenced"), "{}", said(&ended));
+    assert_eq!(ground.known_state().await, home);
+
     let accepted = writers.stop().await;
     for server in [0, 1] {
         println!("server {server} accepted {}", accepted.iter().filter(|a| a.server == server).count());

@@ -131,6 +131,15 @@ impl MoveError {
         }
     }
 
+    /// The server that cannot be reached or does not answer, if that is what is wrong and nothing else.
+    pub fn away(&self) -> Option<Side> {
+        match self {
+            Self::Server { side, error, .. } if error.is_connection_lost() => Some(*side),
+            Self::Silent { side, .. } => Some(*side),
+            _ => None,
+        }
+    }
+
     /// The error as an operator reads it.
     pub fn trouble(&self) -> Trouble {
         let stopped =

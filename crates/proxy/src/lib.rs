@@ -179,6 +179,19 @@ impl Door {
     /// # Errors
     /// If the address cannot be listened on, or the threads cannot be made.
     pub fn start(options: DoorOptions) -> Result<Self, DoorError> {
+        Self::open(options, false)
+    }
+
+    /// Opens the door with its clients held, as by [`Control::hold`], before the first of them can come: for a writer that
+    /// may not be sent anything yet.
+    ///
+    /// # Errors
+    /// As [`Door::start`].
+    pub fn start_held(options: DoorOptions) -> Result<Self, DoorError> {
+        Self::open(options, true)
+    }
+
+    fn open(options: DoorOptions, held: bool) -> Result<Self, DoorError> {
         let threads = match options.threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             n => n,
@@ -205,6 +218,9 @@ impl Door {
         });
         let stop = watch::Sender::new(false);
         let mut door = Self { address, shared, stop, threads: Vec::new() };
+        if held {
+            door.control().hold();
+        }
         for (shard, socket) in listeners.into_iter().enumerate() {
             let thread =
                 listener::spawn((shard, threads), socket, Arc::clone(&door.shared), door.stop.subscribe())

@@ -156,7 +156,8 @@ pub(crate) fn backend_out_of_step(error: &WireError) -> Stop {
 pub(crate) fn cannot_open(error: &mysql::Error, cluster: &str) -> ErrPacket {
     match error {
         mysql::Error::Login { error, .. } | mysql::Error::Server(error) => error.clone(),
-        mysql::Error::Connect { source, .. } => ErrPacket::new(
+        // Lost: it went away while it was being opened, or only what stands before it takes connections.
+        mysql::Error::Connect { source, .. } | mysql::Error::Lost(source) => ErrPacket::new(
             2003,
             b"HY000",
             format!("Highwater: the writer of cluster '{cluster}' cannot be reached ({})", source.kind()),

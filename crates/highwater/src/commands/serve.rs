@@ -31,13 +31,17 @@ pub async fn run(context: &Context, with: With) -> Result<(), Trouble> {
     let config_has_door = config.front_door.enabled || with == With::FrontDoorOnly;
     let mut service = Service::new(config);
     for one in &moves {
-        service.start_move(one).await?;
-        output::print(&format!("move '{}' runs: {} -> {}\n", one.spec.name, one.source, one.target))?;
+        let stands = match service.start_or_wait(one).await? {
+            None => "runs".to_owned(),
+            Some(waits) => format!("is {waits}"),
+        };
+        output::print(&format!("move '{}' {stands}: {} -> {}\n", one.spec.name, one.source, one.target))?;
     }
-    // After the moves: their journals know which side serves.
+    // After the moves: their journals know which side serves. That side is enough, whatever else is down.
     if config_has_door {
         service.open_door().await?;
     }
+    service.go_on();
     if let Some(address) = service.door_address() {
         output::print(&format!("front door open at {address}\n"))?;
     }

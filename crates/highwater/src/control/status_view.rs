@@ -22,8 +22,11 @@ pub struct MoveView {
     pub source: String,
     /// The cluster that gets it.
     pub target: String,
-    /// What it is doing: `copying`, `following`, `switched`, `stopped`.
+    /// What it is doing: `starting`, `copying`, `following`, `switched`, `reconnecting`, `waiting`, `stopped`.
     pub state: String,
+    /// The clusters that cannot be reached, and that it waits for.
+    #[serde(default)]
+    pub waiting_for: Vec<String>,
     /// The cluster that takes the application's writes to these tables.
     pub serving: String,
     /// Its tables.
@@ -48,7 +51,7 @@ pub struct MoveView {
     /// Who else writes to the target.
     #[serde(default)]
     pub watch: Option<WatchView>,
-    /// Why the move has stopped, if it has.
+    /// Why the move has stopped, reconnects or waits, if it does.
     pub trouble: Option<model::Trouble>,
 }
 

@@ -24,9 +24,13 @@ fn render_move(one: &MoveView) -> String {
     let mut text = format!("move {}  {} -> {}  {}\n", one.name, one.source, one.target, one.state);
     let mut field = |name: &str, value: String| text.push_str(&format!("  {name:<8} {value}\n"));
     field("serving", one.serving.clone());
-    let eta = one.eta_s.map(|seconds| format!(", {} to go", span(seconds))).unwrap_or_default();
-    let copied = share(one.rows_done, one.rows_estimate, one.tables.iter().all(|table| table.done));
-    field("copied", format!("{} rows ({copied}), {}/s{eta}", grouped(one.rows_done), rate(one.rows_per_s)));
+    // Of a move that does not run, nothing is known.
+    if !one.tables.is_empty() {
+        let eta = one.eta_s.map(|seconds| format!(", {} to go", span(seconds))).unwrap_or_default();
+        let copied = share(one.rows_done, one.rows_estimate, one.tables.iter().all(|table| table.done));
+        let rows = grouped(one.rows_done);
+        field("copied", format!("{rows} rows ({copied}), {}/s{eta}", rate(one.rows_per_s)));
+    }
     if let Some(pace) = &one.pace {
         field("pace", render_pace(pace));
     }
@@ -199,6 +203,7 @@ mod tests {
                 rows_per_s: 12_345.6,
                 eta_s: Some(75),
                 lag_ms: Some(42),
+                waiting_for: Vec::new(),
                 pace: Some(PaceView {
                     share: 0.25,
                     reason: Some("the source answered 12 % slower than without the copy".into()),

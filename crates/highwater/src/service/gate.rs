@@ -23,6 +23,8 @@ pub(super) struct DoorGate {
     others: Vec<String>,
     control: OnceLock<Control>,
     pinned: Mutex<PinnedPolicy>,
+    /// Whether a drain has succeeded since the last release: only then may the writer change.
+    drained: AtomicBool,
     /// Whether the writer has changed since the last release.
     switched: AtomicBool,
     /// The hooks that keep the clients away, where the settings want no door.
@@ -44,6 +46,7 @@ impl DoorGate {
             others,
             control: OnceLock::new(),
             pinned: Mutex::default(),
+            drained: AtomicBool::new(false),
             switched: AtomicBool::new(false),
             without_door,
             hold_max,
@@ -205,7 +208,9 @@ impl TrafficGate for DoorGate {
     async fn drain(&self, deadline: Duration) -> Result<(), Trouble> {
         let Some(control) = self.control.get() else { return Ok(()) };
         let policy = *self.pinned.lock().unwrap_or_else(PoisonError::into_inner);
-        control.drain(deadline, policy).await.map_err(|e| three_parts(&e.to_string()))
+        control.drain(deadline, policy).await.map_err(|e| three_parts(&e.to_string()))?;
+        self.drained.store(true, Relaxed);
+        Ok(())
     }
 
     fn open_connections(&self) -> Vec<u64> {
@@ -224,8 +229,9 @@ impl TrafficGate for DoorGate {
     fn switch(&self, to: Home, epoch: u64) {
         let Some(control) = self.control.get() else { return };
         let backend = self.backend(to);
-        // When a move starts, the door has been opened to the right side already.
-        if control.writer().0.id == backend.id {
+        // When a move goes on after a restart, the door has been opened to the right side already, or serves a cluster that
+        // is none of this move's.
+        if control.writer().0.id == backend.id || !self.drained.load(Relaxed) {
             return;
         }
         if let Err(error) = control.switch(backend.clone(), epoch) {
@@ -237,6 +243,7 @@ impl TrafficGate for DoorGate {
 
     fn release(&self) {
         if let Some(control) = self.control.get() {
+            self.drained.store(false, Relaxed);
             let stays = !self.switched.swap(false, Relaxed);
             control.release();
             if stays {

@@ -5,13 +5,14 @@
 
 mod crossing;
 mod gate;
+mod greeting;
 mod pace;
 mod view;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use migrate::cutover::{Home, Hooks, MoveDriver};
 use migrate::throttle::{Pulse, PulseOptions, Throttle};
@@ -19,38 +20,36 @@ use model::{GtidSet, Trouble};
 use proxy::{Backend, Control, Door, DoorOptions};
 use serde_json::{Value, json};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::config::{ClusterConfig, MoveConfig, ResolvedConfig};
 use crate::control::{Asker, Host, Progress, Request, StatusView, ThrottleChange};
-use crate::preflight;
 use gate::DoorGate;
+use waiting::RunningMove;
 
 /// Tables compared at the same time.
 const VERIFY_LANES: usize = 4;
 
+/// What state the front door is in while it cannot be opened.
+const STATE_OF_THE_DOOR: &str = "the front door is not open";
+
 /// What runs in this process.
 pub struct Service {
     config: ResolvedConfig,
-    moves: Vec<RunningMove>,
+    moves: Vec<Arc<RunningMove>>,
+    /// What goes on with the moves that wait.
+    going_on: JoinSet<()>,
     /// One for each cluster that rows are read from, shared by all moves from there.
     pulses: BTreeMap<String, Arc<Pulse>>,
     door: Option<Door>,
     stop: watch::Sender<bool>,
 }
 
-/// A move and its gate.
-struct RunningMove {
-    config: MoveConfig,
-    driver: MoveDriver<DoorGate>,
-    gate: Arc<DoorGate>,
-    throttle: Arc<Throttle>,
-}
-
 impl Service {
     /// Nothing runs yet.
     pub fn new(config: ResolvedConfig) -> Self {
         let (moves, pulses) = (Vec::new(), BTreeMap::new());
-        Self { config, moves, pulses, door: None, stop: watch::Sender::new(false) }
+        Self { config, moves, going_on: JoinSet::new(), pulses, door: None, stop: watch::Sender::new(false) }
     }
 
     /// Starts a move, or goes on with it where its journal and its ledger say it is.
@@ -58,7 +57,7 @@ impl Service {
     /// # Errors
     /// If `check` refuses it, a server cannot be reached, or its journal cannot be used.
     pub async fn start_move(&mut self, one: &MoveConfig) -> Result<(), Trouble> {
-        self.start(one, None).await
+        self.start(one, None).await?.map_or(Ok(()), Err)
     }
 
     /// Starts a move whose target was restored from a backup as of a GTID set of the source, or goes on with it.
@@ -66,11 +65,46 @@ impl Service {
     /// # Errors
     /// As [`Service::start_move`], and if the target is not what such a backup would be.
     pub async fn start_from_backup(&mut self, one: &MoveConfig, set: GtidSet) -> Result<(), Trouble> {
-        self.start(one, Some(set)).await
+        self.start(one, Some(set)).await?.map_or(Ok(()), Err)
     }
 
-    async fn start(&mut self, one: &MoveConfig, from_backup: Option<GtidSet>) -> Result<(), Trouble> {
-        preflight::refuse_unless_checked(&self.config, one, from_backup.is_some()).await?;
+    /// Starts a move, or goes on with it; where a server of it cannot be reached, it waits for [`Service::go_on`]. Answers what
+    /// it waits for.
+    ///
+    /// # Errors
+    /// As [`Service::start_move`], but for servers that cannot be reached.
+    pub async fn start_or_wait(&mut self, one: &MoveConfig) -> Result<Option<String>, Trouble> {
+        let waits = self.start(one, None).await?;
+        Ok(waits.map(|trouble| self.waiting(one).unwrap_or(trouble).what))
+    }
+
+    fn waiting(&self, one: &MoveConfig) -> Option<Trouble> {
+        self.moves.iter().find(|m| m.config.spec.name == one.spec.name)?.trouble()
+    }
+
+    /// From now on the moves that wait are tried again, until they run. After the front door has been opened: it holds its
+    /// clients for those that must be mended first.
+    pub fn go_on(&mut self) {
+        for running in self.moves.iter().filter(|running| running.waits()) {
+            self.going_on.spawn(Arc::clone(running).go_on_when_it_can(self.config.clone()));
+        }
+    }
+
+    /// Answers why it waits, if it does.
+    async fn start(
+        &mut self,
+        one: &MoveConfig,
+        from_backup: Option<GtidSet>,
+    ) -> Result<Option<Trouble>, Trouble> {
+        let seeded = from_backup.is_some();
+        let running = self.opened(one, from_backup)?;
+        let waits = running.first_try(&self.config, seeded).await?;
+        self.moves.push(Arc::new(running));
+        Ok(waits)
+    }
+
+    /// A move whose journal is open, and of which nothing runs.
+    fn opened(&mut self, one: &MoveConfig, from_backup: Option<GtidSet>) -> Result<RunningMove, Trouble> {
         let throttle = self.throttle(one)?;
         let (old, new) = (self.config.source_of(one), self.config.target_of(one));
         let others =
@@ -86,7 +120,7 @@ impl Service {
             gate.connect(door.control());
         }
         let options = &self.config.cutover;
-        let driver = MoveDriver::start(
+        let driver = MoveDriver::open(
             one.spec.clone(),
             (old.connect_options(), new.connect_options()),
             &self.config.state_dir.join(format!("{}.journal", one.spec.name)),
@@ -109,10 +143,8 @@ impl Service {
                 replicas: [old.replica_options(), new.replica_options()],
             },
             Arc::clone(&gate),
-        )
-        .await?;
-        self.moves.push(RunningMove { config: one.clone(), driver, gate, throttle });
-        Ok(())
+        )?;
+        Ok(RunningMove::new(one.clone(), driver, gate, throttle))
     }
 
     /// A move's throttle, with what operators have said before.
@@ -142,7 +174,10 @@ impl Service {
     fn throttle_moves(&self, name: Option<&str>, change: Option<ThrottleChange>) -> Result<Value, Trouble> {
         let chosen: Vec<&RunningMove> = match name {
             Some(name) => vec![self.running(name)?],
-            None => self.moves.iter().collect(),
+            // All or none of them: an order that half of them have heard is none.
+            None => {
+                self.moves.iter().map(|one| self.running(&one.config.spec.name)).collect::<Result<_, _>>()?
+            }
         };
         let mut answer = serde_json::Map::new();
         for running in chosen {
@@ -163,10 +198,12 @@ impl Service {
         (!self.config.front_door.enabled).then(|| self.config.cutover.hooks.clone())
     }
 
-    /// Opens the front door to the side that serves: what the moves' journals say, else the settings.
+    /// Opens the front door to the side that serves: what the moves' journals say, else the settings. Where that side must be
+    /// mended first, clients are held until it is, or for as long as a crossing may hold them.
     ///
     /// # Errors
-    /// If the address cannot be listened on, the writer cannot be reached, or the settings leave open which it is.
+    /// If the address cannot be listened on, the settings leave open who the writer is, or it refuses us, or has never been
+    /// reached from this state directory.
     pub async fn open_door(&mut self) -> Result<Control, Trouble> {
         let first = self.config.first_writer()?;
         let moved = self.moves.iter().find(|m| m.config.source == first.name);
@@ -174,20 +211,22 @@ impl Service {
             Some(Home::New) => self.config.target_of(&moved.expect("it has a home").config),
             _ => first,
         };
+        let must_be_mended = moved.is_some_and(|m| m.driver.is_half_way());
         let options = &self.config.front_door;
-        let door = Door::start(DoorOptions {
+        let options = DoorOptions {
             listen: options.listen,
             threads: options.threads,
             writer: backend(cluster),
-            server_version: server_version(cluster).await?,
+            server_version: greeting::of(cluster, &self.config.state_dir).await?,
             hold_max: options.hold_max,
             clients_max: options.clients_max,
             entrance: options.entrance.clone(),
             share: options.share,
             backends_max: options.backends_max,
             queue_max: options.queue_max,
-        })
-        .map_err(|e| three_parts(&e.to_string()))?;
+        };
+        let opened = if must_be_mended { Door::start_held(options) } else { Door::start(options) };
+        let door = opened.map_err(|e| three_parts(&e.to_string()))?;
         let control = door.control();
         for running in &self.moves {
             running.gate.connect(control.clone());
@@ -215,14 +254,23 @@ impl Service {
         view::status(&self.moves, self.door.as_ref())
     }
 
+    /// A move that commands can be given to.
     fn running(&self, name: &str) -> Result<&RunningMove, Trouble> {
-        self.moves.iter().find(|m| m.config.spec.name == name).ok_or_else(|| {
+        let found = self.moves.iter().find(|m| m.config.spec.name == name).ok_or_else(|| {
             Trouble::new(
                 format!("move '{name}' does not run in this process"),
                 "nothing was changed",
                 "start it with `highwater serve`, or see `highwater status` for the moves that run",
             )
-        })
+        })?;
+        match found.trouble() {
+            Some(trouble) if found.waits() => {
+                let what = format!("move '{name}' takes no command now: it is {}", trouble.what);
+                let state = format!("nothing was changed; {}", trouble.state);
+                Err(Trouble::new(what, state, trouble.hint))
+            }
+            _ => Ok(found),
+        }
     }
 
     /// Compares every row of a move.
@@ -316,21 +364,6 @@ fn backend(cluster: &ClusterConfig) -> Backend {
         port: cluster.port,
         server_key: cluster.server_key.clone(),
         tls: cluster.tls.clone(),
-    }
-}
-
-/// What clients are greeted with: the writer's own version, so that drivers choose the same dialect as without us.
-async fn server_version(cluster: &ClusterConfig) -> Result<String, Trouble> {
-    let options = cluster.connect_options();
-    let connected = tokio::time::timeout(Duration::from_secs(15), mysql::Connection::connect(&options)).await;
-    let doing = format!("reach cluster '{}'", cluster.name);
-    let state = "the front door is not open";
-    match connected {
-        Ok(Ok(connection)) => Ok(connection.server_version().to_owned()),
-        Ok(Err(error)) => Err(crate::trouble::from_mysql(&error, &doing, state)),
-        Err(_) => {
-            Err(Trouble::new(format!("cannot {doing}: no answer in 15 s"), state, "see whether it is up"))
-        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The running process as outsiders see it.
 
+use std::sync::Arc;
+
 use migrate::cutover::{Home, State};
 use migrate::{Mover, MoverState, Reading, Watched};
 use proxy::Door;
@@ -7,10 +9,10 @@ use proxy::Door;
 use super::{RunningMove, pace};
 use crate::control::{DoorView, MoveView, PinView, ProofView, StatusView, TableView, WatchView};
 
-pub(super) fn status(moves: &[RunningMove], door: Option<&Door>) -> StatusView {
+pub(super) fn status(moves: &[Arc<RunningMove>], door: Option<&Door>) -> StatusView {
     StatusView {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        moves: moves.iter().map(move_view).collect(),
+        moves: moves.iter().map(|running| move_view(running)).collect(),
         door: door.map(door_view),
     }
 }
@@ -29,10 +31,16 @@ fn move_view(running: &RunningMove) -> MoveView {
         state: "stopped".to_owned(),
         ..MoveView::default()
     };
-    if let Some(mover) = running.driver.mover() {
+    if running.waits() {
+        view.state = "waiting".to_owned();
+        view.waiting_for = running.waits_for();
+        view.trouble = running.trouble();
+    } else if let Some(mover) = running.driver.mover() {
         add_mover(&mut view, &mover, &state);
         // Once everything is copied there is nothing to slow down.
         view.pace = pace::view(running).filter(|_| view.state == "copying");
+    } else {
+        view.trouble = running.trouble();
     }
     view
 }

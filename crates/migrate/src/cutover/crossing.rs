@@ -9,6 +9,7 @@ use mysql::Connection;
 use super::clock::PhaseClock;
 use super::course::Course;
 use super::hooks::{Facts, When};
+use super::last_look::last_look;
 use super::mend::{again, answered};
 use super::point::{ForReal, PointOfNoReturn, Proof, Proven, Purpose, Run};
 use super::report::{CrossingLog, CrossingReport};
@@ -87,7 +88,11 @@ impl<G: TrafficGate> MoveDriver<G> {
         let before = match self.until_proven::<ForReal>(&mut course, &mut ready, (&state, how)).await {
             Ok(proven) => {
                 course.clock.enter(Phase::Switch);
-                course.begin(Phase::Switch).await.map(|()| PointOfNoReturn::reached(proven))
+                let looked = async {
+                    course.begin(Phase::Switch).await?;
+                    self.last_look(&mut ready, proven.proof(), how.unproven).await
+                };
+                looked.await.map(|()| PointOfNoReturn::reached(proven))
             }
             Err(trouble) => Err(trouble),
         };
@@ -391,6 +396,24 @@ impl<G: TrafficGate> MoveDriver<G> {
         })
     }
 
+    /// See [`last_look`].
+    pub(super) async fn last_look(
+        &self,
+        ready: &mut Ready,
+        proof: &Proof,
+        unproven: Unproven,
+    ) -> Result<(), Trouble> {
+        let looking = last_look(ready, proof, unproven);
+        match tokio::time::timeout(self.options.prove_deadline, looking).await {
+            Ok(seen) => seen,
+            Err(_) => Err(Trouble::new(
+                "a server did not answer in time just before the switch",
+                "",
+                "see that both are up, or raise `cutover.prove_deadline`",
+            )),
+        }
+    }
+
     async fn enter<P: Purpose>(&self, course: &mut Course<'_>, phase: Phase) -> Result<(), Trouble> {
         course.clock.enter(phase);
         course.note_phases();
@@ -427,7 +450,7 @@ fn no_way_back(error: &MoveError) -> Trouble {
 pub(super) struct Ready {
     pub mover: Arc<Mover>,
     pub source: Connection,
-    target: Connection,
+    pub target: Connection,
     verifier: Verifier,
     /// Where objects go along.
     hands: Option<objects::Hands>,

@@ -1,6 +1,7 @@
 //! The one task that changes where a move stands: it journals, then acts.
 
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -9,8 +10,8 @@ use mysql::{ConnectOptions, Connection};
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::guard::{self, Guardrail};
-use super::state::{Event, Home, Recovery, State};
-use super::{Hooks, Journal, TrafficGate, fence, objects};
+use super::state::{Event, Home, State};
+use super::{Hooks, Journal, NotBegun, TrafficGate, fence, objects, recover};
 use crate::copy::CopyOptions;
 use crate::direction::{MoverOptions, Start};
 use crate::error::{MoveError, Side};
@@ -65,9 +66,11 @@ pub struct MoveDriver<G> {
     pub(super) options: CutoverOptions,
     pub(super) gate: Arc<G>,
     /// Held for as long as a command runs: one at a time.
-    journal: Mutex<Journal>,
+    pub(super) journal: Mutex<Journal>,
     /// What outsiders see without waiting for a command.
     view: RwLock<View>,
+    /// Whether this process has opened the side that serves since a switch that an earlier one did not complete.
+    pub(super) opened: AtomicBool,
 }
 
 #[derive(Clone)]
@@ -90,47 +93,30 @@ impl<G: TrafficGate> MoveDriver<G> {
         options: CutoverOptions,
         gate: Arc<G>,
     ) -> Result<Self, Trouble> {
-        let journal = Journal::open(journal)?;
-        let view = RwLock::new(View { state: journal.state().clone(), mover: None });
-        let (old, new) = clusters;
-        let driver = Self { spec, old, new, copy, options, gate, journal: Mutex::new(journal), view };
-        driver.recover().await?;
+        let driver = Self::open(spec, clusters, journal, copy, options, gate)?;
+        driver.mend().await.map_err(NotBegun::into_trouble)?;
+        driver.begin(None).await.map_err(NotBegun::into_trouble)?;
         Ok(driver)
     }
 
-    async fn recover(&self) -> Result<(), Trouble> {
-        let mut journal = self.journal.lock().await;
-        let state = journal.state().clone();
-        let recovery = state.recovery();
-        if recovery == Recovery::Over {
-            let hint = "remove its section from highwater.toml, or its journal to begin anew";
-            return Err(Trouble::new(
-                format!("move '{}' is finished", self.spec.name),
-                "nothing was changed",
-                hint,
-            ));
-        }
-        match recovery {
-            Recovery::PutBack(phase) => {
-                self.lower_fence(state.home).await.map_err(|e| e.trouble())?;
-                self.hooks_after_a_crash(&state).await;
-                self.record(&mut journal, Event::Aborted { reason: format!("restarted during {phase}") })?;
-                tracing::warn!(target: "highwater::move", %phase, "an unfinished crossing was undone");
-            }
-            Recovery::GoForward => {
-                self.open_new_home(state.home).await.map_err(|e| e.trouble())?;
-                self.hooks_after_a_crash(&state).await;
-                tracing::warn!(target: "highwater::move", "a crossing that had switched is being completed");
-            }
-            Recovery::None | Recovery::Over => {}
-        }
-        self.gate.switch(state.home, state.epoch);
-        self.start_mover(&state).await.map_err(|e| e.trouble())?;
-        if recovery == Recovery::GoForward {
-            self.enable_events(state.home).await.map_err(|e| e.trouble())?;
-            self.record(&mut journal, Event::Completed)?;
-        }
-        Ok(())
+    /// Opens the move's journal, and asks no server: what follows is [`MoveDriver::mend`], then [`MoveDriver::begin`], each as
+    /// often as it takes.
+    ///
+    /// # Errors
+    /// If the journal cannot be used, or says that the move is finished.
+    pub fn open(
+        spec: MoveSpec,
+        clusters: (ConnectOptions, ConnectOptions),
+        journal: &Path,
+        copy: CopyOptions,
+        options: CutoverOptions,
+        gate: Arc<G>,
+    ) -> Result<Self, Trouble> {
+        let journal = recover::unfinished(journal, &spec.name)?;
+        let view = RwLock::new(View { state: journal.state().clone(), mover: None });
+        let (old, new) = clusters;
+        let (journal, opened) = (Mutex::new(journal), AtomicBool::new(false));
+        Ok(Self { spec, old, new, copy, options, gate, journal, view, opened })
     }
 
     /// Where the move stands.

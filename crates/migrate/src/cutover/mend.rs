@@ -22,7 +22,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 impl<G: TrafficGate> MoveDriver<G> {
     /// Lets the application write where it wrote before. One try.
     pub(super) async fn lower_fence(&self, home: Home) -> Result<(), MoveError> {
-        self.open(home, Side::Source).await
+        self.open_side(home, Side::Source).await
     }
 
     /// The same, until it is done or refused: while the source is away nobody can be served there, and when it is back its
@@ -33,7 +33,7 @@ impl<G: TrafficGate> MoveDriver<G> {
 
     /// After the switch: the other side must open, the journal says so. One try.
     pub(super) async fn open_new_home(&self, home: Home) -> Result<(), MoveError> {
-        self.open(home, Side::Target).await
+        self.open_side(home, Side::Target).await
     }
 
     /// The same, until it is done or refused.
@@ -49,6 +49,8 @@ impl<G: TrafficGate> MoveDriver<G> {
             Recovery::None | Recovery::Over => Ok(()),
             Recovery::PutBack(phase) => {
                 self.lower_fence(state.home).await.map_err(|e| e.trouble())?;
+                // A door that was opened while this was left behind holds its clients for it.
+                self.gate.release();
                 self.hooks_after_a_crash(&state).await;
                 self.record(journal, Event::Aborted { reason: format!("left behind during {phase}") })
             }
@@ -80,7 +82,7 @@ impl<G: TrafficGate> MoveDriver<G> {
         .await
     }
 
-    async fn open(&self, home: Home, side: Side) -> Result<(), MoveError> {
+    async fn open_side(&self, home: Home, side: Side) -> Result<(), MoveError> {
         answered(side, async {
             let mut server = fence::connect(self.at(home), side).await?;
             fence::open_for_writes(&mut server, side).await

@@ -29,7 +29,14 @@ impl<G: TrafficGate> MoveDriver<G> {
         let state = journal.state().clone();
         let mut ready = self.ready::<Rehearsing>(&state, to, unproven, log).await?;
         let mut course = self.course(&mut journal, told, log, Rehearsing::run(to));
-        match self.until_proven::<Rehearsing>(&mut course, &mut ready, (&state, unproven.into())).await {
+        let proven = async {
+            let gone_through =
+                self.until_proven::<Rehearsing>(&mut course, &mut ready, (&state, unproven.into()));
+            let proven = gone_through.await?;
+            self.last_look(&mut ready, proven.proof(), unproven).await?;
+            Ok(proven)
+        };
+        match proven.await {
             Ok(proven) => self.rehearsed(course, ready, &state, &proven).await,
             Err(trouble) => Err(self.undo(&mut course, &ready, state.home, trouble).await),
         }
