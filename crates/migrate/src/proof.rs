@@ -3,6 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use model::{GtidSet, TableName};
 use serde::{Deserialize, Serialize};
 
@@ -44,8 +45,9 @@ pub struct TableVerdict {
     pub different: u64,
     /// The first of them, as literals.
     pub keys: Vec<String>,
-    /// The sum of the hashes of the rows compared, as the source has them.
-    pub hash: RowSum,
+    /// The sum of the hashes of the rows compared, as the source has them, of a pass that was asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash: Option<RowSum>,
     /// What was applied when its comparison began. Each range was compared as of a position from here on.
     pub begun_at: GtidSet,
     /// What was applied when every range was compared.
@@ -68,7 +70,7 @@ impl TableVerdict {
             ranges: 0,
             different: 0,
             keys: Vec::new(),
-            hash: RowSum::default(),
+            hash: None,
             begun_at: GtidSet::default(),
             as_of: GtidSet::default(),
             ended_unix_s: 0,
@@ -77,18 +79,33 @@ impl TableVerdict {
         }
     }
 
-    /// Adds a hash, or a sum of hashes, as the source has answered it.
+    /// Nothing compared yet; what is going to be is summed up as well.
+    pub fn summing(table: TableName) -> Self {
+        Self { hash: Some(RowSum::default()), ..Self::new(table) }
+    }
+
+    /// Adds a sum of hashes, as the source has answered it, if they are summed up.
     ///
     /// # Errors
     /// If the answer is none.
     pub(crate) fn add_hash(&mut self, answer: Option<&[u8]>) -> Result<()> {
         let sum = answer.and_then(RowSum::of_answer).ok_or(mysql::Error::Unexpected("no sum of hashes"));
-        self.hash += sum.doing(Side::Source, format!("compare {}", self.table))?;
+        let sum = sum.doing(Side::Source, format!("compare {}", self.table))?;
+        if let Some(hash) = &mut self.hash {
+            *hash += sum;
+        }
         Ok(())
     }
 
     /// It was compared just now, and this was applied before and after.
     pub(crate) fn compared_between(mut self, begun_at: GtidSet, as_of: GtidSet) -> Self {
+    /// Adds the hashes of rows as the source has sent them, if they are summed up.
+    pub(crate) fn add_rows(&mut self, packets: &[Bytes]) {
+        if let Some(hash) = &mut self.hash {
+            packets.iter().for_each(|packet| *hash += RowSum::of_row(packet));
+        }
+    }
+
         self.ended_unix_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         Self { begun_at, as_of, ..self }
     }
