@@ -26,6 +26,8 @@ struct State {
     complete_as_of: Option<GtidSet>,
     /// An earlier process has proven everything, and what has happened since is still being looked at.
     resuming: bool,
+    /// Why what was proven holds no more, until a pass begins.
+    void: Option<String>,
     tables: Vec<TableVerdict>,
     /// Tables that have to be compared again as a whole: since the pass a statement has changed them, or
     /// someone else rows that cannot be named.
@@ -97,8 +99,6 @@ impl TableVerdict {
         Ok(())
     }
 
-    /// It was compared just now, and this was applied before and after.
-    pub(crate) fn compared_between(mut self, begun_at: GtidSet, as_of: GtidSet) -> Self {
     /// Adds the hashes of rows as the source has sent them, if they are summed up.
     pub(crate) fn add_rows(&mut self, packets: &[Bytes]) {
         if let Some(hash) = &mut self.hash {
@@ -106,6 +106,8 @@ impl TableVerdict {
         }
     }
 
+    /// It was compared just now, and this was applied before and after.
+    pub(crate) fn compared_between(mut self, begun_at: GtidSet, as_of: GtidSet) -> Self {
         self.ended_unix_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         Self { begun_at, as_of, ..self }
     }
@@ -167,6 +169,23 @@ impl Proof {
     /// A proof that an earlier process has made, to hold once it is known what has happened since.
     pub(crate) fn resuming() -> Self {
         Self { state: Mutex::new(State { resuming: true, ..State::default() }) }
+    }
+
+    /// An earlier process has made one that cannot be relied on any more.
+    pub(crate) fn begun_anew_because(why: String) -> Self {
+        Self { state: Mutex::new(State { void: Some(why), ..State::default() }) }
+    }
+
+    /// Forgets what was proven, or was to hold again, and remembers why.
+    pub(crate) fn begin_anew(&self, why: String) {
+        let mut state = self.lock();
+        let void = if state.claims() { Some(why) } else { state.void.take() };
+        *state = State { void, ..State::default() };
+    }
+
+    /// Why what was proven does not hold any more, if it was not a pass that began.
+    pub fn begun_anew(&self) -> Option<String> {
+        self.lock().void.clone()
     }
 
     /// It is known, and what was touched is dirty: the earlier proof holds.
@@ -317,6 +336,19 @@ mod tests {
         proof.found(&some(3));
         let verdicts = proof.verdicts();
         assert_eq!((verdicts[0].rows, proof.different(), verdicts[0].keys.len()), (1_000, 3, 3));
+    }
+
+    #[test]
+    fn a_proof_that_is_void_says_why_until_a_pass_begins() {
+        let proof = Proof::default();
+        proof.begin_anew("nothing was proven".into());
+        assert_eq!(proof.begun_anew(), None);
+        let proof = Proof::resuming();
+        proof.begin_anew("the log is gone".into());
+        proof.begin_anew("there was nothing more to lose".into());
+        assert_eq!((proof.begun_anew().as_deref(), proof.complete_as_of()), (Some("the log is gone"), None));
+        proof.restart();
+        assert_eq!(proof.begun_anew(), None);
     }
 
     #[test]
