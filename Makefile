@@ -19,7 +19,7 @@ demo: ## the whole story on this machine, on private MySQL servers (DEMO_ARGS="-
 
 bench-copy: ## copying, beside mydumper, mysqldump and clone (BENCH_ARGS="--rounds 1 --rows 20000" and others are passed on)
 bench-follow: ## catching up and lag, beside MySQL's own replica (BENCH_ARGS as above)
-bench-verify: ## proving two servers equal, beside a raw CRC scan and mysqldump and diff (BENCH_ARGS as above)
+bench-verify: ## proving two servers equal, beside a raw CRC scan, pt-table-checksum, and mysqldump and diff (BENCH_ARGS as above)
 bench-prove: ## ten minutes at load: whether proving what was written keeps up (BENCH_ARGS as above)
 bench-cutover: ## moving a busy shop over and back, beside native replication by hand (BENCH_ARGS="--rounds 1" and others)
 bench-proxy: ## the front door, beside HAProxy and MySQL Router (BENCH_ARGS as above)

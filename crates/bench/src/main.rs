@@ -25,6 +25,7 @@ mod prove;
 mod proxy;
 mod report;
 mod source;
+mod replica;
 mod sql;
 mod table;
 mod tools;
