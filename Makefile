@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build demo bench-clients bench-copy bench-cutover bench-follow bench-proxy bench-prove bench-verify bench-polite check test deny clean-cache
+.PHONY: help build demo bench-clients bench-copy bench-cutover bench-follow bench-proxy bench-memory bench-polite bench-prove bench-verify check test deny clean-cache
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
@@ -19,12 +19,14 @@ demo: ## the whole story on this machine, on private MySQL servers (DEMO_ARGS="-
 
 bench-copy: ## copying, beside mydumper, mysqldump and clone (BENCH_ARGS="--rounds 1 --rows 20000" and others are passed on)
 bench-follow: ## catching up and lag, beside MySQL's own replica (BENCH_ARGS as above)
-bench-verify: ## proving two servers equal, beside a raw CRC scan and mysqldump and diff (BENCH_ARGS as above)
+bench-verify: ## proving two servers equal, beside a raw CRC scan, pt-table-checksum, and mysqldump and diff (BENCH_ARGS as above)
 bench-prove: ## ten minutes at load: whether proving what was written keeps up (BENCH_ARGS as above)
+bench-polite: ## what a copy does to the latency of the source's own clients, with and without the throttle (BENCH_ARGS as above)
+bench-memory: ## the memory it takes to copy, and compare, 10 M narrow rows (BENCH_ARGS="--rows 1000000" and others)
 bench-cutover: ## moving a busy shop over and back, beside native replication by hand (BENCH_ARGS="--rounds 1" and others)
 bench-proxy: ## the front door, beside HAProxy and MySQL Router (BENCH_ARGS as above)
 bench-clients: ## 18,000 clients on 200 connections: memory, queries, all reconnecting at once (BENCH_ARGS as above)
-bench-clients bench-copy bench-cutover bench-follow bench-proxy bench-prove bench-verify: bench-%: build
+bench-clients bench-copy bench-cutover bench-follow bench-memory bench-polite bench-proxy bench-prove bench-verify: bench-%: build
 	@scripts/mysql.sh >/dev/null
 	cargo build --release --locked -p bench
 	./target/release/bench $* $(BENCH_ARGS)
@@ -38,10 +40,6 @@ test: ## all that must pass before a change lands: check, then every test on pri
 	@if [ -e scripts/test-tools.sh ]; then bash scripts/test-tools.sh; fi
 	@$(MAKE) --no-print-directory check
 	cargo test --workspace --locked
-
-bench-polite: ## what a copy does to the latency of the source's own clients, with and without the throttle
-	@scripts/mysql.sh >/dev/null
-	cargo run --release --locked -p highwater --example polite
 
 deny: ## licences and sources of the dependencies, see deny.toml
 	@cargo deny --version >/dev/null 2>&1 || { printf '%s\n' 'error: cargo-deny is not installed' \

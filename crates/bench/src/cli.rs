@@ -22,6 +22,10 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Keep a proof current while the source is kept busy
     Prove(ProveArgs),
+    /// Copy from a source that has clients of its own, and look at what these wait
+    Polite(PoliteArgs),
+    /// Copy many narrow rows, and look at the memory it takes
+    Memory(MemoryArgs),
     /// Move a busy shop to another server and back, again and again
     Cutover(CutoverArgs),
     /// The front door beside other proxies
@@ -145,6 +149,32 @@ pub struct ProveArgs {
     /// Share of the source's highest write rate it is kept at
     #[arg(long, default_value_t = 0.6)]
     pub load: f64,
+}
+
+/// `bench polite`
+#[derive(Debug, Args)]
+pub struct PoliteArgs {
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// Rows of sysbench's tables, all four together
+    #[arg(long, default_value_t = 2_000_000)]
+    pub rows: u64,
+    /// Seconds that the clients are looked at in each turn, at most: less, if the copy is complete before
+    #[arg(long, default_value_t = 20)]
+    pub seconds: u64,
+}
+
+/// `bench memory`
+#[derive(Debug, Args)]
+pub struct MemoryArgs {
+    #[command(flatten)]
+    pub place: PlaceArgs,
+    /// Rows of two numbers each
+    #[arg(long, default_value_t = 10_000_000)]
+    pub rows: u64,
+    /// Times they are copied, each time to an empty target
+    #[arg(long, default_value_t = 1)]
+    pub rounds: usize,
 }
 
 /// `bench cutover`

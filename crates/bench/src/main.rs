@@ -18,11 +18,14 @@ mod followers;
 mod ground;
 mod lag;
 mod machine;
+mod memory;
 mod peers;
+mod polite;
 mod pressure;
 mod program;
 mod prove;
 mod proxy;
+mod replica;
 mod report;
 mod source;
 mod sql;
@@ -45,6 +48,8 @@ fn main() -> ExitCode {
         Command::Follow(args) => follow::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Prove(args) => prove::run(&args),
+        Command::Polite(args) => polite::run(&args),
+        Command::Memory(args) => memory::run(&args),
         Command::Cutover(args) => cutover::run(&args),
         Command::Proxy(args) => proxy::run(&args),
         Command::Clients(args) => clients::run(&args),

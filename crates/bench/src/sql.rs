@@ -22,9 +22,14 @@ impl Sql {
 
     /// Connects to a port of this machine.
     pub fn at(server: &str, port: u16) -> Result<Self> {
+        Self::with(server, &admin(port))
+    }
+
+    /// Connects as told.
+    pub fn with(server: &str, options: &ConnectOptions) -> Result<Self> {
         let runtime = runtime()?;
         let connection = runtime
-            .block_on(Connection::connect(&admin(port)))
+            .block_on(Connection::connect(options))
             .map_err(|e| failed(format!("connect to server '{server}'"), e))?;
         Ok(Self { runtime, connection, server: server.to_owned() })
     }

@@ -1,5 +1,6 @@
 //! `bench verify`: a million rows that are equal on two servers, and how long it takes to know that.
 
+mod checksum;
 mod dump;
 mod ours;
 mod scan;
@@ -9,6 +10,7 @@ use std::time::Instant;
 use sandbox::Node;
 
 use crate::cli::VerifyArgs;
+use crate::cpu::Servers;
 use crate::equal;
 use crate::ground::{self, Ground};
 use crate::machine::Machine;
@@ -16,13 +18,14 @@ use crate::report::{OURS, Report};
 use crate::source::{SBTEST, Sysbench};
 use crate::sql::Sql;
 use crate::tools::Tools;
-use crate::{Result, cpu, table};
+use crate::{Result, table};
 
+use checksum::Checksum;
 use dump::Dump;
 use ours::Ours;
 use scan::Scan;
 
-/// The two servers, which hold the same.
+/// Two servers, which hold the same.
 struct Pair {
     source: Node,
     target: Node,
@@ -36,6 +39,11 @@ trait Comparer {
     /// How it is run, in words that can be repeated.
     fn settings(&self) -> String;
 
+    /// The servers it compares: a pair of its own, if it cannot do with what the others have.
+    fn servers<'a>(&'a self, others: &'a Pair) -> &'a Pair {
+        others
+    }
+
     /// The timed part. Returns the rows it has seen equal, and the CPU seconds of its own processes.
     fn compare(&mut self, pair: &Pair) -> Result<(u64, f64)>;
 }
@@ -47,9 +55,12 @@ trait Comparer {
 pub fn run(args: &VerifyArgs) -> Result<()> {
     let ground = Ground::prepare(&args.common.place.dir)?;
     let tools = Tools::from_script("scripts/test-tools.sh")?;
-    let pair = Pair { source: ground.node("source", 1)?, target: ground.node("target", 2)? };
+    let mut pair = Pair { source: ground.node("source", 1)?, target: ground.node("target", 2)? };
     eprintln!("preparing the source: {} rows for sysbench", args.rows);
     Sysbench::new(&tools, args.rows)?.prepare(&pair.source)?;
+    let mut report = Report::new("verify", Machine::facts(ground.dir(), ground.version())?);
+    eprintln!("{}", report.machine.line());
+    let checksum = checksum(args, &ground, &mut pair.source, &mut report)?;
     // Highwater brings the target, and follows from then on.
     let ours = Ours::bring(args.common.place.program.as_deref(), &ground, &pair)?;
     let schemas = [SBTEST];
@@ -62,11 +73,9 @@ pub fn run(args: &VerifyArgs) -> Result<()> {
     )?;
     let rows = content.iter().map(|t| t.rows).sum();
 
-    let machine = Machine::facts(ground.dir(), ground.version())?;
-    eprintln!("{}", machine.line());
-    let mut report = Report::new("verify", machine);
     let mut everyone: Vec<Box<dyn Comparer>> =
         vec![Box::new(ours), Box::new(Scan), Box::new(Dump::new(&ground)?)];
+    everyone.extend(checksum.map(|c| Box::new(c) as Box<dyn Comparer>));
     everyone.retain(|c| args.common.wants(c.name()));
     for comparer in &everyone {
         report.settings.insert(comparer.name().to_owned(), comparer.settings());
@@ -83,15 +92,33 @@ pub fn run(args: &VerifyArgs) -> Result<()> {
     Ok(())
 }
 
+/// pt-table-checksum, if it is wanted and can be had; else the report says why not.
+fn checksum(
+    args: &VerifyArgs,
+    ground: &Ground,
+    source: &mut Node,
+    report: &mut Report,
+) -> Result<Option<Checksum>> {
+    let why = if args.common.wants(checksum::NAME) {
+        match checksum::program() {
+            Ok(program) => return Checksum::new(program, ground, source).map(Some),
+            Err(trouble) => trouble.what,
+        }
+    } else {
+        "left out by --only".to_owned()
+    };
+    report.absent.insert(checksum::NAME.to_owned(), why);
+    Ok(None)
+}
+
 fn turn(report: &mut Report, comparer: &mut dyn Comparer, pair: &Pair, rows: u64) -> Result<()> {
     ground::flush_disks()?;
-    let servers =
-        || Ok::<_, model::Trouble>((cpu::of(cpu::pid(&pair.source)?)?, cpu::of(cpu::pid(&pair.target)?)?));
-    let before = servers()?;
+    let Pair { source, target } = comparer.servers(pair);
+    let servers = Servers::before(source, target)?;
     let begun = Instant::now();
     let (seen, tool) = comparer.compare(pair)?;
     let wall = begun.elapsed().as_secs_f64();
-    let after = servers()?;
+    let (source, target) = servers.spent()?;
     let name = comparer.name();
     if seen != rows {
         return Err(crate::failed(
@@ -99,7 +126,6 @@ fn turn(report: &mut Report, comparer: &mut dyn Comparer, pair: &Pair, rows: u64
             format!("it saw {seen} rows of {rows} equal"),
         ));
     }
-    let (source, target) = (after.0 - before.0, after.1 - before.1);
     eprintln!("{name}: {wall:.2} s; cpu: tool {tool:.2}, source {source:.2}, target {target:.2}");
     report.add(&format!("verify, {rows} sysbench rows in 4 tables"), "s", name, wall);
     report.add("cpu of the tool, verify", "s", name, tool);

@@ -45,25 +45,28 @@ struct ProvenTable {
 }
 
 impl ProofFile {
-    /// The proof that a pass has made, if it found every row equal.
+    /// The proof that a pass has made, if it found every row equal. A table that the pass did not sum up, because a statement
+    /// has added it since, is not in it.
     pub fn of(move_name: &str, verification: &Verification) -> Option<Self> {
         if verification.different > 0 || verification.newest.is_some() {
             return None;
         }
-        let proven = |t: &TableVerdict| ProvenTable {
-            table: t.table.clone(),
-            rows: t.rows,
-            ranges: t.ranges,
-            hash: t.hash,
-            begun_at: t.begun_at.clone(),
-            as_of: t.as_of.clone(),
-            ended_unix_s: t.ended_unix_s,
+        let proven = |t: &TableVerdict| {
+            Some(ProvenTable {
+                table: t.table.clone(),
+                rows: t.rows,
+                ranges: t.ranges,
+                hash: t.hash?,
+                begun_at: t.begun_at.clone(),
+                as_of: t.as_of.clone(),
+                ended_unix_s: t.ended_unix_s,
+            })
         };
         Some(Self {
             highwater_proof: FORM,
             row_hash: ROW_HASH.to_owned(),
             move_name: move_name.to_owned(),
-            tables: verification.tables.iter().map(proven).collect(),
+            tables: verification.tables.iter().filter_map(proven).collect(),
         })
     }
 
@@ -140,7 +143,8 @@ impl ProvenTable {
     fn compared_with(&self, now: &TableVerdict, watched_since: &GtidSet) -> Since {
         // From before the earlier comparison's first range on, every change was seen, and there was none.
         let unchanged = self.begun_at.contains(watched_since) && self.begun_at.contains(&now.last_change);
-        match (self.rows, self.hash) == (now.rows, now.hash) {
+        let Some(hash) = now.hash else { return Since::MayHaveChanged };
+        match (self.rows, self.hash) == (now.rows, hash) {
             true => Since::Same,
             false if unchanged => Since::Different,
             false => Since::MayHaveChanged,

@@ -84,7 +84,7 @@ async fn take_over(
 impl Direction {
     /// The same direction, followed from another server, of which nothing is proven. Called while no pipeline runs.
     pub(crate) fn followed_from(&self, ledger: LedgerName) -> Self {
-        self.proof.restart();
+        self.proof.begin_anew("another server has taken the source's place".into());
         self.dirty.reset();
         Self {
             ledger,

@@ -14,12 +14,12 @@ use crate::dirty::DirtyKeys;
 use crate::error::{Doing, MoveError, Result, Side};
 use crate::failover;
 use crate::keeper::Keeper;
-use crate::ledger::proven::{self, KeptProof};
+use crate::ledger::proven::{self, Kept, KeptProof};
 use crate::ledger::{self, LedgerName, plan};
 use crate::opening;
 use crate::progress::Progress;
 use crate::proof::Proof;
-use crate::prover::Prover;
+use crate::prover::{self, Prover};
 use crate::reshape;
 use crate::schema;
 use crate::seed;
@@ -122,8 +122,17 @@ impl Mover {
             }
             // What moves as of the ledger is beside the ledger; the source may be ahead.
             (_, Some(applied)) => {
-                kept = proven::kept(&mut target, &ledger, &applied).await?;
-                let proof = if kept.is_some() { Proof::resuming() } else { Proof::default() };
+                let proof = match proven::kept(&mut target, &ledger, &applied).await? {
+                    Kept::Nothing => Proof::default(),
+                    Kept::Void(why) => {
+                        prover::warn_of(&why);
+                        Proof::begun_anew_because(why)
+                    }
+                    Kept::Proof(proof) => {
+                        kept = Some(proof);
+                        Proof::resuming()
+                    }
+                };
                 (proof, reshape::tables_as_of(&mut target, &ledger).await?, applied)
             }
         };

@@ -3,6 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use model::{GtidSet, TableName};
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +26,8 @@ struct State {
     complete_as_of: Option<GtidSet>,
     /// An earlier process has proven everything, and what has happened since is still being looked at.
     resuming: bool,
+    /// Why what was proven holds no more, until a pass begins.
+    void: Option<String>,
     tables: Vec<TableVerdict>,
     /// Tables that have to be compared again as a whole: since the pass a statement has changed them, or
     /// someone else rows that cannot be named.
@@ -44,8 +47,9 @@ pub struct TableVerdict {
     pub different: u64,
     /// The first of them, as literals.
     pub keys: Vec<String>,
-    /// The sum of the hashes of the rows compared, as the source has them.
-    pub hash: RowSum,
+    /// The sum of the hashes of the rows compared, as the source has them, of a pass that was asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash: Option<RowSum>,
     /// What was applied when its comparison began. Each range was compared as of a position from here on.
     pub begun_at: GtidSet,
     /// What was applied when every range was compared.
@@ -68,7 +72,7 @@ impl TableVerdict {
             ranges: 0,
             different: 0,
             keys: Vec::new(),
-            hash: RowSum::default(),
+            hash: None,
             begun_at: GtidSet::default(),
             as_of: GtidSet::default(),
             ended_unix_s: 0,
@@ -77,14 +81,29 @@ impl TableVerdict {
         }
     }
 
-    /// Adds a hash, or a sum of hashes, as the source has answered it.
+    /// Nothing compared yet; what is going to be is summed up as well.
+    pub fn summing(table: TableName) -> Self {
+        Self { hash: Some(RowSum::default()), ..Self::new(table) }
+    }
+
+    /// Adds a sum of hashes, as the source has answered it, if they are summed up.
     ///
     /// # Errors
     /// If the answer is none.
     pub(crate) fn add_hash(&mut self, answer: Option<&[u8]>) -> Result<()> {
         let sum = answer.and_then(RowSum::of_answer).ok_or(mysql::Error::Unexpected("no sum of hashes"));
-        self.hash += sum.doing(Side::Source, format!("compare {}", self.table))?;
+        let sum = sum.doing(Side::Source, format!("compare {}", self.table))?;
+        if let Some(hash) = &mut self.hash {
+            *hash += sum;
+        }
         Ok(())
+    }
+
+    /// Adds the hashes of rows as the source has sent them, if they are summed up.
+    pub(crate) fn add_rows(&mut self, packets: &[Bytes]) {
+        if let Some(hash) = &mut self.hash {
+            packets.iter().for_each(|packet| *hash += RowSum::of_row(packet));
+        }
     }
 
     /// It was compared just now, and this was applied before and after.
@@ -150,6 +169,23 @@ impl Proof {
     /// A proof that an earlier process has made, to hold once it is known what has happened since.
     pub(crate) fn resuming() -> Self {
         Self { state: Mutex::new(State { resuming: true, ..State::default() }) }
+    }
+
+    /// An earlier process has made one that cannot be relied on any more.
+    pub(crate) fn begun_anew_because(why: String) -> Self {
+        Self { state: Mutex::new(State { void: Some(why), ..State::default() }) }
+    }
+
+    /// Forgets what was proven, or was to hold again, and remembers why.
+    pub(crate) fn begin_anew(&self, why: String) {
+        let mut state = self.lock();
+        let void = if state.claims() { Some(why) } else { state.void.take() };
+        *state = State { void, ..State::default() };
+    }
+
+    /// Why what was proven does not hold any more, if it was not a pass that began.
+    pub fn begun_anew(&self) -> Option<String> {
+        self.lock().void.clone()
     }
 
     /// It is known, and what was touched is dirty: the earlier proof holds.
@@ -300,6 +336,19 @@ mod tests {
         proof.found(&some(3));
         let verdicts = proof.verdicts();
         assert_eq!((verdicts[0].rows, proof.different(), verdicts[0].keys.len()), (1_000, 3, 3));
+    }
+
+    #[test]
+    fn a_proof_that_is_void_says_why_until_a_pass_begins() {
+        let proof = Proof::default();
+        proof.begin_anew("nothing was proven".into());
+        assert_eq!(proof.begun_anew(), None);
+        let proof = Proof::resuming();
+        proof.begin_anew("the log is gone".into());
+        proof.begin_anew("there was nothing more to lose".into());
+        assert_eq!((proof.begun_anew().as_deref(), proof.complete_as_of()), (Some("the log is gone"), None));
+        proof.restart();
+        assert_eq!(proof.begun_anew(), None);
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod resume;
 
 use keep::Keeping;
 pub(crate) use keep::keep;
+pub(crate) use resume::warn_of;
 
 /// Pause between rounds, so that keys written again and again are proven once a round.
 const ROUND_PAUSE: Duration = Duration::from_millis(50);

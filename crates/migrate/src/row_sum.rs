@@ -11,9 +11,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub struct RowSum(u128);
 
 impl RowSum {
-    /// The hash of a row as a server has sent it: the exact text of every value, after its length.
-    pub fn of_row(row: &mysql::Row) -> Self {
-        let digest = digest(&SHA256, row.packet());
+    /// The hash of a row as a server has sent it, in one packet: the exact text of every value, after its length.
+    pub fn of_row(packet: &[u8]) -> Self {
+        let digest = digest(&SHA256, packet);
         let first = digest.as_ref().iter().take(8);
         Self(first.fold(0, |sum, &byte| sum << 8 | u128::from(byte)))
     }
@@ -73,12 +73,11 @@ mod tests {
 
     #[test]
     fn a_row_counts_by_its_exact_values() {
-        let row =
-            |packet: &'static [u8], cells| RowSum::of_row(&mysql::Row::parse(packet.into(), cells).unwrap());
+        let row = RowSum::of_row;
         // The first 8 bytes of SHA-256 of "\x01a\x01b", as sha256sum has them.
-        assert_eq!(row(b"\x01a\x01b", 2).to_string(), "0000000000000000fa4a350f5906021e");
-        assert_ne!(row(b"\x01a\x01b", 2), row(b"\x02ab\x00", 2));
-        assert_ne!(row(b"\xfb", 1), row(b"\x00", 1), "NULL is not the empty text");
+        assert_eq!(row(b"\x01a\x01b").to_string(), "0000000000000000fa4a350f5906021e");
+        assert_ne!(row(b"\x01a\x01b"), row(b"\x02ab\x00"));
+        assert_ne!(row(b"\xfb"), row(b"\x00"), "NULL is not the empty text");
     }
 
     #[test]

@@ -119,6 +119,7 @@ async fn a_strangers_write_while_nothing_runs_is_named_and_proven_again() {
     assert_eq!(kept(&world).await, None);
 
     // Once that is repaired there is nothing left of it, and another restart names nothing.
+    copied(&mover).await;
     assert_eq!(mover.verify(2, &|_| ()).await.unwrap().different, 1);
     let plan = mover.plan_repair().await.unwrap();
     assert_eq!(mover.repair(plan.id, &|_| ()).await.unwrap().different, 0);
@@ -149,15 +150,24 @@ async fn a_proof_is_void_where_it_cannot_be_known_what_has_happened_since() {
 
     // The target's log does not reach back any more.
     target.execute("UPDATE app.account SET balance = -1 WHERE id = 5").await.unwrap();
-    target.query_all("FLUSH BINARY LOGS; PURGE BINARY LOGS BEFORE NOW() + INTERVAL 1 DAY").await.unwrap();
-    let purged = target.row("SELECT @@GLOBAL.gtid_purged").await.unwrap().unwrap().text(0);
-    assert!(!purged.is_empty());
-    (mover, _) = {
-        let (mover, proven) = is_proven_again(&world).await;
-        assert!(!proven);
-        (mover, proven)
-    };
+    target.execute("FLUSH BINARY LOGS").await.unwrap();
+    // The server keeps what someone reads, and is not told at once that the watch has gone.
+    until("the log is purged", async || {
+        target.execute("PURGE BINARY LOGS BEFORE NOW() + INTERVAL 1 DAY").await.unwrap();
+        !target.row("SELECT @@GLOBAL.gtid_purged").await.unwrap().unwrap().text(0).is_empty()
+    })
+    .await;
+    mover = world.mover().await;
+    let why = mover.proof().begun_anew().unwrap();
+    assert_eq!(why, "the target's binary log does not reach back to it any more");
+    drop(mover);
+    target.execute("UPDATE highwater.proofs SET target_uuid = UUID()").await.unwrap();
+    mover = world.mover().await;
+    let why = mover.proof().begun_anew().unwrap();
+    assert_eq!(why, "the target is another server than the one it was made of");
+    copied(&mover).await;
     assert_eq!(mover.verify(2, &|_| ()).await.unwrap().different, 1);
+    assert_eq!(mover.proof().begun_anew(), None);
     let plan = mover.plan_repair().await.unwrap();
     mover.repair(plan.id, &|_| ()).await.unwrap();
     until("it is kept again", async || kept(&world).await.is_some()).await;

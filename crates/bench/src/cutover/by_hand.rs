@@ -3,12 +3,12 @@
 
 use std::time::Instant;
 
-use sandbox::{ADMIN_PASSWORD, ADMIN_USER, Node, Relay};
+use sandbox::{Node, Relay};
 
 use super::{Home, Pair, Switch, Switcher};
 use crate::ground::trouble;
 use crate::sql::Sql;
-use crate::{Result, failed};
+use crate::{Result, failed, replica};
 
 /// The best a replica has: see `followers/native.rs`.
 const WORKERS: &str = "SET GLOBAL replica_parallel_workers=4";
@@ -58,11 +58,7 @@ impl ByHand {
 }
 
 fn follow(replica: &mut Sql, source: &Node) -> Result<()> {
-    replica.execute(&format!(
-        "CHANGE REPLICATION SOURCE TO SOURCE_HOST='127.0.0.1', SOURCE_PORT={}, SOURCE_USER='{ADMIN_USER}', \
-         SOURCE_PASSWORD='{ADMIN_PASSWORD}', SOURCE_AUTO_POSITION=1, GET_SOURCE_PUBLIC_KEY=1",
-        source.port()
-    ))?;
+    replica::point_at(replica, source)?;
     replica.execute("START REPLICA")
 }
 

@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use sandbox::{ADMIN_PASSWORD, ADMIN_USER, Node};
+use sandbox::Node;
 
 use super::Follower;
 use crate::ground::{Ground, trouble};
 use crate::sql::Sql;
-use crate::{Result, failed};
+use crate::{Result, failed, replica};
 
 const WORKERS: &str = "SET GLOBAL replica_parallel_workers=4";
 
@@ -45,11 +45,7 @@ impl Follower for Native {
         Ground::put_back(&mut self.node, &self.kept)?;
         let mut sql = Sql::on(&self.node)?;
         sql.execute(WORKERS)?;
-        sql.execute(&format!(
-            "CHANGE REPLICATION SOURCE TO SOURCE_HOST='127.0.0.1', SOURCE_PORT={}, SOURCE_USER='{ADMIN_USER}', \
-             SOURCE_PASSWORD='{ADMIN_PASSWORD}', SOURCE_AUTO_POSITION=1, GET_SOURCE_PUBLIC_KEY=1",
-            source.port()
-        ))
+        replica::point_at(&mut sql, source)
     }
 
     fn start(&mut self) -> Result<()> {

@@ -40,7 +40,8 @@ async fn repair(
 ) -> Result<(String, Value, Option<RepairReport>), Trouble> {
     let point = config::control_point(&context.config)?;
     let move_name = point.move_named(args.one.move_name.as_deref())?.to_owned();
-    let answer = ask(context, &args.one, |move_name| Request::Verify { move_name, newest: None }).await?;
+    let pass = |move_name| Request::Verify { move_name, newest: None, sums: false };
+    let answer = ask(context, &args.one, pass).await?;
     let found: Verification =
         read(answer, "the rows were compared; `highwater status` shows what is proven")?;
     show(args, &output::render_verification(&move_name, &found))?;

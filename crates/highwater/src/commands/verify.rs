@@ -59,8 +59,9 @@ async fn verify<'a>(context: &Context, args: &'a VerifyArgs) -> Result<Outcome<'
     };
     let unwritten = args.proof.as_deref().map(Unwritten::begin).transpose()?;
 
-    let answer =
-        ask(context, &args.one, |move_name| Request::Verify { move_name, newest: args.newest }).await?;
+    let sums = unwritten.is_some() || earlier.is_some();
+    let pass = |move_name| Request::Verify { move_name, newest: args.newest, sums };
+    let answer = ask(context, &args.one, pass).await?;
     let found: Verification =
         read(answer, "the rows were compared; `highwater status` shows what is proven")?;
     let against = earlier.map(|(file, proof)| (file, proof.compared_with(&found)));

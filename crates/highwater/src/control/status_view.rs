@@ -88,6 +88,9 @@ pub struct PaceView {
 pub struct ProofView {
     /// The GTID set as of which every row outside of `keys_in_flight` is proven equal; none before the first pass.
     pub proven_as_of: Option<String>,
+    /// Why what was proven before, such as by an earlier process, holds no more, until the next pass begins.
+    #[serde(default)]
+    pub begun_anew: Option<String>,
     /// Keys written since they were last proven.
     pub keys_in_flight: u64,
     /// Rows found different.

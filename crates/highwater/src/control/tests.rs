@@ -91,7 +91,9 @@ async fn progress_comes_in_order_and_before_the_answer() {
     let mut client = running.client().await;
     let mut seen = Vec::new();
     let answer = client
-        .ask(&Request::Verify { move_name: "shop".into(), newest: None }, |update| seen.push(update))
+        .ask(&Request::Verify { move_name: "shop".into(), newest: None, sums: false }, |update| {
+            seen.push(update)
+        })
         .await;
     assert_eq!(answer, Ok(json!({"differences": 0})));
     let step = ProgressUpdate::Step { phase: "verify".into(), done: 5, total: Some(10), unit: "rows".into() };

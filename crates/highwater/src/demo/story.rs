@@ -194,7 +194,7 @@ impl Scenes<'_> {
         self.say.chapter("verify: every row, while it is being changed");
         let mark = self.shoppers.begin_mark("verify");
         let begun = Instant::now();
-        let verdict = self.service.verify(MOVE, &Progress::unwatched()).await;
+        let verdict = self.service.verify(MOVE, false, &Progress::unwatched()).await;
         self.shoppers.end_mark(mark);
         let verdict = verdict?;
         let took = begun.elapsed();

@@ -42,10 +42,11 @@ fn render_move(one: &MoveView) -> String {
         field("applied", one.applied.split_whitespace().collect());
     }
     if let Some(proof) = &one.proof {
-        let proven = match &proof.proven_as_of {
-            Some(_) if proof.differences > 0 => "NOT EQUAL",
-            Some(_) => "every row proven equal",
-            None => "first pass under way",
+        let proven = match (&proof.proven_as_of, &proof.begun_anew) {
+            (Some(_), _) if proof.differences > 0 => "NOT EQUAL".to_owned(),
+            (Some(_), _) => "every row proven equal".to_owned(),
+            (None, Some(why)) => format!("begun anew: {why}; `highwater verify` proves it"),
+            (None, None) => "first pass under way".to_owned(),
         };
         let counts = format!(
             "{} keys in flight, {} differences",
@@ -212,7 +213,7 @@ mod tests {
                 }),
                 applied: "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5,\n4e11fa47-71ca-11e1-9e33-c80aa9429562:1"
                     .into(),
-                proof: Some(ProofView { proven_as_of: None, keys_in_flight: 7, differences: 0 }),
+                proof: Some(ProofView { keys_in_flight: 7, ..ProofView::default() }),
                 watch: Some(WatchView {
                     watched: true,
                     reason: None,
@@ -247,6 +248,16 @@ move shop  old -> new  copying
 front door 127.0.0.1:6033  18,000 clients (0 in a transaction, 0 held, 0 pinned), 0 commands
 ";
         assert_eq!(render(&status), expected);
+    }
+
+    #[test]
+    fn a_proof_that_is_void_says_why() {
+        let why = Some("the target has lost transactions that it had then".to_owned());
+        let proof = Some(ProofView { begun_anew: why, ..ProofView::default() });
+        let text = render_move(&MoveView { proof, ..MoveView::default() });
+        let expected = "  proof    begun anew: the target has lost transactions that it had then; `highwater verify` proves \
+                        it; 0 keys in flight, 0 differences\n";
+        assert!(text.contains(expected), "{text}");
     }
 
     #[test]

@@ -273,14 +273,22 @@ impl Service {
         }
     }
 
-    /// Compares every row of a move.
+    /// Compares every row of a move, and sums them up if that is asked for.
     ///
     /// # Errors
     /// If that cannot be done.
-    pub async fn verify(&self, name: &str, progress: &Progress) -> Result<migrate::Verification, Trouble> {
-        let running = self.running(name)?;
-        let total = running.driver.mover().map(|m| m.progress().rows_copied());
-        running.driver.verify(VERIFY_LANES, &counted(progress, "verify", total)).await
+    pub async fn verify(
+        &self,
+        name: &str,
+        sums: bool,
+        progress: &Progress,
+    ) -> Result<migrate::Verification, Trouble> {
+        let driver = &self.running(name)?.driver;
+        let seen = counted(progress, "verify", driver.mover().map(|m| m.progress().rows_copied()));
+        match sums {
+            true => driver.verify_summing(VERIFY_LANES, &seen).await,
+            false => driver.verify(VERIFY_LANES, &seen).await,
+        }
     }
 
     /// Compares the newest rows of each table of a move.
@@ -319,10 +327,11 @@ impl Host for Service {
         let answer = match request {
             Request::Status => serde_json::to_value(self.status()),
             Request::Throttle { move_name, change } => Ok(self.throttle_moves(move_name.as_deref(), change)?),
-            Request::Verify { move_name, newest: None } => {
-                serde_json::to_value(self.verify(&move_name, &progress).await?)
+            Request::Verify { move_name, newest: None, sums } => {
+                serde_json::to_value(self.verify(&move_name, sums, &progress).await?)
             }
-            Request::Verify { move_name, newest: Some(newest) } => {
+            // Of a few rows there is no proof to keep.
+            Request::Verify { move_name, newest: Some(newest), sums: _ } => {
                 serde_json::to_value(self.verify_newest(&move_name, newest, &progress).await?)
             }
             Request::Repair { move_name, plan: None } => {

@@ -82,6 +82,7 @@ fn add_mover(view: &mut MoveView, mover: &Mover, state: &State) {
     view.applied = progress.applied_set().borrow().to_string();
     view.proof = Some(ProofView {
         proven_as_of: mover.proof().complete_as_of().map(|set| set.to_string()),
+        begun_anew: mover.proof().begun_anew(),
         keys_in_flight: mover.keys_in_flight(),
         differences: mover.proof().different(),
     });

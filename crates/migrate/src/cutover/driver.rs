@@ -246,6 +246,19 @@ impl<G: TrafficGate> MoveDriver<G> {
         self.running_mover()?.verify(workers, seen).await.map_err(|e| e.trouble())
     }
 
+    /// Compares every row, and sums them up; see [`Mover::verify_summing`].
+    ///
+    /// # Errors
+    /// As [`MoveDriver::verify`].
+    pub async fn verify_summing(
+        &self,
+        workers: usize,
+        seen: &(dyn Fn(u64) + Sync),
+    ) -> Result<Verification, Trouble> {
+        let _command = self.command()?;
+        self.running_mover()?.verify_summing(workers, seen).await.map_err(|e| e.trouble())
+    }
+
     /// Compares the newest rows of each table; see [`Mover::verify_newest`].
     ///
     /// # Errors

@@ -22,27 +22,44 @@ pub(crate) struct KeptProof {
     pub executed: GtidSet,
 }
 
-/// The proof kept of a direction, if there is one, and the target's log still has what has to be read.
+/// What an earlier process has left of a proof.
+#[derive(Debug)]
+pub(crate) enum Kept {
+    /// Nothing.
+    Nothing,
+    /// A proof that cannot be made to hold again, and why.
+    Void(String),
+    /// A proof that holds again once both logs are read.
+    Proof(KeptProof),
+}
+
+/// What is kept of a direction's proof, and whether the target's log still has what has to be read.
 ///
 /// # Errors
 /// If it cannot be read.
-pub(crate) async fn kept(
-    target: &mut Connection,
-    name: &LedgerName,
-    applied: &GtidSet,
-) -> Result<Option<KeptProof>> {
+pub(crate) async fn kept(target: &mut Connection, name: &LedgerName, applied: &GtidSet) -> Result<Kept> {
     let sql = format!(
-        "SELECT proven, target_read, @@GLOBAL.gtid_executed, @@GLOBAL.gtid_purged FROM highwater.proofs \
-         WHERE {} AND target_uuid = @@GLOBAL.server_uuid",
+        "SELECT proven, target_read, @@GLOBAL.gtid_executed, @@GLOBAL.gtid_purged, target_uuid = @@GLOBAL.server_uuid \
+         FROM highwater.proofs WHERE {}",
         name.matches()
     );
     let Some(row) = target.row(sql).await.doing(Side::Target, "read what is proven")? else {
-        return Ok(None);
+        return Ok(Kept::Nothing);
     };
     let (proven, target_read) = (parse_set(&row.text(0))?, parse_set(&row.text(1))?);
     let (executed, purged) = (parse_set(&row.text(2))?, parse_set(&row.text(3))?);
-    let readable = executed.contains(&target_read) && target_read.contains(&purged);
-    Ok((readable && applied.contains(&proven)).then_some(KeptProof { proven, target_read, executed }))
+    let void = if row.text(4) != "1" {
+        "the target is another server than the one it was made of"
+    } else if !executed.contains(&target_read) {
+        "the target has lost transactions that it had then"
+    } else if !target_read.contains(&purged) {
+        "the target's binary log does not reach back to it any more"
+    } else if !applied.contains(&proven) {
+        "less is applied to the target than was then"
+    } else {
+        return Ok(Kept::Proof(KeptProof { proven, target_read, executed }));
+    };
+    Ok(Kept::Void(void.to_owned()))
 }
 
 /// Keeps a proof in place of an earlier one, if the ledger is still ours.

@@ -25,11 +25,23 @@ impl Mover {
     /// # Errors
     /// If a server fails or the copy is not complete.
     pub async fn verify(&self, workers: usize, seen: &(dyn Fn(u64) + Sync)) -> Result<Verification> {
+        self.pass(workers, false, seen).await
+    }
+
+    /// The same, and what the rows of each table come to ([`TableVerdict::hash`]), for a proof that is kept or was.
+    ///
+    /// # Errors
+    /// As [`Mover::verify`].
+    pub async fn verify_summing(&self, workers: usize, seen: &(dyn Fn(u64) + Sync)) -> Result<Verification> {
+        self.pass(workers, true, seen).await
+    }
+
+    async fn pass(&self, workers: usize, sums: bool, seen: &(dyn Fn(u64) + Sync)) -> Result<Verification> {
         self.unless_copying()?;
         drop(self.set_prover(None));
         loop {
             let direction = self.now();
-            match self.verify_once(&direction, workers, seen).await {
+            match self.verify_once(&direction, workers, sums, seen).await {
                 // A statement of the stream has changed the tables under the comparison: it begins again with what they are.
                 Err(error) if self.changed_since(&direction, &error).await => {}
                 outcome => return outcome,
@@ -64,6 +76,7 @@ impl Mover {
         &self,
         direction: &Arc<Direction>,
         workers: usize,
+        sums: bool,
         seen: &(dyn Fn(u64) + Sync),
     ) -> Result<Verification> {
         let begun = Instant::now();
@@ -75,7 +88,7 @@ impl Mover {
         let begun_at = self.applied_now();
         direction.dirty.start();
         let next = AtomicUsize::new(0);
-        let lanes = (0..workers.max(1)).map(|_| self.verify_lane(direction, &next, seen));
+        let lanes = (0..workers.max(1)).map(|_| self.verify_lane(direction, &next, sums, seen));
         let mut verdicts = Vec::new();
         for lane in join_all(lanes).await {
             verdicts.extend(lane?);
@@ -150,9 +163,11 @@ impl Mover {
         &self,
         direction: &Arc<Direction>,
         next: &AtomicUsize,
+        sums: bool,
         seen: &(dyn Fn(u64) + Sync),
     ) -> Result<Vec<TableVerdict>> {
         let mut verifier = self.verifier_of(direction).await?;
+        verifier.sums = sums;
         let mut verdicts = Vec::new();
         loop {
             let table = next.fetch_add(1, Ordering::Relaxed);

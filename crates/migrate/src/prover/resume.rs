@@ -55,8 +55,13 @@ pub(super) async fn resume(access: &watch::Receiver<Option<Access>>, watched: &W
         Ok(Err(error)) => error.to_string(),
         Err(_) => format!("the logs were not read within {} s", PATIENCE.as_secs()),
     };
-    direction.proof.restart();
+    warn_of(&why);
+    direction.proof.begin_anew(why);
     direction.dirty.reset();
+}
+
+/// Tells that what was proven before is void. `status` tells as well.
+pub(crate) fn warn_of(why: &str) {
     tracing::warn!(
         target: "highwater::proof", %why, "what was proven before the restart is not proven any more: run `highwater verify`"
     );

@@ -52,6 +52,9 @@ pub struct Verifier {
     pub(crate) direction: Arc<Direction>,
     /// A row of the ledger, by which it is known whether that is still ours.
     pub(crate) ledger: LedgerRow,
+    /// Whether rows that are compared are summed up as well: a pass of which a proof is to be kept. It costs a SHA-256 of
+    /// each row.
+    pub(crate) sums: bool,
 }
 
 impl Verifier {
@@ -62,7 +65,13 @@ impl Verifier {
     pub(crate) async fn open(Access { direction, requests, ledger }: Access) -> Result<Self> {
         let reader = WindowReader::open(&direction, requests).await?;
         let target = session::open(&direction.options.target, Side::Target).await?;
-        Ok(Self { reader, target, direction, ledger })
+        Ok(Self { reader, target, direction, ledger, sums: false })
+    }
+
+    /// The verdict of a table to begin with.
+    pub(crate) fn nothing_compared(&self, table: usize) -> TableVerdict {
+        let name = self.direction.tables[table].name.clone();
+        if self.sums { TableVerdict::summing(name) } else { TableVerdict::new(name) }
     }
 
     /// Whether it compares the tables as this direction has them.
@@ -79,7 +88,7 @@ impl Verifier {
         if tables[table].is_bag() {
             return self.bag(table, seen).await;
         }
-        let mut verdict = TableVerdict::new(tables[table].name.clone());
+        let mut verdict = self.nothing_compared(table);
         let (_, rows) = ranges::size(self.reader.source(), &tables[table], RANGE_ROWS).await?;
         let (mut low, mut ended) = (None, false);
         while !ended {
@@ -215,10 +224,10 @@ impl Verifier {
 
     /// Closes a window and opens a snapshot of the target at that point. Returns the window's rows and the keys that the
     /// stream touched meanwhile.
-    pub(crate) async fn snapshot_where_it_closes(
+    pub(crate) async fn snapshot_where_it_closes<R>(
         &mut self,
-        read: ReadRows,
-    ) -> Result<(Vec<Row>, HashSet<Key>)> {
+        read: ReadRows<R>,
+    ) -> Result<(Vec<R>, HashSet<Key>)> {
         let (point, closed) = oneshot::channel();
         let here = self.reader.close(read, AtClose::Compare(point)).await?;
         let ComparePoint { touched, reached, resume } = closed.await.map_err(|_| MoveError::Stopped)?;

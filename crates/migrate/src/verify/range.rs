@@ -6,12 +6,12 @@
 
 use std::collections::{HashMap, HashSet};
 
+use bytes::Bytes;
 use mysql::Row;
 
 use crate::error::{Doing, MoveError, Result, Side};
 use crate::literal::{Key, RowShape, literals};
 use crate::proof::TableVerdict;
-use crate::row_sum::RowSum;
 use crate::select::{KeyRange, in_range, whole_row_list};
 use crate::verify::Verifier;
 
@@ -61,24 +61,27 @@ impl Verifier {
         let shape = RowShape::of(&self.direction.tables[table]);
         let mut range = KeyRange { low, high: None };
         let limited = [self.rows_in(table, &range), format!(" LIMIT {rows}").into_bytes()].concat();
-        let read = self.reader.read(table, &limited, RANGE_BYTES, &doing).await?;
+        let (read, columns) = self.reader.read_packets(table, &limited, RANGE_BYTES, &doing).await?;
+        let row = |packet: &Bytes| Row::parse(packet.clone(), columns).doing(Side::Source, &doing);
         if let Some(last) = read.rows.last().filter(|_| read.cut_short || read.rows.len() as u64 >= rows) {
-            let key = shape.key(&shape.from_text(last)?);
+            let key = shape.key(&shape.from_text(&row(last)?)?);
             range.high = Some(literals(&key).map(<[u8]>::to_vec).collect());
         }
 
         let (here, touched) = self.snapshot_where_it_closes(read).await?;
-        let there = self.rows_there(table, &self.rows_in(table, &range)).await?;
+        let (same, there) = self.compared_there(table, &self.rows_in(table, &range), &here).await?;
         self.end_snapshot().await?;
         let (differing, touched) = match there {
-            Some(there) if here == there => (Vec::new(), touched),
-            Some(there) => (differing_rows(&shape, &here, &there)?, touched),
+            Some(there) => {
+                let here = here[same..].iter().map(row).collect::<Result<Vec<_>>>()?;
+                (differing_rows(&shape, &here, &there)?, touched)
+            }
             None => self.differing_hashes(table, &range).await?,
         };
         let (in_flight, differing): (Vec<Key>, Vec<Key>) =
             differing.into_iter().partition(|key| touched.contains(key));
         differing.iter().for_each(|key| verdict.differs(key));
-        here.iter().for_each(|row| verdict.hash += RowSum::of_row(row));
+        verdict.add_rows(&here);
         verdict.rows += here.len() as u64;
         verdict.ranges += 1;
         Ok(Compared { rows: here.len() as u64, high: range.high, in_flight })
@@ -92,19 +95,38 @@ impl Verifier {
         sql
     }
 
+    /// Compares the target's rows with the source's while they come. Returns how many are the same before the first that is not,
+    /// and the target's from there on; `None` if they are too many bytes to be held. Keys are in the same order and unique, so
+    /// that none from there on has been before.
+    async fn compared_there(
+        &mut self,
+        table: usize,
+        sql: &[u8],
+        here: &[Bytes],
+    ) -> Result<(usize, Option<Vec<Row>>)> {
+        let doing = self.comparing(table);
+        let columns = self.target.start_rows(sql).await.doing(Side::Target, &doing)?.len();
+        let (mut same, mut others) = (0, Held::default());
+        while let Some(packet) = self.target.next_row().await.doing(Side::Target, &doing)? {
+            // What is the same is let go of at once, and the next read takes its place in memory.
+            if others.is_empty() && here.get(same) == Some(&packet) {
+                same += 1;
+            } else {
+                others.add(packet, columns).doing(Side::Target, &doing)?;
+            }
+        }
+        Ok((same, others.all()))
+    }
+
     /// Rows of the target; `None` if they are so many more bytes than the source's may be that they are not held. A single one is.
     pub(super) async fn rows_there(&mut self, table: usize, sql: &[u8]) -> Result<Option<Vec<Row>>> {
         let doing = self.comparing(table);
         let columns = self.target.start_rows(sql).await.doing(Side::Target, &doing)?.len();
-        let (mut rows, mut bytes, mut all) = (Vec::new(), 0, true);
+        let mut rows = Held::default();
         while let Some(packet) = self.target.next_row().await.doing(Side::Target, &doing)? {
-            bytes += packet.len();
-            all &= bytes <= 2 * RANGE_BYTES || rows.is_empty();
-            if all {
-                rows.push(Row::parse(packet, columns).doing(Side::Target, &doing)?);
-            }
+            rows.add(packet, columns).doing(Side::Target, &doing)?;
         }
-        Ok(all.then_some(rows))
+        Ok(rows.all())
     }
 
     /// Keys of a range that are not the same, found by hashes, which take less room than rows; and those that the stream
@@ -114,6 +136,33 @@ impl Verifier {
         sql.extend_from_slice(&in_range(&self.direction.tables[table], range));
         let (here, there, touched) = self.both(table, &sql).await?;
         Ok((self.differing(table, &here, &there, &HashSet::new())?, touched))
+    }
+}
+
+/// Rows of the target, as long as they fit; a single one always does.
+#[derive(Default)]
+struct Held {
+    rows: Vec<Row>,
+    bytes: usize,
+    too_many: bool,
+}
+
+impl Held {
+    fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    fn add(&mut self, packet: Bytes, columns: usize) -> mysql::Result<()> {
+        self.bytes += packet.len();
+        self.too_many |= self.bytes > 2 * RANGE_BYTES && !self.rows.is_empty();
+        if !self.too_many {
+            self.rows.push(Row::parse(packet, columns)?);
+        }
+        Ok(())
+    }
+
+    fn all(self) -> Option<Vec<Row>> {
+        (!self.too_many).then_some(self.rows)
     }
 }
 
