@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build demo bench-clients bench-copy bench-cutover bench-follow bench-proxy bench-prove bench-verify bench-polite check test deny clean-cache
+.PHONY: help build demo bench-clients bench-copy bench-cutover bench-follow bench-proxy bench-prove bench-verify bench-polite check test deny fuzz fuzz-sessions clean-cache
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
@@ -38,6 +38,16 @@ test: ## all that must pass before a change lands: check, then every test on pri
 	@if [ -e scripts/test-tools.sh ]; then bash scripts/test-tools.sh; fi
 	@$(MAKE) --no-print-directory check
 	cargo test --workspace --locked
+
+fuzz: ## every decoder against bytes nobody meant to send, guided by coverage (FUZZ_SECONDS=60 each, FUZZ_ARGS="--keep rows")
+	RUSTC_WORKSPACE_WRAPPER="$(CURDIR)/crates/fuzz/rustc-with-counters" CARGO_TARGET_DIR=target/fuzz \
+	  cargo build --locked --profile fuzz -p fuzz --bin fuzz
+	./target/fuzz/fuzz/fuzz --seconds $${FUZZ_SECONDS:-60} $(FUZZ_ARGS)
+
+fuzz-sessions: ## random clients through the front door beside direct ones, byte by byte (HIGHWATER_FUZZ_STEPS=100000 a client)
+	@scripts/mysql.sh >/dev/null
+	HIGHWATER_FUZZ_STEPS=$${HIGHWATER_FUZZ_STEPS:-100000} CARGO_TARGET_DIR=target/fuzz \
+	  cargo test --locked --profile fuzz -p proxy --test sessions -- --nocapture
 
 bench-polite: ## what a copy does to the latency of the source's own clients, with and without the throttle
 	@scripts/mysql.sh >/dev/null
