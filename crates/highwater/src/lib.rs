@@ -14,6 +14,8 @@ pub mod config;
 pub mod control;
 pub mod crossing_report;
 mod demo;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod output;
 pub mod preflight;
 pub mod proof_file;

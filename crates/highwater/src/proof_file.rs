@@ -12,6 +12,13 @@ use model::{GtidSet, TableName, Trouble};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+/// What to do about a file that is no proof.
+const WRITTEN: &str = "name a file that `highwater verify --proof FILE` wrote";
+
+fn refused(what: String, hint: &str) -> Trouble {
+    Trouble::new(what, "nothing was compared", hint)
+}
+
 /// The number of the file's form.
 const FORM: u64 = 1;
 
@@ -76,11 +83,16 @@ impl ProofFile {
     /// If the file cannot be read, is no proof, or is one that cannot be compared with what this version proves of this move.
     pub fn read(path: &Path, move_name: &str) -> Result<Self, Trouble> {
         let shown = path.display();
-        let refused = |what: String, hint: &str| Trouble::new(what, "nothing was compared", hint);
-        let written = "name a file that `highwater verify --proof FILE` wrote";
         let text = fs::read(path)
-            .map_err(|error| refused(format!("cannot read the proof {shown}: {error}"), written))?;
-        let value: Value = serde_json::from_slice(&text)
+            .map_err(|error| refused(format!("cannot read the proof {shown}: {error}"), WRITTEN))?;
+        Self::parse(&text, path, move_name)
+    }
+
+    /// As [`ProofFile::read`], from what the file holds.
+    pub(crate) fn parse(text: &[u8], path: &Path, move_name: &str) -> Result<Self, Trouble> {
+        let shown = path.display();
+        let written = WRITTEN;
+        let value: Value = serde_json::from_slice(text)
             .map_err(|error| refused(format!("{shown} is no proof: {error}"), written))?;
         let again = "write a new one with this version: `highwater verify --proof FILE`";
         match value.get("highwater_proof").and_then(Value::as_u64) {

@@ -12,6 +12,8 @@ mod copy;
 pub mod ddl;
 mod definition;
 pub mod fold;
+#[doc(hidden)]
+pub mod fuzzing;
 mod json;
 pub mod ledger;
 pub mod literal;

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use wire::command::Command;
 use wire::packet::{HEADER_LEN, Header, PAYLOAD_MAX};
+use wire::response::{OK, OkPacket};
 use wire::{Capabilities, WireError};
 
 use crate::buffer::CHUNK;
@@ -111,6 +112,8 @@ impl Session {
             screen.feed(&payload[at..]);
             let screened = screen.end();
             if screened.kills {
+                // Only with a backend has this session itself a connection that can be killed.
+                self.begin().await?;
                 self.translate_kill(at);
             }
             if screened.asks != Asks::Nothing && self.answers_itself(screened, at).await? {
@@ -297,20 +300,24 @@ impl Session {
                 self.set_statement_id(place.id);
                 self.send(None).await?;
             }
-            // Where it is not prepared there is nothing to reset, and this is answered alike.
-            None => {
-                self.inbound.consume(std::mem::take(&mut self.left));
-                let nothing: &[u8] = match self.identity.capabilities.has(Capabilities::QUERY_ATTRIBUTES) {
-                    true => b"\x07\0\0\0\x03\0\x01DO 0",
-                    false => b"\x05\0\0\0\x03DO 0",
-                };
-                self.write_backend(nothing).await?;
-            }
+            None => return self.reset_nothing().await,
         }
         if self.relay(Question::plain(Expect::Single, Screened::COMMAND)).await? == Outcome::Done {
             self.statements.set_busy(id, false, false);
         }
         Ok(())
+    }
+
+    /// Where a statement is not prepared there is nothing to reset. A ping leaves the warnings of the statement before in
+    /// place, as a reset does; but it also counts them, as a reset does not.
+    async fn reset_nothing(&mut self) -> Result<(), Stop> {
+        self.inbound.consume(std::mem::take(&mut self.left));
+        let Some(link) = &mut self.link else { return Err(outcome_unknown()) };
+        let answer = link.ask(&[Command::PING.0], Expect::Single).await.map_err(|_| outcome_unknown())?;
+        let status = answer.ok(link.capabilities).map_err(|_| outcome_unknown())?.status;
+        self.profile.plain_ok(status, 0);
+        let ok = OkPacket { status, ..OkPacket::default() };
+        self.say(&ok.encode(OK, self.identity.capabilities)).await
     }
 
     /// No answer is expected, so none may be given, not even a refusal.
@@ -379,6 +386,7 @@ impl Session {
 
     async fn process_kill(&mut self) -> Result<(), Stop> {
         let n = self.whole(CHUNK).await?;
+        self.begin().await?;
         if let Some(id) = self.inbound.data_mut()[HEADER_LEN + 1..n].first_chunk_mut::<4>() {
             let wanted = u32::from_le_bytes(*id);
             if let Some(seat) = self.shared.registry.seat(wanted) {
@@ -428,7 +436,7 @@ impl Session {
 }
 
 /// Where the text of a `COM_QUERY` begins behind its query attributes; `None` if they cannot be read.
-fn text_after_attributes(payload: &[u8]) -> Option<usize> {
+pub(crate) fn text_after_attributes(payload: &[u8]) -> Option<usize> {
     let mut r = wire::Reader::new(payload);
     r.u8("command").ok()?;
     let count = usize::try_from(r.lenenc_int("attributes").ok()?).ok()?;

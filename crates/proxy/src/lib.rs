@@ -27,6 +27,8 @@ mod buffer;
 mod command;
 mod control;
 mod entrance;
+#[doc(hidden)]
+pub mod fuzzing;
 mod held;
 mod hold;
 mod listener;

@@ -213,23 +213,8 @@ impl Dialogue<'_> {
         now: &Identity,
         door: &Shared,
     ) -> Result<Guest, Stop> {
-        let mut r = Reader::new(payload);
-        let read = |r: &mut Reader<'_>| -> Result<_, WireError> {
-            r.u8("COM_CHANGE_USER")?;
-            let user = r.nul_bytes("user")?.to_vec();
-            let n = usize::from(r.u8("auth response")?);
-            let empty = r.bytes(n, "auth response")?.is_empty();
-            let schema = Some(r.nul_bytes("schema")?.to_vec()).filter(|s| !s.is_empty());
-            let collation = if r.is_empty() { u16::from(now.collation) } else { r.u16("collation")? };
-            // The response was made over the nonce of the login, so another is asked for whatever the plugin.
-            let _plugin = if r.is_empty() { &[][..] } else { r.nul_bytes("auth plugin")? };
-            let attributes = match now.capabilities.has(Capabilities::CONNECT_ATTRS) && !r.is_empty() {
-                true => r.lenenc_bytes("attributes")?.to_vec(),
-                false => Vec::new(),
-            };
-            Ok((user, empty, schema, collation, attributes))
-        };
-        let (user, _, schema, collation, attributes) = read(&mut r).map_err(malformed)?;
+        let ChangeUser { user, schema, collation, attributes } =
+            ChangeUser::parse(payload, now.capabilities, now.collation).map_err(malformed)?;
         let proof = Proof { user: &user, plugin: "", response: Vec::new(), nonce: Vec::new() };
         let password = self.password(proof, door).await?;
         let identity = Identity {
@@ -302,6 +287,40 @@ impl Dialogue<'_> {
                 "Highwater: access denied: the password did not arrive under the front door's public key",
             ))),
         }
+    }
+}
+
+/// What a `COM_CHANGE_USER` says, but for the proof: that was made over the nonce of the login, so another is asked for
+/// whatever the plugin.
+#[derive(Debug)]
+pub(crate) struct ChangeUser {
+    user: Vec<u8>,
+    schema: Option<Vec<u8>>,
+    collation: u16,
+    attributes: Vec<u8>,
+}
+
+impl ChangeUser {
+    /// Reads the payload of a client with these capabilities and this collation so far.
+    ///
+    /// # Errors
+    /// If it ends early.
+    pub fn parse(payload: &[u8], capabilities: Capabilities, collation: u8) -> Result<Self, WireError> {
+        let mut r = Reader::new(payload);
+        r.u8("COM_CHANGE_USER")?;
+        let user = r.nul_bytes("user")?.to_vec();
+        let n = usize::from(r.u8("auth response")?);
+        r.bytes(n, "auth response")?;
+        let schema = Some(r.nul_bytes("schema")?.to_vec()).filter(|s| !s.is_empty());
+        let collation = if r.is_empty() { u16::from(collation) } else { r.u16("collation")? };
+        if !r.is_empty() {
+            r.nul_bytes("auth plugin")?;
+        }
+        let attributes = match capabilities.has(Capabilities::CONNECT_ATTRS) && !r.is_empty() {
+            true => r.lenenc_bytes("attributes")?.to_vec(),
+            false => Vec::new(),
+        };
+        Ok(Self { user, schema, collation, attributes })
     }
 }
 

@@ -54,8 +54,8 @@ pub(crate) struct Profile {
     /// What `LAST_INSERT_ID()` returns, as far as OK packets tell.
     pub last_insert_id: u64,
     /// The last insert's id may be an explicit key that was only echoed, or a statement may have set another one that was
-    /// not reported: what `LAST_INSERT_ID()` returns, only the backend can say. After a switch, which cannot ask the old
-    /// writer, the function may return such a key.
+    /// not reported: what `LAST_INSERT_ID()` returns, only the backend can say. If it is gone before it could be asked,
+    /// the function may return such a key.
     pub last_insert_id_unsure: bool,
     /// The last statement left warnings or an error, which `SHOW WARNINGS` can still ask for.
     pub warnings: bool,
@@ -71,6 +71,9 @@ pub(crate) struct Profile {
     tables_locked: bool,
     /// `SET TRANSACTION` waits for the next transaction.
     one_shot: bool,
+    /// A savepoint was set before the transaction that it will belong to has begun: possible with autocommit off, and shown
+    /// by no status flag (seen on 9.7.4).
+    savepoint: bool,
     /// The last answer did not say what the state is.
     pub unconfirmed: bool,
     /// The connection's collation may have changed without being reported.
@@ -103,6 +106,7 @@ impl Profile {
             in_transaction: false,
             tables_locked: false,
             one_shot: false,
+            savepoint: false,
             unconfirmed: false,
             collation_unknown: false,
             no_backslash: false,
@@ -117,7 +121,7 @@ impl Profile {
     /// Whether the session must stay where it is until its transaction ends. Also true of a `SET TRANSACTION` not
     /// used yet and of locked tables, and while the last answer left it open.
     pub fn inside(&self) -> bool {
-        self.in_transaction || self.tables_locked || self.one_shot || self.unconfirmed
+        self.in_transaction || self.tables_locked || self.one_shot || self.savepoint || self.unconfirmed
     }
 
     /// Whether the session is inside a transaction for certain.
@@ -153,6 +157,7 @@ impl Profile {
     /// Takes note of the status flags of an answer.
     pub fn status(&mut self, status: Status) {
         self.in_transaction = status.has(Status::IN_TRANS);
+        self.savepoint &= !self.in_transaction && !status.has(Status::AUTOCOMMIT);
         self.no_backslash = status.has(NO_BACKSLASH_ESCAPES);
     }
 
@@ -175,6 +180,7 @@ impl Profile {
             self.keeps = screened.keeps;
         }
         self.last_insert_id_unsure |= screened.sets_insert_id;
+        self.savepoint = screened.savepoint.unwrap_or(self.savepoint);
     }
 
     /// Takes note of how many warnings a statement left.
@@ -205,13 +211,16 @@ impl Profile {
                 }
                 SessionChange::State(state) => changed |= state,
                 SessionChange::TransactionState(state) => self.tables_locked = state.get(7) == Some(&b'L'),
-                SessionChange::TransactionCharacteristics(text) => self.one_shot = !text.is_empty(),
+                SessionChange::TransactionCharacteristics(text) => {
+                    // Inside a transaction they only describe it, but for what waited for it: that is used up when it is
+                    // reported gone, and not by every end of a transaction (`SET autocommit = 1` leaves it, on 9.7.4).
+                    let waits = text.starts_with(b"SET TRANSACTION");
+                    self.one_shot = waits || !text.is_empty() && !self.in_transaction;
+                }
                 SessionChange::Gtids(_) => {}
                 SessionChange::Unknown(_) => changed = true,
             }
         }
-        // Inside a transaction the characteristics only describe it.
-        self.one_shot &= !self.in_transaction;
         if changed && !(explained && screened.explains) {
             self.pin("it has state that cannot be copied (a user variable, temporary table or the like)");
         }
@@ -345,6 +354,28 @@ mod tests {
         assert!(!after("UNLOCK TABLES", &[(5, &[b"________"])]).inside());
         assert!(after("SET TRANSACTION READ ONLY", &[(4, &[b"SET TRANSACTION READ ONLY;"])]).inside());
         assert!(!after("SELECT 1", &[(4, &[b""])]).inside());
+        // A transaction that `SET autocommit = 1` ended, and the next one is read-only all the same.
+        let mut profile = after("SET TRANSACTION READ ONLY", &[(4, &[b"SET TRANSACTION READ ONLY;"])]);
+        profile.plain_ok(Status::IN_TRANS, 0);
+        profile.plain_ok(Status::AUTOCOMMIT, 0);
+        assert!(profile.inside());
+        profile.ok(&ok(2, &[(4, &[b""])]), Screened::COMMAND).unwrap();
+        assert!(!profile.inside());
+    }
+
+    #[test]
+    fn a_savepoint_before_its_transaction_counts_as_one() {
+        let mut profile = after("SELECT 1", &[]);
+        let mut inside = |text: &str, status: Status| {
+            profile.asked(Screen::of(text.as_bytes(), true));
+            profile.plain_ok(status, 0);
+            profile.inside()
+        };
+        assert!(!inside("SAVEPOINT s", Status::AUTOCOMMIT), "gone at once");
+        assert!(inside("SAVEPOINT s", Status(0)) && inside("SELECT 1", Status(0)));
+        assert!(inside("ROLLBACK TO s", Status(0)) && !inside("COMMIT", Status(0)));
+        assert!(inside("SAVEPOINT s", Status(0)) && inside("INSERT INTO t VALUES (1)", Status::IN_TRANS));
+        assert!(!inside("COMMIT", Status(0)));
     }
 
     #[test]

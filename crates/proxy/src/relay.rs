@@ -215,7 +215,7 @@ impl Notes<'_> {
 }
 
 /// Writes `ok` over `packet` in the client's dialect, which is shorter: it lacks the session changes.
-fn shorten(packet: &mut [u8], ok: &OkPacket, client: Capabilities) -> usize {
+pub(crate) fn shorten(packet: &mut [u8], ok: &OkPacket, client: Capabilities) -> usize {
     let payload = ok.encode(packet[HEADER_LEN], client);
     let header = Header { len: payload.len(), seq: packet[3] };
     packet[..HEADER_LEN].copy_from_slice(&header.encode());

@@ -230,6 +230,9 @@ impl Scan {
             }
             State::Head => {
                 let left = Reader::new(payload).lenenc_int("column count")?;
+                if left == 0 {
+                    return Err(WireError::Malformed("column count"));
+                }
                 self.state = State::Columns { left };
                 Ok(None)
             }

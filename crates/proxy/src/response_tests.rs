@@ -147,3 +147,11 @@ fn nonsense_is_an_error_and_not_a_panic() {
     }
     assert!(Scan::new(Expect::Results, DEPRECATE).next(b"\x00\x00\x00\x01").is_err());
 }
+
+#[test]
+fn a_result_of_no_columns_is_no_result_however_its_count_is_written() {
+    for count in [&b"\xFC\x00\x00"[..], b"\xFD\x00\x00\x00", b"\xFE\x00\x00\x00\x00\x00\x00\x00\x00"] {
+        let error = Scan::new(Expect::Results, OLD).next(&packets(&[count, COLUMN])).unwrap_err();
+        assert_eq!(error, WireError::Malformed("column count"));
+    }
+}

@@ -1,6 +1,7 @@
 //! Getting a session the backend it needs: the one it has, or another that is made to look the same.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use wire::command::Command;
@@ -18,6 +19,9 @@ use crate::trouble::{
     Stop, cannot_open, lost_inside, new_server_lost, outcome_unknown, pinned, prepare_again,
 };
 
+/// How long the writer before may take to say what a session's last statement left behind.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 impl Session {
     /// Makes `link` a live connection to the writer with this session's settings. The session is inside the gate, so
     /// the writer cannot change meanwhile.
@@ -34,17 +38,26 @@ impl Session {
         if let Some(reason) = &self.profile.pin {
             return Err(pinned(reason));
         }
-        if self.link.take().is_some() {
-            self.statements.forget_backend();
-            // What only that connection knew is lost with it.
-            self.profile.last_insert_id_unsure = false;
-            if std::mem::take(&mut self.profile.warnings) {
-                self.told = Some(None);
-            }
-        }
+        self.take_leave().await;
+        self.link = None;
         match self.account {
             Some(_) => self.lease().await,
             None => Box::pin(self.replace_own()).await,
+        }
+    }
+
+    /// Before a link is dropped that is broken, or of the writer before this one: what only that connection knows of the
+    /// session is asked for, if it is there to be asked, else it is lost with it. Nothing but questions goes to a server
+    /// that is the writer no longer.
+    pub async fn take_leave(&mut self) {
+        let Some(link) = &mut self.link else { return };
+        if self.profile.burdened() && link.alive() {
+            let _ = tokio::time::timeout(FAREWELL, Box::pin(self.ask_what_it_knows())).await;
+        }
+        self.statements.forget_backend();
+        self.profile.last_insert_id_unsure = false;
+        if std::mem::take(&mut self.profile.warnings) {
+            self.told = Some(None);
         }
     }
 
@@ -214,6 +227,10 @@ impl Session {
         }
         let payload = [&[Command::STMT_PREPARE.0], &*statement.text].concat();
         let answer = link.ask(&payload, Expect::Prepared).await;
+        if elsewhere && matches!(answer, Err(AskError::Server(_))) {
+            // The way back clears what the refusal has left. What is asked for now would be told in the other settings.
+            self.told = Some(None);
+        }
         if elsewhere && let Err(error) = link.fit(&now, insert_id).await {
             self.link = None;
             return Err(Stop::end(error));
@@ -351,7 +368,7 @@ pub(crate) fn only_cell(bytes: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// The cells of a one-row text result: what follows the column definitions, and the EOF there may be behind them.
-fn cells(bytes: &[u8]) -> Option<Vec<Option<Vec<u8>>>> {
+pub(crate) fn cells(bytes: &[u8]) -> Option<Vec<Option<Vec<u8>>>> {
     let mut rest = bytes;
     let mut payloads = Vec::new();
     while let [a, b, c, _, tail @ ..] = rest {

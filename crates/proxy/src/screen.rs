@@ -24,6 +24,9 @@
 //! (`GET_LOCK` in its body, say) cannot be seen by anyone outside the server; so a session that calls a procedure keeps its
 //! backend to itself.
 //!
+//! A `SAVEPOINT` while autocommit is off and no transaction has begun is reported as nothing either, not even by the status
+//! flags: the transaction that begins afterwards has it.
+//!
 //! Also told: whether a statement asks what the one before it left behind (`SHOW WARNINGS`, `ROW_COUNT()`), which only the
 //! backend of that one can say.
 
@@ -78,6 +81,8 @@ pub(crate) struct Screened {
     pub collates: bool,
     /// A statement begins with KILL.
     pub kills: bool,
+    /// The last of its statements about savepoints sets one (`true`), or ends the transaction they belong to (`false`).
+    pub savepoint: Option<bool>,
 }
 
 /// What a statement asks about the one before it.
@@ -112,6 +117,7 @@ impl Screened {
         sets_insert_id: false,
         collates: false,
         kills: false,
+        savepoint: None,
     };
 }
 
@@ -141,6 +147,7 @@ enum Keyword {
     Get,
     Flush,
     Lock,
+    Rollback,
 }
 
 impl Screen {
@@ -385,10 +392,19 @@ impl Screen {
                 b"GET" => Keyword::Get,
                 b"FLUSH" => Keyword::Flush,
                 b"LOCK" => Keyword::Lock,
+                b"ROLLBACK" => Keyword::Rollback,
                 _ => Keyword::Other,
             };
             self.found.explains &= matches!(word, b"SET" | b"USE");
             self.found.kills |= word == b"KILL";
+            self.found.savepoint = match word {
+                b"SAVEPOINT" => Some(true),
+                b"COMMIT" | b"ROLLBACK" => Some(false),
+                _ => self.found.savepoint,
+            };
+        } else if self.keyword == Keyword::Rollback && word == b"TO" {
+            // Back to one, which stays.
+            self.found.savepoint = Some(true);
         }
         if let Some(reason) = pins {
             self.pin(reason);
@@ -536,6 +552,16 @@ mod tests {
             assert!(keeps(text), "{text}");
         }
         assert!(!keeps("SELECT call, xa FROM t"));
+    }
+
+    #[test]
+    fn savepoints_and_what_ends_them_are_told() {
+        let savepoint = |text: &str| Screen::of(text.as_bytes(), true).savepoint;
+        assert_eq!(savepoint("/* a */ savepoint s"), Some(true));
+        assert_eq!(savepoint("ROLLBACK WORK TO SAVEPOINT s"), Some(true));
+        assert_eq!(savepoint("SAVEPOINT s; COMMIT AND CHAIN"), Some(false));
+        assert_eq!(savepoint("ROLLBACK"), Some(false));
+        assert_eq!(savepoint("SELECT savepoint, `to` FROM t"), None);
     }
 
     #[test]

@@ -232,6 +232,7 @@ impl Session {
         self.pass = None;
         self.place = None;
         self.statements.clear();
+        let option = self.profile.settings.option;
         *self.profile = Profile::nobody();
         (self.own, self.told, self.account) = (false, None, None);
         self.identity = guest.identity;
@@ -250,6 +251,13 @@ impl Session {
             true => self.join(guest.schema).await.map_err(to_end)?,
             false => self.open_own(guest.schema).await?,
         };
+        if option.is_some() {
+            // What `COM_SET_OPTION` said is of the connection, whoever is at its end (seen on 9.7.4).
+            self.profile.option(option);
+            if let Some(link) = &mut self.link {
+                link.fit(&self.profile.settings, 0).await.map_err(Stop::end)?;
+            }
+        }
         let status = Status(status.0 & !Status::SESSION_STATE_CHANGED.0);
         let ok = OkPacket { status, ..OkPacket::default() };
         self.say(&ok.encode(OK, self.identity.capabilities)).await?;
@@ -360,9 +368,9 @@ impl Session {
                 self.seq = 0;
                 return Err(pinned(&reason));
             }
+            self.take_leave().await;
             self.drop_link();
             self.pass = None;
-            self.statements.forget_backend();
         }
         Ok(())
     }

@@ -321,7 +321,8 @@ impl Session {
         Ok(())
     }
 
-    async fn ask_what_it_knows(&mut self) -> Result<(), AskError> {
+    /// Asks the backend what only it knows of this session: warnings, and what `LAST_INSERT_ID()` returns.
+    pub async fn ask_what_it_knows(&mut self) -> Result<(), AskError> {
         let private = self.statements.leave_private();
         let Some(link) = &mut self.link else { return Err(AskError::Lost) };
         private.into_iter().for_each(|id| link.prepared.close(id));
@@ -356,6 +357,10 @@ impl Session {
         if self.account.is_none() || screened.asks == Asks::Nothing {
             return Ok(false);
         }
+        if self.told.is_none() || screened.asks != Asks::Diagnostics {
+            // It may be what tells: a backend that is left now is asked for the last time.
+            self.begin().await?;
+        }
         if self.told.is_some() && screened.asks == Asks::Diagnostics {
             let shows = text.trim_ascii().strip_suffix(b";").unwrap_or(text).trim_ascii();
             let mut words = shows.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
@@ -370,7 +375,6 @@ impl Session {
             self.skip_command().await?;
             return Ok(true);
         }
-        self.begin().await?;
         match screened.asks {
             Asks::RowCount if self.own => Ok(false),
             Asks::FoundRows if self.own && self.profile.own_found => Ok(false),

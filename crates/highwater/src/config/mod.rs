@@ -41,6 +41,13 @@ pub fn load(file: &Path) -> Result<ResolvedConfig, Trouble> {
     resolve::resolve(&source, read_written(&source)?, &|variable| std::env::var_os(variable))
 }
 
+/// As [`load`], from the text, with every environment variable set to the same; a file that it names by a relative path
+/// is not there.
+pub(crate) fn load_text(text: &str) -> Result<ResolvedConfig, Trouble> {
+    let source = SourceText::new(Path::new("/nowhere/highwater.toml"), text);
+    resolve::resolve(&source, read_written(&source)?, &|_| Some("secret".into()))
+}
+
 /// Where the running process is asked, and for which moves; read without the passwords, which a shell that only asks
 /// need not have.
 #[derive(Debug, Clone)]

@@ -18,7 +18,7 @@ pub(super) enum Scope<'a> {
 
 /// All that SHOW GRANTS lists. The server includes what comes from active roles.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Grants {
+pub(crate) struct Grants {
     given: Vec<Grant>,
     /// Partial revokes: taken back for one schema from a grant on `*.*`.
     revoked: Vec<Grant>,
@@ -63,14 +63,14 @@ impl Grants {
     }
 
     /// Whether the account has this privilege there.
-    pub fn has(&self, privilege: &str, scope: Scope<'_>) -> bool {
+    pub(super) fn has(&self, privilege: &str, scope: Scope<'_>) -> bool {
         let taken_back = self.revoked.iter().any(|g| g.gives(privilege) && g.on.covers(scope));
         let mut giving = self.given.iter().filter(|g| g.gives(privilege) && g.on.covers(scope));
         giving.any(|g| !taken_back || g.on != Level::Server)
     }
 
     /// Whether the account has one of these privileges on the whole server.
-    pub fn has_any(&self, privileges: &[&str]) -> bool {
+    pub(super) fn has_any(&self, privileges: &[&str]) -> bool {
         privileges.iter().any(|p| self.has(p, Scope::Server))
     }
 }

@@ -17,7 +17,7 @@ mod expression;
 mod expressions;
 mod facts;
 mod foreign_keys;
-mod grants;
+pub(crate) mod grants;
 mod identity;
 mod log;
 mod logins;

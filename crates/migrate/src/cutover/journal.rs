@@ -43,18 +43,20 @@ impl Journal {
             std::fs::create_dir_all(folder).map_err(failed)?;
         }
         let mut file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(failed)?;
-        let mut text = String::new();
-        file.read_to_string(&mut text).map_err(failed)?;
+        // As bytes: what is cut short may end within a character.
+        let mut text = Vec::new();
+        file.read_to_end(&mut text).map_err(failed)?;
 
-        let whole = text.rfind('\n').map_or(0, |end| end + 1);
+        let whole = text.iter().rposition(|&b| b == b'\n').map_or(0, |end| end + 1);
+        let mut state = State::default();
+        for (i, line) in text[..whole].split_inclusive(|&b| b == b'\n').enumerate() {
+            let bad = |e: String| refuse(format!("line {} of {} cannot be used: {e}", i + 1, path.display()));
+            let entry: Entry = serde_json::from_slice(line).map_err(|e| bad(e.to_string()))?;
+            state = state.next(&entry.event).map_err(|e| bad(e.to_string()))?;
+        }
+        // Last: in a file that is no journal nothing is cut off.
         if whole < text.len() {
             file.set_len(whole as u64).map_err(failed)?;
-        }
-        let mut state = State::default();
-        for (i, line) in text[..whole].lines().enumerate() {
-            let bad = |e: String| refuse(format!("line {} of {} cannot be used: {e}", i + 1, path.display()));
-            let entry: Entry = serde_json::from_str(line).map_err(|e| bad(e.to_string()))?;
-            state = state.next(&entry.event).map_err(|e| bad(e.to_string()))?;
         }
         Ok(Self { path: path.to_owned(), file, len: whole as u64, state })
     }
@@ -99,6 +101,24 @@ mod tests {
     use super::super::Phase;
     use super::super::state::Step;
     use super::*;
+
+    #[test]
+    fn wherever_a_crash_cuts_a_line_short_even_within_a_character_what_is_before_it_counts() {
+        let path = std::env::temp_dir().join(format!("highwater-journal-cut-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let mut journal = Journal::open(&path).unwrap();
+        journal.record(Event::Entered { phase: Phase::Hold }).unwrap();
+        let before = journal.len as usize;
+        journal.record(Event::Aborted { reason: "Tabelle `größe`".into() }).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        for n in before..whole.len() {
+            std::fs::write(&path, &whole[..n]).unwrap();
+            let state = Journal::open(&path).unwrap_or_else(|e| panic!("cut at {n}: {e:?}")).state;
+            assert_eq!(state.step, Step::Crossing(Phase::Hold));
+            assert_eq!(std::fs::read(&path).unwrap(), whole[..before]);
+        }
+        std::fs::remove_file(&path).unwrap();
+    }
 
     #[test]
     fn a_line_cut_short_by_a_crash_never_happened() {

@@ -112,7 +112,7 @@ fn column_type(t: u8, metadata: &mut Reader<'_>) -> Result<ColumnType> {
         },
         16 => {
             let (bits, bytes) = (metadata.u8(what)?, metadata.u8(what)?);
-            ColumnType::Bit(bytes + u8::from(bits > 0))
+            ColumnType::Bit(int_width(bytes.saturating_add(u8::from(bits > 0)))?)
         }
         17 => ColumnType::Timestamp(fractional(metadata)?),
         18 => ColumnType::DateTime(fractional(metadata)?),
@@ -159,5 +159,20 @@ fn int_width(n: u8) -> Result<u8> {
     match n {
         1..=8 => Ok(n),
         _ => Err(WireError::Malformed("integer width")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bit_column_has_64_bits_at_most_whatever_its_table_map_says() {
+        let bit = |bits, bytes| column_type(16, &mut Reader::new(&[bits, bytes]));
+        assert_eq!(bit(1, 0), Ok(ColumnType::Bit(1)));
+        assert_eq!(bit(0, 8), Ok(ColumnType::Bit(8)));
+        for (bits, bytes) in [(0, 0), (1, 8), (1, 255), (0, 255)] {
+            assert_eq!(bit(bits, bytes), Err(WireError::Malformed("integer width")));
+        }
     }
 }
