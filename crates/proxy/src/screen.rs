@@ -78,6 +78,10 @@ pub(crate) struct Screened {
     pub collates: bool,
     /// A statement begins with KILL.
     pub kills: bool,
+    /// A statement loads a file of the client's.
+    pub loads_local: bool,
+    /// It may ask for `CONNECTION_ID()`.
+    pub asks_id: bool,
 }
 
 /// What a statement asks about the one before it.
@@ -112,6 +116,8 @@ impl Screened {
         sets_insert_id: false,
         collates: false,
         kills: false,
+        loads_local: false,
+        asks_id: false,
     };
 }
 
@@ -140,6 +146,7 @@ enum Keyword {
     Show,
     Get,
     Flush,
+    Load,
     Lock,
 }
 
@@ -384,12 +391,16 @@ impl Screen {
                 b"SHOW" => Keyword::Show,
                 b"GET" => Keyword::Get,
                 b"FLUSH" => Keyword::Flush,
+                b"LOAD" => Keyword::Load,
                 b"LOCK" => Keyword::Lock,
                 _ => Keyword::Other,
             };
             self.found.explains &= matches!(word, b"SET" | b"USE");
             self.found.kills |= word == b"KILL";
         }
+        self.found.asks_id |= matches!(word, b"CONNECTION_ID" | b"PSEUDO_THREAD_ID");
+        // LOAD DATA [LOW_PRIORITY | CONCURRENT] LOCAL, with an executable comment's version perhaps.
+        self.found.loads_local |= self.keyword == Keyword::Load && self.words <= 5 && word == b"LOCAL";
         if let Some(reason) = pins {
             self.pin(reason);
         }
@@ -542,5 +553,15 @@ mod tests {
     fn kill_is_told() {
         assert!(Screen::of(b" kill query 5", true).kills);
         assert!(!Screen::of(b"select 'kill'", true).kills);
+        for (text, loads) in [
+            ("load data local infile 'x' into table t", true),
+            ("SELECT 1; LOAD XML CONCURRENT LOCAL INFILE 'x' INTO TABLE t", true),
+            ("LOAD DATA /* a */ LOW_PRIORITY /*!80000 LOCAL */ INFILE 'x' INTO TABLE t", true),
+            ("LOAD DATA INFILE 'x' INTO TABLE local", false),
+            ("SELECT 'LOAD DATA LOCAL'", false),
+            ("DO 1; LOAD DATA INFILE 'local' INTO TABLE t", false),
+        ] {
+            assert_eq!(Screen::of(text.as_bytes(), true).loads_local, loads, "{text}");
+        }
     }
 }
