@@ -186,6 +186,7 @@ impl Service {
             share: options.share,
             backends_max: options.backends_max,
             queue_max: options.queue_max,
+            terms: options.terms.clone(),
         })
         .map_err(|e| three_parts(&e.to_string()))?;
         let control = door.control();
