@@ -21,6 +21,36 @@ bench-copy: ## copying, beside mydumper, mysqldump and clone (BENCH_ARGS="--roun
 bench-follow: ## catching up and lag, beside MySQL's own replica (BENCH_ARGS as above)
 bench-verify: ## proving two servers equal, beside a raw CRC scan, pt-table-checksum, and mysqldump and diff (BENCH_ARGS as above)
 bench-prove: ## ten minutes at load: whether proving what was written keeps up (BENCH_ARGS as above)
+bench-polite: ## what a copy does to the latency of the source's own clients, with and without the throttle (BENCH_ARGS as above)
+bench-memory: ## the memory it takes to copy, and compare, 10 M narrow rows (BENCH_ARGS="--rows 1000000" and others)
+bench-cutover: ## moving a busy shop over and back, beside native replication by hand (BENCH_ARGS="--rounds 1" and others)
+bench-proxy: ## the front door, beside HAProxy and MySQL Router (BENCH_ARGS as above)
+bench-clients: ## 18,000 clients on 200 connections: memory, queries, all reconnecting at once (BENCH_ARGS as above)
+bench-clients bench-copy bench-cutover bench-follow bench-memory bench-polite bench-proxy bench-prove bench-verify: bench-%: build
+	@scripts/mysql.sh >/dev/null
+	cargo build --release --locked -p bench
+	./target/release/bench $* $(BENCH_ARGS)
+
+check: ## formatting and lints, no tests
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+test: ## all that must pass before a change lands: check, then every test on private MySQL servers
+	@scripts/mysql.sh >/dev/null
+	@if [ -e scripts/test-tools.sh ]; then bash scripts/test-tools.sh; fi
+	@$(MAKE) --no-print-directory check
+	cargo test --workspace --locked
+
+fuzz: ## every decoder against bytes nobody meant to send, guided by coverage (FUZZ_SECONDS=60 each, FUZZ_ARGS="--keep rows")
+	RUSTC_WORKSPACE_WRAPPER="$(CURDIR)/crates/fuzz/rustc-with-counters" CARGO_TARGET_DIR=target/fuzz \
+	  cargo build --locked --profile fuzz -p fuzz --bin fuzz
+	./target/fuzz/fuzz/fuzz --seconds $${FUZZ_SECONDS:-60} $(FUZZ_ARGS)
+
+fuzz-sessions: ## random clients through the front door beside direct ones, byte by byte (HIGHWATER_FUZZ_STEPS=100000 a client)
+	@scripts/mysql.sh >/dev/null
+	HIGHWATER_FUZZ_STEPS=$${HIGHWATER_FUZZ_STEPS:-100000} CARGO_TARGET_DIR=target/fuzz \
+	  cargo test --locked --profile fuzz -p proxy --test sessions -- --nocapture
+
 deny: ## licences and sources of the dependencies, see deny.toml
 	@cargo deny --version >/dev/null 2>&1 || { printf '%s\n' 'error: cargo-deny is not installed' \
 	  'state: nothing was checked' 'hint:  cargo install --locked cargo-deny' >&2; exit 1; }

@@ -7,6 +7,7 @@ mod connect;
 mod connection;
 mod dump;
 mod error;
+mod frames;
 mod result;
 mod stream;
 pub mod tls;

@@ -1,7 +1,7 @@
-//! A TCP stream of either role, plain or under TLS.
+//! A TCP stream of either role, plain or under TLS, and compressed or not.
 //!
 //! Ours rather than a crate's because streams change runtimes here: a connection opened ahead is parked on no runtime
-//! until the thread that needs it takes it in. On a plain stream TLS costs one look at an empty pointer.
+//! until the thread that needs it takes it in. On a plain stream TLS and compression cost one look at an empty pointer each.
 //!
 //! Invariants: bytes that were read before a handshake go into it, and nowhere else, so that nothing said in plain text
 //! can pass for something said under TLS. A write is done when the kernel has all of it, so that nobody needs to flush.
@@ -17,12 +17,22 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use wire::compressed::Algorithm;
+
+use crate::frames::Frames;
 
 /// A TCP stream, plain or under TLS.
 #[derive(Debug)]
 pub struct Stream {
     tcp: TcpStream,
     tls: Option<Box<Tls>>,
+    frames: Option<Box<Frames>>,
+}
+
+/// What compressed frames go over.
+pub(crate) struct Beneath<'a> {
+    tcp: &'a mut TcpStream,
+    tls: &'a mut Option<Box<Tls>>,
 }
 
 /// A stream on no runtime.
@@ -43,12 +53,30 @@ struct Tls {
 impl Stream {
     /// A plain stream.
     pub fn plain(tcp: TcpStream) -> Self {
-        Self { tcp, tls: None }
+        Self { tcp, tls: None, frames: None }
     }
 
     /// Whether it is under TLS.
     pub fn is_tls(&self) -> bool {
         self.tls.is_some()
+    }
+
+    /// Whether it is compressed.
+    pub fn is_compressed(&self) -> bool {
+        self.frames.is_some()
+    }
+
+    /// Compresses everything from here on, as a client and a server do after the login; `early` is what the peer has sent
+    /// already.
+    pub fn compress(&mut self, algorithm: Algorithm, early: &[u8]) {
+        self.frames = Some(Box::new(Frames::new(algorithm, early)));
+    }
+
+    /// What has been written ends a result, and another follows; see [`crate::frames`].
+    pub fn begin_result(&mut self) {
+        if let Some(frames) = &mut self.frames {
+            frames.begin_result();
+        }
     }
 
     /// Whether the peer of a stream under TLS has shown a certificate, which then was verified.
@@ -65,9 +93,9 @@ impl Stream {
         self.tcp.peer_addr()
     }
 
-    /// The socket of a plain stream; `None` under TLS.
+    /// The socket of a plain stream; `None` under TLS or compressed.
     pub fn into_tcp(self) -> Option<TcpStream> {
-        self.tls.is_none().then_some(self.tcp)
+        (self.tls.is_none() && self.frames.is_none()).then_some(self.tcp)
     }
 
     /// Goes under TLS as the client.
@@ -120,6 +148,10 @@ impl Stream {
 
     /// Whether the peer has sent nothing and not closed. Must be asked only when nothing is due.
     pub fn is_quiet(&mut self) -> bool {
+        if let Some(frames) = &mut self.frames {
+            let mut beneath = Beneath { tcp: &mut self.tcp, tls: &mut self.tls };
+            return frames.poll_plain(&mut beneath, &mut Context::from_waker(Waker::noop())).is_pending();
+        }
         match &mut self.tls {
             // No system call: the runtime knows.
             None => would_block(self.tcp.try_read(&mut [0])),
@@ -135,6 +167,10 @@ impl Stream {
     /// # Errors
     /// If the connection breaks.
     pub async fn peek(&mut self) -> io::Result<bool> {
+        if let Some(frames) = &mut self.frames {
+            let mut beneath = Beneath { tcp: &mut self.tcp, tls: &mut self.tls };
+            return poll_fn(|cx| frames.poll_plain(&mut beneath, cx)).await;
+        }
         match &mut self.tls {
             None => Ok(self.tcp.peek(&mut [0]).await? > 0),
             Some(tls) => poll_fn(|cx| tls.poll_plaintext(&mut self.tcp, cx)).await,
@@ -144,9 +180,9 @@ impl Stream {
     /// Sends what the socket takes at once, without waiting: for a goodbye.
     pub fn send_now(&mut self, bytes: &[u8]) {
         // Best effort: the connection is closed next.
-        let _ = match &self.tls {
-            None => self.tcp.try_write(bytes).map(drop),
-            Some(_) => {
+        let _ = match (&self.tls, &self.frames) {
+            (None, None) => self.tcp.try_write(bytes).map(drop),
+            _ => {
                 let mut cx = Context::from_waker(Waker::noop());
                 match Pin::new(self).poll_write(&mut cx, bytes) {
                     Poll::Ready(written) => written.map(drop),
@@ -159,9 +195,10 @@ impl Stream {
     /// Takes it off its runtime, when nothing is due.
     ///
     /// # Errors
-    /// If the system refuses, or something has come all the same.
+    /// If the system refuses, something has come all the same, or it is compressed: clients' streams are, which stay where they
+    /// are.
     pub fn park(mut self) -> io::Result<ParkedStream> {
-        if !self.is_quiet() {
+        if !self.is_quiet() || self.frames.is_some() {
             return Err(io::ErrorKind::InvalidData.into());
         }
         Ok(ParkedStream { tcp: self.tcp.into_std()?, tls: self.tls })
@@ -179,7 +216,7 @@ impl ParkedStream {
     /// # Errors
     /// If the system refuses.
     pub fn resume(self) -> io::Result<Stream> {
-        Ok(Stream { tcp: TcpStream::from_std(self.tcp)?, tls: self.tls })
+        Ok(Stream { tcp: TcpStream::from_std(self.tcp)?, tls: self.tls, frames: None })
     }
 }
 
@@ -236,14 +273,11 @@ fn polled<T>(done: io::Result<T>) -> Poll<io::Result<T>> {
     }
 }
 
-impl AsyncRead for Stream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let Self { tcp, tls } = &mut *self;
-        let Some(tls) = tls else { return Pin::new(tcp).poll_read(cx, buf) };
+impl Beneath<'_> {
+    /// Reads; nothing at the end.
+    pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let Self { tcp, tls } = self;
+        let Some(tls) = tls else { return Pin::new(&mut **tcp).poll_read(cx, buf) };
         loop {
             match tls.connection.reader().read(buf.initialize_unfilled()) {
                 Ok(n) => {
@@ -259,12 +293,11 @@ impl AsyncRead for Stream {
             ready!(tls.poll_take(tcp, cx))?;
         }
     }
-}
 
-impl AsyncWrite for Stream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let Self { tcp, tls } = &mut *self;
-        let Some(tls) = tls else { return Pin::new(tcp).poll_write(cx, buf) };
+    /// Writes; under TLS, done when the kernel has all of it.
+    pub fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let Self { tcp, tls } = self;
+        let Some(tls) = tls else { return Pin::new(&mut **tcp).poll_write(cx, buf) };
         if tls.accepted == 0 {
             ready!(tls.poll_flush(tcp, cx))?;
             tls.accepted = tls.connection.writer().write(buf)?;
@@ -277,9 +310,35 @@ impl AsyncWrite for Stream {
         }
         Poll::Ready(Ok(written))
     }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let Self { tcp, tls, frames } = &mut *self;
+        let mut beneath = Beneath { tcp, tls };
+        match frames {
+            None => beneath.poll_read(cx, buf),
+            Some(frames) => frames.poll_read(&mut beneath, cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let Self { tcp, tls, frames } = &mut *self;
+        let mut beneath = Beneath { tcp, tls };
+        match frames {
+            None => beneath.poll_write(cx, buf),
+            Some(frames) => frames.poll_write(&mut beneath, cx, buf),
+        }
+    }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { tcp, tls } = &mut *self;
+        let Self { tcp, tls, .. } = &mut *self;
         match tls {
             Some(tls) => tls.poll_flush(tcp, cx),
             None => Pin::new(tcp).poll_flush(cx),
@@ -287,7 +346,7 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { tcp, tls } = &mut *self;
+        let Self { tcp, tls, .. } = &mut *self;
         if let Some(tls) = tls {
             tls.connection.send_close_notify();
             ready!(tls.poll_flush(tcp, cx))?;
@@ -334,7 +393,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tls_makes_a_plain_stream_no_larger_than_a_pointer() {
-        assert_eq!(size_of::<Stream>(), size_of::<TcpStream>() + size_of::<usize>());
+    fn tls_and_compression_make_a_plain_stream_no_larger_than_a_pointer_each() {
+        assert_eq!(size_of::<Stream>(), size_of::<TcpStream>() + 2 * size_of::<usize>());
     }
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use proxy::{Backend, Door, DoorOptions, DoorTls, Entrance};
+use proxy::{Backend, Door, DoorOptions, DoorTls, Entrance, Terms};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -32,6 +32,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         share: backends_max > 0,
         backends_max,
         queue_max: Duration::from_secs(10),
+        terms: Terms::default(),
     })?;
     eprintln!("listening on {}", door.address());
     loop {

@@ -11,8 +11,9 @@ use wire::response::{OK, OkPacket};
 use wire::{Capabilities, WireError};
 
 use crate::buffer::CHUNK;
+use crate::kill::{Kill, Verdict};
 use crate::prepared::Place;
-use crate::registry::{FIRST_ID, SessionPhase};
+use crate::registry::SessionPhase;
 use crate::relay::{Outcome, Question};
 use crate::response::Expect;
 use crate::screen::{Asks, Screen, Screened};
@@ -20,7 +21,7 @@ use crate::session::Session;
 use crate::statements::Types;
 use crate::trouble::{
     Stop, client_lost, malformed, no_cursor, no_longer_known, no_longer_known_error, outcome_unknown,
-    prepare_again, too_large, types_missing, unknown_statement, unsupported,
+    prepare_again, too_large, types_missing, unknown_command, unknown_statement, unsupported,
 };
 
 /// In the flags of `COM_STMT_EXECUTE`: a cursor is to be opened.
@@ -47,7 +48,7 @@ impl Session {
             Command::STMT_RESET => self.reset_statement().await,
             Command::STMT_FETCH => self.fetch().await,
             Command::STMT_SEND_LONG_DATA => self.long_data().await,
-            Command::PING => self.forward(Expect::Single).await.map(drop),
+            Command::PING => self.ping().await,
             Command::INIT_DB => self.forward(Expect::Single).await.map(drop),
             Command::FIELD_LIST => self.forward(Expect::Fields).await.map(drop),
             Command::STATISTICS => self.forward(Expect::Text).await.map(drop),
@@ -63,7 +64,13 @@ impl Session {
             Command::BINLOG_DUMP | Command::BINLOG_DUMP_GTID => Err(unsupported("a binary log dump")),
             Command::REGISTER_REPLICA => Err(unsupported("replication")),
             Command::CLONE => Err(unsupported("the clone command")),
-            Command(other) => Err(unsupported(&format!("command {other:#04x}"))),
+            // Whether the account may is the server's to say.
+            Command::DEBUG => self.forward(Expect::Single).await.map(drop),
+            // Gone from MySQL 8.4 on; there are statements for them.
+            Command::REFRESH => Err(unsupported("COM_REFRESH (use FLUSH)")),
+            Command::SHUTDOWN => Err(unsupported("COM_SHUTDOWN (use SHUTDOWN)")),
+            Command::PROCESS_INFO => Err(unsupported("COM_PROCESS_INFO (use SHOW PROCESSLIST)")),
+            Command(_) => Err(unknown_command()),
         }
     }
 
@@ -100,6 +107,18 @@ impl Session {
         self.relay(Question::plain(expect, Screened::COMMAND)).await
     }
 
+    /// While the gate is held the door itself answers: a client that only asks whether its connection is good must not
+    /// take it for broken because a writer changes.
+    async fn ping(&mut self) -> Result<(), Stop> {
+        if self.pass.is_some() || !self.lane.gate.held() {
+            return self.forward(Expect::Single).await.map(drop);
+        }
+        self.whole(CHUNK).await?;
+        self.skip_command().await?;
+        let ok = OkPacket { status: self.profile.idle_status(), ..OkPacket::default() };
+        self.say(&ok.encode(OK, self.identity.capabilities)).await
+    }
+
     async fn query(&mut self) -> Result<(), Stop> {
         let whole = self.beginning().await?;
         let payload = &self.inbound.data()[HEADER_LEN..self.left.min(self.inbound.len())];
@@ -111,10 +130,8 @@ impl Session {
         if let (true, Some(at)) = (whole, text_at) {
             screen.feed(&payload[at..]);
             let screened = screen.end();
-            if screened.kills {
-                // Only with a backend has this session itself a connection that can be killed.
-                self.begin().await?;
-                self.translate_kill(at);
+            if screened.kills && Box::pin(self.killed(screened, at)).await? {
+                return Ok(());
             }
             if screened.asks != Asks::Nothing && self.answers_itself(screened, at).await? {
                 return Ok(());
@@ -150,6 +167,11 @@ impl Session {
 
     fn note(&mut self, screened: Screened) {
         self.profile.asked(screened);
+        if screened.asks_id
+            && let Some(link) = &self.link
+        {
+            self.seat.told_id.store(link.id, Relaxed);
+        }
         (self.own, self.own_diagnostics) = (true, true);
         if screened.asks != Asks::Diagnostics {
             self.told = None;
@@ -300,7 +322,11 @@ impl Session {
                 self.set_statement_id(place.id);
                 self.send(None).await?;
             }
-            None => return self.reset_nothing().await,
+            None => {
+                self.reset_nothing().await?;
+                self.statements.set_busy(id, false, false);
+                return Ok(());
+            }
         }
         if self.relay(Question::plain(Expect::Single, Screened::COMMAND)).await? == Outcome::Done {
             self.statements.set_busy(id, false, false);
@@ -386,29 +412,47 @@ impl Session {
 
     async fn process_kill(&mut self) -> Result<(), Stop> {
         let n = self.whole(CHUNK).await?;
+        let id = self.inbound.data()[HEADER_LEN + 1..n].first_chunk().copied().map(u32::from_le_bytes);
+        let Some(id) = id else { return self.forward(Expect::Single).await.map(drop) };
         self.begin().await?;
-        if let Some(id) = self.inbound.data_mut()[HEADER_LEN + 1..n].first_chunk_mut::<4>() {
-            let wanted = u32::from_le_bytes(*id);
-            if let Some(seat) = self.shared.registry.seat(wanted) {
-                *id = seat.to_kill().to_le_bytes();
+        let kill = Kill { connection: true, id, at: 0, digits: 0 };
+        match Box::pin(self.kill(kill)).await? {
+            Verdict::Done => self.answer_with_ok().await,
+            Verdict::Server(id, victim) => {
+                let from = HEADER_LEN + 1;
+                self.inbound.data_mut()[from..from + 4].copy_from_slice(&id.to_le_bytes());
+                let outcome = self.forward(Expect::Single).await?;
+                self.after_kill(kill, victim, outcome);
+                Ok(())
             }
         }
-        self.forward(Expect::Single).await.map(drop)
     }
 
-    /// `KILL` with an id the door gave out is meant for the connection behind it.
-    fn translate_kill(&mut self, text_at: usize) {
-        let text = &self.inbound.data()[HEADER_LEN + text_at..self.left];
-        let Ok(text) = std::str::from_utf8(text) else { return };
-        let end = text.trim_end_matches(|c: char| c == ';' || c.is_ascii_whitespace());
-        let digits = end.len() - end.trim_end_matches(|c: char| c.is_ascii_digit()).len();
-        let at = end.len() - digits;
-        let Ok(id) = end[at..].parse::<u32>() else { return };
-        let Some(seat) = self.shared.registry.seat(id).filter(|_| id >= FIRST_ID) else { return };
-        // A server's id has no more digits than one of ours: blanks keep the length.
-        let new = format!("{:>digits$}", seat.to_kill());
-        let from = HEADER_LEN + text_at + at;
-        self.inbound.data_mut()[from..from + digits].copy_from_slice(new.as_bytes());
+    /// A `KILL`, whose text begins at `at` of the payload: has it mean what the client means. `false`: it is none that the door
+    /// reads.
+    async fn killed(&mut self, screened: Screened, text_at: usize) -> Result<bool, Stop> {
+        let Some(kill) = Kill::parse(&self.inbound.data()[HEADER_LEN + text_at..self.left]) else {
+            return Ok(false);
+        };
+        self.begin().await?;
+        match self.kill(kill).await? {
+            Verdict::Done => self.answer_with_ok().await?,
+            Verdict::Server(id, victim) => {
+                let from = HEADER_LEN + text_at + kill.at;
+                let said = &self.inbound.data()[..self.left];
+                let number = id.to_string();
+                let payload =
+                    [&said[HEADER_LEN..from], number.as_bytes(), &said[from + kill.digits..]].concat();
+                let (mut packet, mut seq) = (Vec::new(), 0);
+                wire::packet::frame(&mut packet, &mut seq, &payload);
+                self.skip_command().await?;
+                self.write_backend(&packet).await?;
+                self.note(screened);
+                let outcome = self.relay(Question::plain(Expect::Results, screened)).await?;
+                self.after_kill(kill, victim, outcome);
+            }
+        }
+        Ok(true)
     }
 
     async fn change_user(&mut self) -> Result<(), Stop> {

@@ -235,6 +235,7 @@ impl Control {
             commands: gate.shards().iter().map(|s| s.commands.load(Relaxed)).sum(),
             backend_errors: registry.backend_errors.load(Relaxed),
             door_errors: registry.door_errors.load(Relaxed),
+            idle_ended: registry.idle_ended.load(Relaxed),
             epoch: gate.epoch(),
             ..Stats::default()
         };

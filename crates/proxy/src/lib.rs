@@ -15,7 +15,7 @@
 //! reports beside them is what the door knows of a session.
 //!
 //! Connection ids: the greeting tells a client an id of the door's own (above 2^31). `KILL` takes that, and also the
-//! server's id as `CONNECTION_ID()` shows it at the moment.
+//! server's id as `CONNECTION_ID()` told it (`kill.rs`).
 //!
 //! Invariant: a command is sent to a backend once, or not at all. One whose answer was lost is reported as of unknown
 //! outcome; nothing here sends it again.
@@ -24,6 +24,7 @@ mod accounts;
 mod admission;
 mod backend;
 mod buffer;
+mod clock;
 mod command;
 mod control;
 mod entrance;
@@ -31,15 +32,20 @@ mod entrance;
 pub mod fuzzing;
 mod held;
 mod hold;
+mod idle;
+mod kill;
 mod listener;
+mod local_file;
 mod login;
 mod network;
+mod overdue;
 mod pace;
 mod parked;
 mod pool;
 mod prepared;
 mod profile;
 mod proven;
+mod queue;
 mod registry;
 mod relay;
 mod response;
@@ -50,6 +56,7 @@ mod session;
 mod settings;
 mod sharing;
 mod statements;
+mod terms;
 mod tls;
 mod trouble;
 
@@ -66,6 +73,7 @@ pub use entrance::{Entrance, UserRule};
 pub use held::Held;
 pub use network::Network;
 pub use registry::{OpenSession, SessionPhase, SessionView, Stats};
+pub use terms::Terms;
 pub use tls::DoorTls;
 
 use accounts::Accounts;
@@ -112,6 +120,8 @@ pub struct DoorOptions {
     pub backends_max: usize,
     /// How long a command may wait for one before it fails with error 1203.
     pub queue_max: Duration,
+    /// What clients may do, and how long they may take.
+    pub terms: Terms,
 }
 
 /// Why the door could not do what it was asked to.
@@ -170,6 +180,7 @@ pub(crate) struct Shared {
     pub accounts: Arc<Accounts>,
     pub share: bool,
     pub queue_max: Duration,
+    pub terms: Terms,
     pub proven: ProvenAccounts,
     pub settings: Interned<Settings>,
     pub texts: Interned<[u8]>,
@@ -214,6 +225,7 @@ impl Door {
             accounts: Arc::default(),
             share: options.share,
             queue_max: options.queue_max,
+            terms: options.terms,
             proven: ProvenAccounts::default(),
             settings: Interned::default(),
             texts: Interned::default(),

@@ -20,6 +20,7 @@ use wire::packet;
 use wire::response::ErrPacket;
 
 use crate::Shared;
+use crate::clock;
 use crate::hold::Lane;
 use crate::pace::Pace;
 use crate::session::{self, Kick};
@@ -77,10 +78,12 @@ pub(crate) fn spawn(
         local.block_on(&runtime, async move {
             let lane = Rc::new(Lane::new(Arc::clone(&shared.gate), shard));
             let kicks = Kicks::default();
+            let clock_of = Rc::clone(&kicks);
             tokio::select! {
                 () = accept(listener, shared, Rc::clone(&lane), Rc::clone(&kicks), threads) => {}
                 () = wake(Rc::clone(&lane), kicks) => {}
                 () = sweep(lane) => {}
+                () = clock::run(|due| clock_of.borrow().values().for_each(due)) => {}
                 _ = stop.wait_for(|stop| *stop) => {}
             }
         });
@@ -116,6 +119,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, lane: Rc<Lane>, kick
         };
         let kick = Arc::new(Kick::default());
         kicks.borrow_mut().insert(seat.id, Arc::clone(&kick));
+        seat.detail().kick = Some(Arc::clone(&kick));
         let leaving = Leaving { id: seat.id, shared: Arc::clone(&shared), kicks: Rc::clone(&kicks) };
         // Boxed, since a task that moves a future in and then waits for it has room for it twice.
         let session = Box::pin(session::run(

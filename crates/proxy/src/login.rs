@@ -18,6 +18,7 @@ use std::sync::Arc;
 use mysql::{Password, Stream};
 use tokio::io::AsyncWriteExt;
 use wire::auth::{self, CACHING_SHA2, NATIVE, RsaKey};
+use wire::compressed::Algorithm;
 use wire::handshake::{AUTH_MORE_DATA, AuthSwitch, Greeting, Login};
 use wire::packet::{self, HEADER_LEN, Header};
 use wire::proxy_header::{self, Origin};
@@ -37,8 +38,8 @@ const PROXY_HEADER_MAX: usize = 4096;
 /// The greeting's collation: utf8mb4_0900_ai_ci, as servers have it; clients choose their own.
 const COLLATION: u8 = 255;
 
-/// What the door understands of what a client can ask for. Not compression or local files (yet), nor result sets without
-/// metadata; TLS if it has a certificate.
+/// What the door understands of what a client can ask for: not result sets without metadata. TLS if it has a certificate,
+/// and what its terms say: local files, compression.
 pub(crate) const OFFERED: Capabilities = Capabilities(
     Capabilities::LONG_PASSWORD.0
         | Capabilities::FOUND_ROWS.0
@@ -87,6 +88,8 @@ impl std::fmt::Debug for DoorKey {
 pub(crate) struct Guest {
     pub identity: Arc<Identity>,
     pub schema: Option<Vec<u8>>,
+    /// How it wants to be spoken to after the login.
+    pub compression: Option<Algorithm>,
 }
 
 /// The connection while packets alternate: sequence numbers count on from one side's to the other's.
@@ -114,7 +117,9 @@ impl Dialogue<'_> {
         self.buffer.fill_to(self.client, HEADER_LEN).await.map_err(client_lost)?;
         let data = self.buffer.data();
         let header = Header::parse([data[0], data[1], data[2], data[3]]);
-        if header.seq != *self.seq || header.len > PACKET_MAX {
+        // A client that compresses counts its frames, and its packets as it likes.
+        let in_order = header.seq == *self.seq || self.client.is_compressed();
+        if !in_order || header.len > PACKET_MAX {
             return Err(malformed(WireError::Malformed("login packet")));
         }
         *self.seq = header.seq.wrapping_add(1);
@@ -152,7 +157,8 @@ impl Dialogue<'_> {
     pub async fn greet(&mut self, id: u32, door: &Shared) -> Result<Guest, Stop> {
         let nonce = auth::nonce().map_err(malformed)?;
         let tls = door.entrance.tls.as_ref();
-        let offered = if tls.is_some() { OFFERED | Capabilities::SSL } else { OFFERED };
+        let granted = OFFERED | door.terms.offered();
+        let offered = if tls.is_some() { granted | Capabilities::SSL } else { granted };
         let greeting = Greeting {
             server_version: door.server_version.clone(),
             connection_id: id,
@@ -193,14 +199,17 @@ impl Dialogue<'_> {
         };
         let proof = Proof { user: &login.user, plugin, response: login.auth_response, nonce };
         let password = self.password(proof, door).await?;
+        let compression = Algorithm::of(login.capabilities & granted);
+        // The door speaks to servers without.
+        let uncompressed = granted - Capabilities::COMPRESS - Capabilities::ZSTD_COMPRESSION;
         let identity = Identity {
             user: login.user,
             password,
-            capabilities: login.capabilities & OFFERED,
+            capabilities: login.capabilities & uncompressed,
             collation: login.collation,
             attributes: login.attributes,
         };
-        Ok(Guest { identity: Arc::new(identity), schema: login.schema })
+        Ok(Guest { identity: Arc::new(identity), schema: login.schema, compression })
     }
 
     /// Learns whom a client wants to become with `COM_CHANGE_USER`, and with what password.
@@ -224,7 +233,7 @@ impl Dialogue<'_> {
             collation: u8::try_from(collation).unwrap_or(COLLATION),
             attributes,
         };
-        Ok(Guest { identity: Arc::new(identity), schema })
+        Ok(Guest { identity: Arc::new(identity), schema, compression: None })
     }
 
     /// The client's password, whatever plugin it began with. Whether it is right is for the server to say.

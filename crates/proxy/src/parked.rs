@@ -23,6 +23,9 @@ use crate::settings::Settings;
 /// no older than this.
 const AGE_MAX: Duration = Duration::from_secs(600);
 
+/// An idle connection is not lent when it is so close to the server's `wait_timeout`: its command would meet the end.
+const MARGIN: Duration = Duration::from_secs(1);
+
 /// A connection that awaits nothing, is in no transaction, and has exactly the settings it is said to have.
 #[derive(Debug)]
 pub(crate) struct Parked {
@@ -61,8 +64,17 @@ impl Parked {
         self.link.last_insert_id
     }
 
-    /// Lends it to a session of this thread; `None` if the server has closed it meanwhile.
+    /// Whether the server is about to close it because it was idle, if it has not yet.
+    fn expires(&self) -> bool {
+        let idle = self.since.elapsed();
+        idle >= MARGIN && idle + MARGIN >= Duration::from_secs(self.link.settings.wait_timeout().into())
+    }
+
+    /// Lends it to a session of this thread; `None` if the server has closed it meanwhile, or might while it is lent.
     pub fn lend(mut self, shard: usize) -> Option<Box<Link>> {
+        if self.expires() {
+            return None;
+        }
         match self.link.alive() {
             true => self.link.move_to(shard).ok(),
             false => None,

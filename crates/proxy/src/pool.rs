@@ -3,8 +3,8 @@
 //! # Exactness
 //! Nobody waits while there is something to have. Who waits first joins the queue, **then** looks through the lists
 //! ([`Pool::serve`]); who parks first puts the connection on a list, **then** looks whether anybody waits. Both are ordered
-//! by a list's mutex and `waiting`, which is sequentially consistent, so one of the two sees the other. The queue is served
-//! strictly in order of arrival; whoever is at its front can be served with any idle connection, since one of
+//! by a list's mutex and `waiting`, which is sequentially consistent, so one of the two sees the other. Accounts are served
+//! in turn ([`crate::queue`]); whoever is at the queue's front can be served with any idle connection, since one of
 //! another account is closed and its place in the budget taken over.
 //!
 //! A place in the budget is a [`Slot`]; it goes with its connection and comes back when that is dropped, however that
@@ -21,6 +21,7 @@ use wire::capability::Status;
 use crate::backend::Warm;
 use crate::parked::Parked;
 use crate::proven::Account;
+use crate::queue::Turns;
 use crate::session::Kick;
 use crate::settings::Settings;
 
@@ -52,13 +53,11 @@ struct List(Mutex<Vec<Parked>>);
 struct Queue {
     /// Places of the budget that are taken.
     open: usize,
-    waiters: VecDeque<Waiter>,
-    last_ticket: u64,
+    waiters: Turns<Waiter>,
 }
 
 #[derive(Debug)]
 struct Waiter {
-    ticket: u64,
     account: Arc<Account>,
     settings: Arc<Settings>,
     granted: oneshot::Sender<Grant>,
@@ -214,10 +213,9 @@ impl Pool {
         let (granted, grant) = oneshot::channel();
         let ticket = {
             let mut queue = lock(&self.queue);
-            queue.last_ticket += 1;
-            let ticket = queue.last_ticket;
+            let user = account.user();
             let (account, settings) = (Arc::clone(account), Arc::clone(settings));
-            queue.waiters.push_back(Waiter { ticket, account, settings, granted });
+            let ticket = queue.waiters.join(user, Waiter { account, settings, granted });
             self.waiting.store(queue.waiters.len(), SeqCst);
             ticket
         };
@@ -229,7 +227,7 @@ impl Pool {
     fn serve(self: &Arc<Self>) {
         loop {
             let mut queue = lock(&self.queue);
-            let Some(first) = queue.waiters.front() else { return };
+            let Some(first) = queue.waiters.first() else { return };
             let wanted =
                 Wanted { account: &first.account, settings: &first.settings, last_insert_id: 0, serial: 0 };
             let parked = self.lists.iter().find_map(|list| best(&mut lock(&list.0), &wanted));
@@ -245,7 +243,7 @@ impl Pool {
                     None => return,
                 },
             };
-            let first = queue.waiters.pop_front();
+            let first = queue.waiters.take_first();
             self.waiting.store(queue.waiters.len(), SeqCst);
             drop(queue);
             if let Some(first) = first
@@ -390,7 +388,7 @@ impl Drop for Waiting {
     fn drop(&mut self) {
         {
             let mut queue = lock(&self.pool.queue);
-            queue.waiters.retain(|waiter| waiter.ticket != self.ticket);
+            queue.waiters.leave(self.ticket);
             self.pool.waiting.store(queue.waiters.len(), SeqCst);
         }
         self.grant.close();

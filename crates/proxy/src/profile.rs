@@ -80,6 +80,10 @@ pub(crate) struct Profile {
     pub collation_unknown: bool,
     /// Whether a backslash escapes inside quotes.
     no_backslash: bool,
+    /// Seconds after which the server closes a connection with these settings.
+    pub wait_timeout: u32,
+    /// The same, if the client itself has said so.
+    pub own_wait_timeout: Option<u32>,
 }
 
 /// `SERVER_STATUS_NO_BACKSLASH_ESCAPES`.
@@ -95,6 +99,8 @@ impl Profile {
 
     fn of(settings: Arc<Settings>) -> Self {
         Self {
+            wait_timeout: settings.wait_timeout(),
+            own_wait_timeout: None,
             settings,
             settings_changed: false,
             last_insert_id: 0,
@@ -142,6 +148,13 @@ impl Profile {
             self.settings = interned.intern(Arc::clone(&self.settings));
         }
         changed
+    }
+
+    /// The status flags of this session between transactions.
+    pub fn idle_status(&self) -> Status {
+        let autocommit = self.settings.variables.get(b"autocommit".as_slice()).is_none_or(|v| **v != *b"OFF");
+        let autocommit = if autocommit { Status::AUTOCOMMIT.0 } else { 0 };
+        Status(autocommit | if self.no_backslash { NO_BACKSLASH_ESCAPES.0 } else { 0 })
     }
 
     /// Whether a backslash escapes inside quotes.
@@ -253,6 +266,11 @@ impl Profile {
                     self.change().results = results;
                 }
             }
+            b"wait_timeout" => {
+                let seconds = std::str::from_utf8(&value).ok().and_then(|v| v.parse().ok());
+                self.own_wait_timeout = seconds;
+                self.wait_timeout = seconds.unwrap_or(self.wait_timeout);
+            }
             _ => {}
         }
         if !name.iter().chain(&value).all(|b| (b' '..0x7F).contains(b) && *b != b'\\') {
@@ -297,6 +315,7 @@ impl Profile {
     /// The answer to [`crate::settings::baseline_question`] after a reset, which undoes the login's own character set.
     pub fn baseline(&mut self, baseline: &Baseline) {
         self.change().set_baseline(baseline);
+        self.wait_timeout = self.settings.wait_timeout();
     }
 }
 

@@ -22,6 +22,7 @@ const DIALECT: Capabilities = Capabilities(
         | Capabilities::LONG_FLAG.0
         | Capabilities::NO_SCHEMA.0
         | Capabilities::ODBC.0
+        | Capabilities::LOCAL_FILES.0
         | Capabilities::IGNORE_SPACE.0
         | Capabilities::INTERACTIVE.0
         | Capabilities::TRANSACTIONS.0
@@ -47,6 +48,11 @@ pub(crate) struct Account {
 }
 
 impl Account {
+    /// Its name.
+    pub fn user(&self) -> &[u8] {
+        &self.user
+    }
+
     /// Whether a login of this account to the pool's server has succeeded of late.
     pub fn is_proven(&self, pool: u64) -> bool {
         let proven = self.proven.lock().unwrap_or_else(PoisonError::into_inner);

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::backend::{Identity, Warm};
 use crate::held::Holds;
+use crate::session::Kick;
 
 /// The first connection id of the door: ids of servers stay far below, so no `KILL` can take one for the other.
 pub(crate) const FIRST_ID: u32 = 1 << 31;
@@ -42,6 +43,10 @@ pub(crate) struct Seat {
     pinned: AtomicBool,
     /// The operator wants it gone.
     ended: AtomicBool,
+    /// It has been killed.
+    dismissed: AtomicBool,
+    /// What `CONNECTION_ID()` told it last; 0 if it never asked.
+    pub told_id: AtomicU32,
     keeps: AtomicBool,
     detail: Mutex<Detail>,
 }
@@ -57,6 +62,8 @@ pub(crate) struct Detail {
     pub schema: Option<Vec<u8>>,
     /// A connection to the next writer, opened ahead.
     pub warm: Option<Box<Warm>>,
+    /// Wakes the session.
+    pub kick: Option<Arc<Kick>>,
 }
 
 impl Seat {
@@ -89,6 +96,20 @@ impl Seat {
     /// Whether it is to end.
     pub fn ended(&self) -> bool {
         self.ended.load(Relaxed)
+    }
+
+    /// Has the session end as one whose connection was killed: without a word.
+    pub fn dismiss(&self) {
+        self.dismissed.store(true, SeqCst);
+        let kick = self.detail().kick.clone();
+        if let Some(kick) = kick {
+            kick.kick();
+        }
+    }
+
+    /// Whether it was killed.
+    pub fn dismissed(&self) -> bool {
+        self.dismissed.load(SeqCst)
     }
 
     /// Whether the session's backend cannot be lent to others.
@@ -194,6 +215,8 @@ pub struct Stats {
     pub backend_errors: u64,
     /// Errors of the door's own, and sessions lost.
     pub door_errors: u64,
+    /// Clients closed because they were idle for too long.
+    pub idle_ended: u64,
     /// The writer's epoch.
     pub epoch: u64,
 }
@@ -209,6 +232,8 @@ pub(crate) struct Registry {
     pub holds: Holds,
     pub backend_errors: AtomicU64,
     pub door_errors: AtomicU64,
+    /// Clients closed because they were idle for too long.
+    pub idle_ended: AtomicU64,
 }
 
 impl Default for Registry {
@@ -221,6 +246,7 @@ impl Default for Registry {
             holds: Holds::default(),
             backend_errors: AtomicU64::new(0),
             door_errors: AtomicU64::new(0),
+            idle_ended: AtomicU64::new(0),
         }
     }
 }
@@ -250,6 +276,8 @@ impl Registry {
             killed: AtomicBool::new(false),
             pinned: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            dismissed: AtomicBool::new(false),
+            told_id: AtomicU32::new(0),
             keeps: AtomicBool::new(false),
             detail: Mutex::default(),
         });
@@ -270,6 +298,19 @@ impl Registry {
     /// The seat with this id.
     pub fn seat(&self, id: u32) -> Option<Arc<Seat>> {
         self.lock().get(&id).cloned()
+    }
+
+    /// Whom a connection id of the server's means: the session that has that connection, else the one that was told this id
+    /// and has another or none by now, if it was only one.
+    pub fn known_as(&self, server_id: u32) -> Option<Arc<Seat>> {
+        let seats = self.lock();
+        let has = |seat: &&Arc<Seat>| seat.backend_id.load(SeqCst) == server_id;
+        if let Some(seat) = seats.values().find(has) {
+            return Some(Arc::clone(seat));
+        }
+        let mut told = seats.values().filter(|seat| seat.told_id.load(Relaxed) == server_id);
+        let one = told.next()?;
+        told.next().is_none().then(|| Arc::clone(one))
     }
 
     /// Enters a phase, now.

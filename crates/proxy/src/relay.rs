@@ -9,9 +9,11 @@ use tokio::io::AsyncWriteExt;
 use wire::Capabilities;
 use wire::capability::Status;
 use wire::packet::{HEADER_LEN, Header};
-use wire::response::{ErrPacket, OkPacket};
+use wire::response::OkPacket;
 
 use crate::backend::Link;
+use crate::local_file::{unasked, upload};
+use crate::overdue::Limit;
 use crate::prepared::{Place, Prepared};
 use crate::profile::Profile;
 use crate::response::{Expect, Kind, Scan, Step};
@@ -49,10 +51,30 @@ pub(crate) enum Outcome {
 impl Session {
     /// Relays the answer to a command that was sent.
     pub async fn relay(&mut self, question: Question) -> Result<Outcome, Stop> {
-        let Self { client, link, answers, profile, statements, identity, shared, seq, .. } = self;
+        let Self {
+            client,
+            inbound,
+            link,
+            answers,
+            profile,
+            statements,
+            identity,
+            shared,
+            seq,
+            kick,
+            lane,
+            ..
+        } = self;
         let Some(link) = link else { return Err(outcome_unknown()) };
-        let Link { stream, prepared, capabilities, awaiting, slot, serial, .. } = &mut **link;
+        let Link { stream, prepared, capabilities, awaiting, slot, serial, id, .. } = &mut **link;
         let (serial, backend) = (*serial, *capabilities);
+        let max = shared.terms.statement_max;
+        let limit = (!max.is_zero()).then(|| {
+            let writer = lane.gate.route().writer;
+            let limit = Limit { kick, max, writer, identity, connection: *id };
+            limit.begin();
+            limit
+        });
         let prepared_max = slot.as_ref().map(|slot| slot.pool().prepared_max());
         let mut scan = Scan::new(question.expect, backend);
         let mut notes = Notes {
@@ -68,8 +90,13 @@ impl Session {
             outcome: Outcome::Done,
         };
         let mut first = true;
+        let compressed = client.is_compressed();
         while !scan.finished() {
-            match answers.fill(stream).await {
+            let filled = match &limit {
+                None => answers.fill(stream).await,
+                Some(limit) => limit.fill(answers, stream).await,
+            };
+            match filled {
                 Ok(n) if n > 0 => {}
                 _ => return Err(outcome_unknown()),
             }
@@ -83,6 +110,7 @@ impl Session {
             }
             // Bytes up to `read` were looked at; of them `keep` remain, moved to the front past what was left out.
             let (mut read, mut keep) = (0, 0);
+            let mut file_wanted = None;
             while !scan.finished() {
                 match scan.next(&data[read..]).map_err(|e| backend_out_of_step(&e))? {
                     Step::More => break,
@@ -96,16 +124,31 @@ impl Session {
                         let n = notes
                             .take(packet.kind, &mut data[read..read + packet.len])
                             .map_err(|e| backend_out_of_step(&e))?;
-                        let Some(n) = n else { return Err(local_infile()) };
+                        let Some(n) = n else { return Err(unasked()) };
+                        if packet.kind == Kind::LocalInfile {
+                            file_wanted = data.get(read + HEADER_LEN - 1).copied();
+                        }
                         if keep != read {
                             data.copy_within(read..read + n, keep);
                         }
                         (read, keep) = (read + packet.len, keep + n);
+                        if compressed && packet.kind.more_follows() {
+                            client.write_all(&data[..keep]).await.map_err(client_lost)?;
+                            client.begin_result();
+                            // The next packet's place in the buffer, as if nothing had gone before it.
+                            keep = 0;
+                        }
                     }
                 }
             }
             client.write_all(&data[..keep]).await.map_err(client_lost)?;
             answers.consume(read);
+            if let Some(mut last) = file_wanted.filter(|_| answers.len() == 0) {
+                let sent = Box::pin(upload(client, inbound, stream, &mut last)).await;
+                *seq = last.wrapping_add(1);
+                sent?;
+                scan.file_sent();
+            }
         }
         if answers.len() > 0 {
             // What is not part of the answer must not become part of the next one's.
@@ -181,7 +224,12 @@ impl Notes<'_> {
                     packet[5..9].copy_from_slice(&id.to_le_bytes());
                 }
             }
-            Kind::LocalInfile => return Ok(None),
+            Kind::LocalInfile => {
+                let sends = self.client.has(Capabilities::LOCAL_FILES) && self.question.screened.loads_local;
+                if !sends {
+                    return Ok(None);
+                }
+            }
         }
         Ok(Some(packet.len()))
     }
@@ -221,10 +269,4 @@ pub(crate) fn shorten(packet: &mut [u8], ok: &OkPacket, client: Capabilities) ->
     packet[..HEADER_LEN].copy_from_slice(&header.encode());
     packet[HEADER_LEN..HEADER_LEN + payload.len()].copy_from_slice(&payload);
     HEADER_LEN + payload.len()
-}
-
-/// A server asked for a file of the client's, though the door has told it that clients send none.
-fn local_infile() -> Stop {
-    let text = "Highwater: the server asked for a local file, which the front door does not pass on";
-    Stop::end(ErrPacket::new(3948, b"42000", text))
 }

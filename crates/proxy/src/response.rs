@@ -89,8 +89,18 @@ pub(crate) enum Kind {
         /// Warnings.
         warnings: u16,
     },
-    /// The server asks for a file of the client's.
+    /// The server asks for a file of the client's. The response counts as ended, until [`Scan::file_sent`].
     LocalInfile,
+}
+
+impl Kind {
+    /// Whether it ends a result that another follows.
+    pub fn more_follows(self) -> bool {
+        match self {
+            Self::Ok { status, .. } | Self::Eof { status, .. } => status.has(Status::MORE_RESULTS_EXISTS),
+            _ => false,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,6 +147,11 @@ impl Scan {
     /// Whether the whole response has been seen.
     pub fn finished(&self) -> bool {
         self.state == State::Done && self.skip == 0 && !self.continues
+    }
+
+    /// The server has got the file it asked for: its answer to the statement comes now.
+    pub fn file_sent(&mut self) {
+        self.state = State::Head;
     }
 
     /// Looks at `bytes`, which begin where the last step's ended.

@@ -83,6 +83,10 @@ pub(crate) struct Screened {
     pub kills: bool,
     /// The last of its statements about savepoints sets one (`true`), or ends the transaction they belong to (`false`).
     pub savepoint: Option<bool>,
+    /// A statement loads a file of the client's.
+    pub loads_local: bool,
+    /// It may ask for `CONNECTION_ID()`.
+    pub asks_id: bool,
 }
 
 /// What a statement asks about the one before it.
@@ -118,6 +122,8 @@ impl Screened {
         collates: false,
         kills: false,
         savepoint: None,
+        loads_local: false,
+        asks_id: false,
     };
 }
 
@@ -146,6 +152,7 @@ enum Keyword {
     Show,
     Get,
     Flush,
+    Load,
     Lock,
     Rollback,
 }
@@ -391,6 +398,7 @@ impl Screen {
                 b"SHOW" => Keyword::Show,
                 b"GET" => Keyword::Get,
                 b"FLUSH" => Keyword::Flush,
+                b"LOAD" => Keyword::Load,
                 b"LOCK" => Keyword::Lock,
                 b"ROLLBACK" => Keyword::Rollback,
                 _ => Keyword::Other,
@@ -406,6 +414,9 @@ impl Screen {
             // Back to one, which stays.
             self.found.savepoint = Some(true);
         }
+        self.found.asks_id |= matches!(word, b"CONNECTION_ID" | b"PSEUDO_THREAD_ID");
+        // LOAD DATA [LOW_PRIORITY | CONCURRENT] LOCAL, with an executable comment's version perhaps.
+        self.found.loads_local |= self.keyword == Keyword::Load && self.words <= 5 && word == b"LOCAL";
         if let Some(reason) = pins {
             self.pin(reason);
         }
@@ -568,5 +579,15 @@ mod tests {
     fn kill_is_told() {
         assert!(Screen::of(b" kill query 5", true).kills);
         assert!(!Screen::of(b"select 'kill'", true).kills);
+        for (text, loads) in [
+            ("load data local infile 'x' into table t", true),
+            ("SELECT 1; LOAD XML CONCURRENT LOCAL INFILE 'x' INTO TABLE t", true),
+            ("LOAD DATA /* a */ LOW_PRIORITY /*!80000 LOCAL */ INFILE 'x' INTO TABLE t", true),
+            ("LOAD DATA INFILE 'x' INTO TABLE local", false),
+            ("SELECT 'LOAD DATA LOCAL'", false),
+            ("DO 1; LOAD DATA INFILE 'local' INTO TABLE t", false),
+        ] {
+            assert_eq!(Screen::of(text.as_bytes(), true).loads_local, loads, "{text}");
+        }
     }
 }

@@ -12,9 +12,9 @@
 use std::future::poll_fn;
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use mysql::Stream;
@@ -28,6 +28,7 @@ use crate::Shared;
 use crate::accounts::Place;
 use crate::backend::{Identity, Link};
 use crate::buffer::Buffer;
+use crate::clock;
 use crate::hold::{Lane, Pass};
 use crate::login::{Dialogue, Guest};
 use crate::profile::Profile;
@@ -45,6 +46,8 @@ pub(crate) struct Kick {
     lingering: AtomicBool,
     /// It is on the pool's list of those.
     listed: AtomicBool,
+    /// The second of its thread's clock in which it wants to be woken; 0 is never.
+    due: AtomicU32,
 }
 
 impl Kick {
@@ -53,6 +56,25 @@ impl Kick {
         self.kicked.store(true, SeqCst);
         if let Some(waker) = self.waker.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
             waker.wake_by_ref();
+        }
+    }
+
+    /// Has the session woken in that second of its thread's clock; 0 is never.
+    pub fn set_due(&self, at: u32) {
+        self.due.store(at, Relaxed);
+    }
+
+    /// Whether that second has come.
+    pub fn is_due(&self, now: u32) -> bool {
+        let due = self.due.load(Relaxed);
+        due != 0 && due <= now
+    }
+
+    /// Has this task woken by the next kick.
+    pub fn register(&self, cx: &Context<'_>) {
+        let mut waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner);
+        if !waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
         }
     }
 
@@ -111,6 +133,8 @@ pub(crate) struct Session {
     pub answers: Buffer,
     pub profile: Box<Profile>,
     pub statements: Statements,
+    /// The second of its thread's clock in which its last command ended.
+    pub idle_since: u32,
     /// Inside the gate.
     pub pass: Option<Pass>,
     /// What is being taken from the client: bytes of the current packet not consumed, and whether more packets follow.
@@ -159,6 +183,7 @@ pub(crate) async fn run(
         answers: Buffer::default(),
         profile: Box::new(Profile::nobody()),
         statements: Statements::default(),
+        idle_since: 0,
         pass: None,
         left: 0,
         continues: false,
@@ -195,14 +220,18 @@ impl Session {
 
     /// One command, or one look at the gate.
     async fn next(&mut self) -> Result<(), Stop> {
+        self.kick.set_due(self.due());
         if !self.command_waits().await? {
+            self.look_at_clock().await?;
             return self.look_at_gate().await;
         }
+        self.kick.set_due(0);
         self.kick.stop_lingering();
         self.command().await?;
         if self.profile.collation_unknown {
             self.ask_collation().await?;
         }
+        self.idle_since = clock::now();
         self.settle();
         self.oblige().await
     }
@@ -222,7 +251,14 @@ impl Session {
         // What comes next waits for the server, not for the client.
         drop(handshake);
         self.peer = from;
-        self.become_guest(guest).await
+        let compression = guest.compression;
+        self.become_guest(guest).await?;
+        self.idle_since = clock::now();
+        if let Some(algorithm) = compression {
+            self.client.compress(algorithm, self.inbound.data());
+            self.inbound.consume(self.inbound.len());
+        }
+        Ok(())
     }
 
     /// Makes the session that of who the client has become, once a server has accepted the password, and tells the client.
@@ -323,12 +359,7 @@ impl Session {
                 if kick.kicked.load(Relaxed) && kick.kicked.swap(false, SeqCst) {
                     return Poll::Ready(Ok(None));
                 }
-                {
-                    let mut waker = kick.waker.lock().unwrap_or_else(PoisonError::into_inner);
-                    if !waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
-                        *waker = Some(cx.waker().clone());
-                    }
-                }
+                kick.register(cx);
                 // Whoever kicked before the waker was in place has not woken anybody.
                 if kick.kicked.load(SeqCst) {
                     kick.kicked.store(false, SeqCst);
@@ -350,6 +381,9 @@ impl Session {
         if self.seat.ended() {
             self.seq = 0;
             return Err(ended());
+        }
+        if self.seat.dismissed() {
+            return Err(self.part().await);
         }
         let gate = Arc::clone(&self.lane.gate);
         if gate.held() {
@@ -462,6 +496,7 @@ impl Session {
     async fn refuse(&mut self, error: &ErrPacket) -> Result<(), Stop> {
         self.skip_command().await?;
         self.say(&error.encode()).await?;
+        self.idle_since = clock::now();
         self.settle();
         Ok(())
     }

@@ -98,6 +98,12 @@ impl Settings {
         Self { results: Results::Login(collation), schema: None, option: None, variables: BTreeMap::new() }
     }
 
+    /// Seconds after which the server closes an idle connection with these settings; MySQL's own default if it is not known.
+    pub fn wait_timeout(&self) -> u32 {
+        let value = self.variables.get(b"wait_timeout".as_slice());
+        value.and_then(|v| std::str::from_utf8(v).ok()?.parse().ok()).unwrap_or(28_800)
+    }
+
     /// Whether a backend with these settings can be given those: there is no command to leave a schema, none that undoes
     /// a `COM_SET_OPTION` without knowing what the login said, and none that brings a login's collation back.
     pub fn leads_to(&self, wanted: &Self) -> bool {

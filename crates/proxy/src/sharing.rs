@@ -289,6 +289,21 @@ impl Session {
         }
     }
 
+    /// Idle for a while: gives the backend up, or learns at least what state it is in, before the server closes it.
+    ///
+    /// # Errors
+    /// If the backend is lost already, with a transaction perhaps open.
+    pub async fn rest(&mut self) -> Result<(), Stop> {
+        if self.shareable() {
+            return self.unburden().await;
+        }
+        if self.profile.unconfirmed && self.pass.is_some() {
+            self.confirm().await?;
+            self.settle();
+        }
+        Ok(())
+    }
+
     /// Asks the backend what only it knows of this session, and gives it back.
     async fn unburden(&mut self) -> Result<(), Stop> {
         if self.pass.is_none() {

@@ -115,6 +115,11 @@ pub(crate) fn unsupported(what: &str) -> Stop {
     Stop::Refuse(ErrPacket::new(1235, b"42000", text))
 }
 
+/// No command of the protocol: what servers answer.
+pub(crate) fn unknown_command() -> Stop {
+    Stop::Refuse(ErrPacket::new(1047, b"08S01", "Unknown command"))
+}
+
 /// A prepared statement that no longer fits its tables.
 pub(crate) fn prepare_again() -> Stop {
     Stop::Refuse(ErrPacket::new(1615, b"HY000", "Prepared statement needs to be re-prepared"))

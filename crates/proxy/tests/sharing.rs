@@ -368,7 +368,8 @@ fn a_kill_hits_the_client_it_names_or_nobody() {
                 sessions.iter().any(|s| s.client_id == id && s.backend_connection_id == 0)
             })
             .await;
-            assert_eq!(code(killer.query(format!("KILL QUERY {id}")).await), 1094);
+            // As of any client that runs nothing, the answer is OK.
+            killer.query(format!("KILL QUERY {id}")).await.unwrap();
             assert_eq!(cell(&mut bystander, &format!("SELECT {round}")).await, round.to_string());
         }
     });

@@ -10,7 +10,10 @@ impl Command {
     pub const INIT_DB: Self = Self(0x02);
     pub const QUERY: Self = Self(0x03);
     pub const FIELD_LIST: Self = Self(0x04);
+    pub const REFRESH: Self = Self(0x07);
+    pub const SHUTDOWN: Self = Self(0x08);
     pub const STATISTICS: Self = Self(0x09);
+    pub const PROCESS_INFO: Self = Self(0x0A);
     pub const PROCESS_KILL: Self = Self(0x0C);
     pub const DEBUG: Self = Self(0x0D);
     pub const PING: Self = Self(0x0E);

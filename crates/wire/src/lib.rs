@@ -7,6 +7,7 @@ pub mod auth;
 pub mod binlog;
 pub mod capability;
 pub mod command;
+pub mod compressed;
 pub mod handshake;
 pub mod packet;
 pub mod proxy_header;

@@ -32,6 +32,14 @@ pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duratio
     parse(&String::deserialize(deserializer)?).map_err(de::Error::custom)
 }
 
+/// The same, for a limit that there need not be: `0s` is none.
+pub fn deserialize_limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    match String::deserialize(deserializer)?.as_str() {
+        "0s" => Ok(Duration::ZERO),
+        text => parse(text).map_err(de::Error::custom),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -58,6 +58,13 @@ pub fn resolve(
         share: door.share,
         backends_max: within(source, "front_door.backends_max", &door.backends_max, 1..=100_000)?,
         queue_max: door.queue_max,
+        terms: proxy::Terms {
+            local_infile: door.local_infile,
+            compression: door.compression,
+            idle_max: door.idle_max,
+            transaction_idle_max: door.transaction_idle_max,
+            statement_max: door.statement_max,
+        },
         cluster: door.cluster.map(Spanned::into_inner).or_else(|| only_writer(&moves, &names)),
     };
     let copy = CopyOptions {

@@ -94,6 +94,8 @@ pub struct FrontDoorOptions {
     pub backends_max: usize,
     /// How long a statement may wait for one.
     pub queue_max: Duration,
+    /// What clients may do, and how long they may take.
+    pub terms: proxy::Terms,
     /// The cluster that is the writer before any cutover, as far as the settings tell; see
     /// [`ResolvedConfig::first_writer`].
     pub cluster: Option<String>,

@@ -252,6 +252,17 @@ fn several_moves_must_be_told_apart() {
 }
 
 #[test]
+fn what_clients_may_do_and_how_long_they_may_take() {
+    let config = resolve_text(&format!(
+        "{CLUSTERS}[front_door]\nlocal_infile = true\ncompression = false\nidle_max = '10m'\nstatement_max = '0s'\n"
+    ));
+    let terms = config.unwrap().front_door.terms;
+    let idle_max = Duration::from_secs(600);
+    let compression = false;
+    assert_eq!(terms, proxy::Terms { local_infile: true, compression, idle_max, ..proxy::Terms::default() });
+}
+
+#[test]
 fn front_door_is_asked_for_its_cluster_only_when_the_settings_leave_it_open() {
     let config = resolve_text(CLUSTERS).unwrap();
     assert!(config.first_writer().unwrap_err().hint.contains("front_door.cluster"));

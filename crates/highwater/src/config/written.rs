@@ -114,6 +114,14 @@ pub struct WrittenFrontDoor {
     pub backends_max: Spanned<usize>,
     #[serde(deserialize_with = "duration::deserialize")]
     pub queue_max: Duration,
+    pub local_infile: bool,
+    pub compression: bool,
+    #[serde(deserialize_with = "duration::deserialize_limit")]
+    pub idle_max: Duration,
+    #[serde(deserialize_with = "duration::deserialize_limit")]
+    pub transaction_idle_max: Duration,
+    #[serde(deserialize_with = "duration::deserialize_limit")]
+    pub statement_max: Duration,
     pub cluster: Option<Spanned<String>>,
     pub tls_cert: Option<Spanned<PathBuf>>,
     pub tls_key: Option<Spanned<PathBuf>>,
@@ -222,6 +230,11 @@ impl Default for WrittenFrontDoor {
             share: true,
             backends_max: defaulted(200),
             queue_max: Duration::from_secs(10),
+            local_infile: false,
+            compression: true,
+            idle_max: Duration::ZERO,
+            transaction_idle_max: Duration::ZERO,
+            statement_max: Duration::ZERO,
             cluster: None,
             tls_cert: None,
             tls_key: None,

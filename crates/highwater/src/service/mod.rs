@@ -224,6 +224,7 @@ impl Service {
             share: options.share,
             backends_max: options.backends_max,
             queue_max: options.queue_max,
+            terms: options.terms.clone(),
         };
         let opened = if must_be_mended { Door::start_held(options) } else { Door::start(options) };
         let door = opened.map_err(|e| three_parts(&e.to_string()))?;

@@ -10,7 +10,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use mysql::{Capabilities, ConnectOptions, Connection, Password, ServerKey, Tls};
-use proxy::{Backend, Door, DoorOptions, Entrance};
+use proxy::{Backend, Door, DoorOptions, Entrance, Terms};
 use sandbox::{Mysqld, Node, NodeOptions, SHOP_PASSWORD, SHOP_USER};
 
 /// A server with the database `shop`, holding 100 items.
@@ -82,6 +82,7 @@ pub fn options(node: &Node) -> DoorOptions {
         share: true,
         backends_max: 100,
         queue_max: Duration::from_secs(10),
+        terms: Terms::default(),
     }
 }
 

@@ -187,6 +187,12 @@ impl Client {
         }
     }
 
+    /// Begins a command of this statement.
+    pub async fn send_command(&mut self, sql: &[u8]) {
+        self.seq = 0;
+        self.send(&[&[3], sql].concat()).await;
+    }
+
     /// Asks for one cell.
     pub async fn cell(&mut self, sql: &str) -> String {
         self.seq = 0;

@@ -1,0 +1,162 @@
+//! `KILL`, by the ids that clients know: the one they were greeted with, and the server's own as `CONNECTION_ID()` told it.
+//!
+//! ```text
+//! the victim has a backend ---> the server is asked to kill that one
+//!               has none -----> KILL QUERY: nothing to do.   KILL: the door ends it, if the server would have let it be killed
+//! ```
+//!
+//! A client between transactions has no backend, so the server knows nothing of it. It may then be killed by its own account, or by one
+//! with `CONNECTION_ADMIN` or `SUPER` (held directly, not by a role).
+//!
+//! A server's id can mean two clients: who uses that connection now, and who was told that id and uses another, or none, now. The
+//! first counts, since that is what the server's own list shows; the second if the connection is in nobody's hands.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+
+use wire::Capabilities;
+use wire::response::ErrPacket;
+
+use crate::backend::AskError;
+use crate::registry::{FIRST_ID, Seat};
+use crate::relay::{Outcome, Question};
+use crate::response::Expect;
+use crate::screen::Screened;
+use crate::session::Session;
+use crate::trouble::{Stop, outcome_unknown};
+
+/// Whether the session's account may kill others' clients.
+const MAY_KILL: &[u8] = b"SELECT COUNT(*) FROM information_schema.user_privileges \
+    WHERE privilege_type IN ('CONNECTION_ADMIN', 'SUPER') \
+    AND grantee = CONCAT('''', REPLACE(CURRENT_USER(), '@', '''@'''), '''')";
+
+/// A `KILL` statement: whether all of the connection is meant, the id, and where its digits begin and how many they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Kill {
+    pub connection: bool,
+    pub id: u32,
+    pub at: usize,
+    pub digits: usize,
+}
+
+impl Kill {
+    /// Reads a statement that is nothing but a `KILL` of a number, without comments; others are left to the server.
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(text).ok()?;
+        let end = text.trim_end_matches(|c: char| c == ';' || c.is_ascii_whitespace());
+        let words: Vec<&str> = end.split_ascii_whitespace().collect();
+        let is = |word: &str, name| word.eq_ignore_ascii_case(name);
+        let (connection, number) = match words[..] {
+            [kill, number] if is(kill, "KILL") => (true, number),
+            [kill, what, number] if is(kill, "KILL") && is(what, "CONNECTION") => (true, number),
+            [kill, what, number] if is(kill, "KILL") && is(what, "QUERY") => (false, number),
+            _ => return None,
+        };
+        let id = number.parse().ok().filter(|_| number.bytes().all(|b| b.is_ascii_digit()))?;
+        Some(Self { connection, id, at: end.len() - number.len(), digits: number.len() })
+    }
+}
+
+/// What a `KILL` comes to.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    /// The server is to kill this connection of its own, which this client has, if it is one of the door's.
+    Server(u32, Option<Arc<Seat>>),
+    /// It has been done, or there was nothing to do.
+    Done,
+}
+
+impl Session {
+    /// Finds whom an id means, and ends a client that the server does not know. The session has a backend: what kills
+    /// itself must find itself there.
+    ///
+    /// # Errors
+    /// If the victim may not be killed by this account.
+    pub async fn kill(&mut self, kill: Kill) -> Result<Verdict, Stop> {
+        let registry = &self.shared.registry;
+        let victim = match registry.seat(kill.id).filter(|_| kill.id >= FIRST_ID) {
+            Some(seat) => seat,
+            None => match registry.known_as(kill.id) {
+                Some(seat) => seat,
+                None => return Ok(Verdict::Server(kill.id, None)),
+            },
+        };
+        match victim.to_kill() {
+            0 if !kill.connection => return Ok(Verdict::Done),
+            0 => {}
+            backend => return Ok(Verdict::Server(backend, Some(victim))),
+        }
+        if !self.may_kill(&victim).await? {
+            let text = format!("You are not owner of thread {}", kill.id);
+            return Err(Stop::Refuse(ErrPacket::new(1095, b"HY000", text)));
+        }
+        victim.dismiss();
+        // It may have taken a backend just now; then the server must know, as with any other.
+        match victim.backend_id.load(SeqCst) {
+            0 => Ok(Verdict::Done),
+            backend => Ok(Verdict::Server(backend, Some(victim))),
+        }
+    }
+
+    /// The server has answered the kill of a client's connection: the client goes with it, rather than on with another one.
+    pub fn after_kill(&self, kill: Kill, victim: Option<Arc<Seat>>, outcome: Outcome) {
+        let Some(victim) = victim.filter(|_| kill.connection) else { return };
+        // Who kills itself is answered with an error.
+        if outcome == Outcome::Done || Arc::ptr_eq(&victim, &self.seat) {
+            victim.dismiss();
+        }
+    }
+
+    async fn may_kill(&mut self, victim: &Arc<Seat>) -> Result<bool, Stop> {
+        let user = victim.detail().identity.as_ref().map(|identity| identity.user.clone());
+        if user.as_ref() == Some(&self.identity.user) {
+            return Ok(true);
+        }
+        (self.own, self.own_diagnostics, self.profile.own_found) = (false, false, false);
+        let Some(link) = &mut self.link else { return Err(outcome_unknown()) };
+        match link.ask_sql(MAY_KILL).await {
+            Ok(answer) => Ok(crate::restore::only_cell(&answer.bytes).is_some_and(|count| count != b"0")),
+            Err(AskError::Server(_)) => Ok(false),
+            Err(AskError::Lost) => Err(outcome_unknown()),
+        }
+    }
+
+    /// Answers a command with the server's OK to a statement that does nothing, in the command's place.
+    pub async fn answer_with_ok(&mut self) -> Result<(), Stop> {
+        self.skip_command().await?;
+        let nothing: &[u8] = match self.identity.capabilities.has(Capabilities::QUERY_ATTRIBUTES) {
+            true => b"\x07\0\0\0\x03\0\x01DO 0",
+            false => b"\x05\0\0\0\x03DO 0",
+        };
+        self.write_backend(nothing).await?;
+        self.relay(Question::plain(Expect::Single, Screened::COMMAND)).await.map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_kills_are_read() {
+        let read = |text: &str| {
+            Kill::parse(text.as_bytes())
+                .map(|k| (k.connection, k.id, text[k.at..k.at + k.digits] == *k.id.to_string()))
+        };
+        assert_eq!(read("KILL 5"), Some((true, 5, true)));
+        assert_eq!(read("  kill\tquery 2147483650 ; "), Some((false, 2_147_483_650, true)));
+        assert_eq!(read("Kill Connection 7;"), Some((true, 7, true)));
+        for other in [
+            "KILL",
+            "KILL @a",
+            "KILL +5",
+            "KILL 5 6",
+            "KILL QUERY x",
+            "KILL 99999999999",
+            "SELECT 5",
+            "KILL 5; KILL 6",
+        ] {
+            assert_eq!(read(other), None, "{other}");
+        }
+    }
+}
