@@ -32,6 +32,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         share: backends_max > 0,
         backends_max,
         queue_max: Duration::from_secs(10),
+        observe: proxy::Observe::default(),
     })?;
     eprintln!("listening on {}", door.address());
     loop {

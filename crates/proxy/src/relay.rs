@@ -49,7 +49,7 @@ pub(crate) enum Outcome {
 impl Session {
     /// Relays the answer to a command that was sent.
     pub async fn relay(&mut self, question: Question) -> Result<Outcome, Stop> {
-        let Self { client, link, answers, profile, statements, identity, shared, seq, .. } = self;
+        let Self { client, link, answers, profile, statements, identity, shared, seq, observed, .. } = self;
         let Some(link) = link else { return Err(outcome_unknown()) };
         let Link { stream, prepared, capabilities, awaiting, slot, serial, .. } = &mut **link;
         let (serial, backend) = (*serial, *capabilities);
@@ -105,6 +105,9 @@ impl Session {
                 }
             }
             client.write_all(&data[..keep]).await.map_err(client_lost)?;
+            if let Some(observed) = observed {
+                observed.bytes += keep as u64;
+            }
             answers.consume(read);
         }
         if answers.len() > 0 {
@@ -115,6 +118,9 @@ impl Session {
         let outcome = notes.outcome;
         if outcome == Outcome::Failed {
             shared.registry.backend_errors.fetch_add(1, Relaxed);
+            if let Some(observed) = observed {
+                observed.failed = true;
+            }
         }
         Ok(outcome)
     }

@@ -30,6 +30,7 @@ use crate::backend::{Identity, Link};
 use crate::buffer::Buffer;
 use crate::hold::{Lane, Pass};
 use crate::login::{Dialogue, Guest};
+use crate::observed::Observed;
 use crate::profile::Profile;
 use crate::proven::Account;
 use crate::registry::{Seat, SessionPhase};
@@ -116,6 +117,8 @@ pub(crate) struct Session {
     /// What is being taken from the client: bytes of the current packet not consumed, and whether more packets follow.
     pub left: usize,
     pub continues: bool,
+    /// What is noted of the statement that runs, if anything is.
+    pub observed: Option<Observed>,
 }
 
 /// An answer to `SHOW WARNINGS`, asked for ahead; `None`: too long to be kept.
@@ -162,6 +165,7 @@ pub(crate) async fn run(
         pass: None,
         left: 0,
         continues: false,
+        observed: None,
     };
     let (Stop::Refuse(error) | Stop::End(Some(error))) = session.serve(handshake).await else {
         return session.close();
@@ -199,25 +203,31 @@ impl Session {
             return self.look_at_gate().await;
         }
         self.kick.stop_lingering();
-        self.command().await?;
+        let done = self.command().await;
+        self.observe_end(done.is_err());
+        done?;
         if self.profile.collation_unknown {
             self.ask_collation().await?;
         }
         self.settle();
+        if self.shared.exit.is_out() {
+            return self.see_out().await;
+        }
         self.oblige().await
     }
 
     /// Greets, takes the password, logs in to the backend with it.
     async fn log_in(&mut self, handshake: OwnedSemaphorePermit) -> Result<(), Stop> {
         let (id, shared) = (self.seat.id, Arc::clone(&self.shared));
+        let rules = shared.rules.get();
         let mut dialogue = self.dialogue();
         let greeting = async {
-            if shared.entrance.is_balancer(dialogue.from) {
+            if rules.entrance.is_balancer(dialogue.from) {
                 dialogue.origin().await?;
             }
             Ok((dialogue.greet(id, &shared).await?, dialogue.from))
         };
-        let greeted = tokio::time::timeout(shared.entrance.login_max, greeting).await;
+        let greeted = tokio::time::timeout(rules.entrance.login_max, greeting).await;
         let (guest, from) = greeted.map_err(|_| Stop::End(None))??;
         // What comes next waits for the server, not for the client.
         drop(handshake);
@@ -343,6 +353,9 @@ impl Session {
             self.seq = 0;
             return Err(ended());
         }
+        if self.shared.exit.is_out() {
+            return self.see_out().await;
+        }
         let gate = Arc::clone(&self.lane.gate);
         if gate.held() {
             if self.pass.is_some() && self.profile.unconfirmed && !self.statements.busy() {
@@ -384,7 +397,7 @@ impl Session {
         let registry = &self.shared.registry;
         registry.set_phase(&self.seat, SessionPhase::Held);
         let mut turns = self.lane.gate.turns();
-        let (started, hold_max) = (Instant::now(), self.shared.hold_max);
+        let (started, hold_max) = (Instant::now(), self.shared.rules.get().hold_max);
         let mut patience = std::pin::pin!(tokio::time::sleep(hold_max));
         let mut watching = true;
         let waited = loop {
@@ -403,6 +416,9 @@ impl Session {
             }
         };
         registry.held_for(started.elapsed());
+        if let Some(observed) = &mut self.observed {
+            observed.held += started.elapsed();
+        }
         registry.set_phase(&self.seat, SessionPhase::Idle);
         waited
     }

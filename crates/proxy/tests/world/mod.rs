@@ -82,6 +82,7 @@ pub fn options(node: &Node) -> DoorOptions {
         share: true,
         backends_max: 100,
         queue_max: Duration::from_secs(10),
+        observe: proxy::Observe::default(),
     }
 }
 
