@@ -443,4 +443,38 @@ mod tests {
         assert_eq!(view.evicted, 4_001);
         assert_eq!(view.other.unwrap().count, 4_001);
     }
+
+    /// `cargo test --release -p proxy --lib what_a_statement -- --nocapture`; docs/decisions/0023 has what it said.
+    #[test]
+    fn what_a_statement_costs_is_printed() {
+        let texts = [
+            "SELECT c FROM sbtest1 WHERE id=4711",
+            "SELECT o.id, o.state, c.name FROM shop.orders AS o JOIN shop.customer AS c ON c.id = o.customer_id \
+             WHERE o.state IN ('paid', 'sent') AND o.created_at > '2026-11-01 00:00:00' ORDER BY o.id DESC LIMIT 20",
+        ];
+        const TIMES: u32 = 20_000;
+        let tables = Tables::new(1, true);
+        for text in texts {
+            let began = Instant::now();
+            let mut sum = 0;
+            for _ in 0..TIMES {
+                let sql = Sql { text: std::hint::black_box(text.as_bytes()), backslash: true, whole: true };
+                sum ^= sql.digest();
+            }
+            std::hint::black_box(sum);
+            let hashed = began.elapsed();
+            let began = Instant::now();
+            for _ in 0..TIMES {
+                let at = Instant::now();
+                run(&tables, 0, std::hint::black_box(text), "shop", ran(at.elapsed()));
+            }
+            println!(
+                "{} bytes: digest {:?}, all of it {:?}",
+                text.len(),
+                hashed / TIMES,
+                began.elapsed() / TIMES
+            );
+        }
+        assert_eq!(tables.view(false).digests.len(), 2);
+    }
 }

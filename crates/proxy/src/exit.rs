@@ -123,7 +123,8 @@ impl Session {
         if self.profile.certainly_inside() || self.statements.busy() || self.inbound.len() > 0 {
             return Ok(());
         }
-        self.seq = 0;
+        // The number of an answer to a command that the client may be about to send: drivers then read it as just that.
+        self.seq = 1;
         Err(shutting_down())
     }
 }

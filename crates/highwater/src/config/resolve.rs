@@ -58,6 +58,9 @@ pub fn resolve(
         share: door.share,
         backends_max: within(source, "front_door.backends_max", &door.backends_max, 1..=100_000)?,
         queue_max: door.queue_max,
+        observe: proxy::Observe { digests: door.digests, slow: door.slow, slow_values: door.slow_log_values },
+        slow_log: source.beside(&door.slow_log),
+        stop_max: door.stop_max,
         cluster: door.cluster.map(Spanned::into_inner).or_else(|| only_writer(&moves, &names)),
     };
     let copy = CopyOptions {
