@@ -9,7 +9,8 @@
 //! | `select`, `SELECT`; `` `t` ``, `t` | the same; the text that is shown is the first one's |
 //!
 //! Invariant: nothing between quotes that can be a value is shown, whatever `sql_mode` the session has: with `ANSI_QUOTES` a name
-//! in double quotes counts as a value. Two texts that count as the same have the same hash because both come from the same
+//! in double quotes counts as a value. (Bytes are read as the door's screen reads them; in a character set in which half a character can be a
+//! backslash, such as gbk or sjis, a quote can be taken for escaped.) Two texts that count as the same have the same hash because both come from the same
 //! tokens, in one pass that allocates nothing; the text to be shown comes from a second pass, made once per digest.
 
 /// Groups nested deeper than this are read as flat.

@@ -73,11 +73,12 @@ impl Control {
         let registry = &self.shared.registry;
         let clients = registry.guests();
         let begun = Instant::now();
-        let at_deadline = self.gone(Some(begun + within), &told).await;
+        let at_deadline = self.gone(begun.checked_add(within), &told).await;
         self.shared.exit.out.store(true, Relaxed);
         // Each session looks where it stands.
         self.shared.gate.stir();
-        let remaining = self.gone(patience.map(|patience| begun + within + patience), &told).await;
+        let until = patience.and_then(|patience| Instant::now().checked_add(patience));
+        let remaining = self.gone(until, &told).await;
         SeenOut {
             clients,
             by_themselves: clients.saturating_sub(at_deadline),
@@ -86,7 +87,7 @@ impl Control {
         }
     }
 
-    /// Waits until nobody is left, at most until then; returns how many are.
+    /// Waits until nobody is left, at most until then if there is such a time; returns how many are.
     async fn gone(&self, deadline: Option<Instant>, told: impl Fn(usize)) -> usize {
         loop {
             let mut left = std::pin::pin!(self.shared.exit.left.notified());

@@ -24,6 +24,6 @@ pub async fn run(context: &Context, args: &ReloadArgs) -> Result<(), Trouble> {
 }
 
 async fn ask(context: &Context) -> Result<Value, Trouble> {
-    let point = config::control_point(&context.config)?;
+    let point = config::control_point(&context.config).map_err(config::still_in_force)?;
     Client::connect(&point.state_dir).await?.ask(&Request::Reload, |_| {}).await
 }

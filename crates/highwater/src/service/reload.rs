@@ -30,18 +30,13 @@ impl Service {
     /// # Errors
     /// If they cannot be used; then those read before stay in force, all of them.
     pub fn reload(&self) -> Result<Value, Trouble> {
-        let unchanged = |trouble: Trouble| {
-            Trouble::new(
-                trouble.what,
-                "nothing was changed; the settings read before stay in force",
-                trouble.hint,
-            )
-        };
         let mut settings = self.settings();
-        let new = config::load(&self.config.file).map_err(unchanged)?;
+        let new = config::load(&self.config.file).map_err(config::still_in_force)?;
         let changed = changed(&settings, &new);
         let opened = match (&self.door, new.front_door.observe.slow) {
-            (Some(_), Some(_)) => Some(slow_log::open(&new.front_door.slow_log).map_err(unchanged)?),
+            (Some(_), Some(_)) => {
+                Some(slow_log::open(&new.front_door.slow_log).map_err(config::still_in_force)?)
+            }
             _ => None,
         };
         // From here on nothing fails but remembering an order.
