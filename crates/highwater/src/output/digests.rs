@@ -104,9 +104,9 @@ mod tests {
         top(&mut view, DigestOrder::Time, 2);
         let text = render(&view);
         let expected = "statements of the last 90.0 s\n  \
-            count  errors    time  p50  p95      p99  max  waited  account\n  \
-            2           0  12.3 s    0    0    6.2 s    0       0     shop\n      b SELECT b\n  \
-            1,000       0   50 ms    0    0    50 us    0       0     shop\n      a SELECT a\n\
+            count  errors    time  p50  p95    p99  max  waited  account\n  \
+            2           0  12.3 s    0    0  6.2 s    0       0     shop\n      b SELECT b\n  \
+            1,000       0   50 ms    0    0  50 us    0       0     shop\n      a SELECT a\n\
             4 digests had to make room for others\n";
         assert_eq!(text, expected);
     }
