@@ -55,7 +55,7 @@ fn lines(log: &Path, count: usize) -> Vec<Value> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_door_is_looked_at_and_changed_under_its_clients_and_closed_between_their_transactions() {
     let site = Site::new("");
-    let mut running = opened(&site, "slow = '200ms'");
+    let mut running = opened(&site, "digests = true\nslow = '200ms'");
     let mut client = Connection::connect(&through_door(&site)).await.unwrap();
 
     // What statements cost.
@@ -79,7 +79,7 @@ async fn a_door_is_looked_at_and_changed_under_its_clients_and_closed_between_th
     for (wrong, named) in
         [("clients_mx = 1", "clients_max"), ("slow_log = 'no/slow.log'", "front_door.slow_log")]
     {
-        write(&site, &format!("slow = '200ms'\nhold_max = '3s'\n{wrong}"));
+        write(&site, &format!("digests = true\nslow = '200ms'\nhold_max = '3s'\n{wrong}"));
         let refused = site.refused(&["reload"]);
         assert!(refused.contains(named) && refused.contains("stay in force"), "{refused}");
     }
@@ -89,7 +89,7 @@ async fn a_door_is_looked_at_and_changed_under_its_clients_and_closed_between_th
     std::fs::rename(&log, &rotated).unwrap();
     write(
         &site,
-        "slow = '200ms'\nslow_log_values = true\nclients_max = 1\nthreads = 3\n[front_door.users.app]\nclients_max = 3",
+        "digests = true\nslow = '200ms'\nslow_log_values = true\nclients_max = 1\nthreads = 3\n[front_door.users.app]\nclients_max = 3",
     );
     let answer = json(&site.done(&["reload", "--json"]));
     let in_force = ["front_door.clients_max", "front_door.slow_log_values", "front_door.users.app"];

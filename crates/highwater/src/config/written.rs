@@ -239,7 +239,7 @@ impl Default for WrittenFrontDoor {
             logins_per_second: 0,
             proxy_protocol_from: Vec::new(),
             users: BTreeMap::new(),
-            digests: true,
+            digests: false,
             slow: None,
             slow_log: "slow.log".into(),
             slow_log_values: false,
