@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 const EXAMPLE: &str = "\
 A move, from beginning to end:
@@ -63,6 +63,12 @@ pub enum Command {
     Serve(ServeArgs),
     /// Run the front door alone
     Proxy(ProxyArgs),
+    /// Show what the statements that pass the front door cost
+    Digests(DigestsArgs),
+    /// Have the running process read its settings again, without dropping a client
+    Reload(ReloadArgs),
+    /// See the front door's clients out, and end the running process
+    Stop(StopArgs),
     /// Play the whole story on this machine: a busy shop moves over and back
     Demo(DemoArgs),
 }
@@ -215,6 +221,58 @@ pub enum ProxyQuestion {
 /// `highwater proxy pins`
 #[derive(Debug, Args)]
 pub struct PinsArgs {
+    /// Print the answer as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `highwater digests`
+#[derive(Debug, Args)]
+pub struct DigestsArgs {
+    /// Show so many
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub top: usize,
+    /// Show those first that cost most of this
+    #[arg(long, value_enum, default_value_t = DigestOrder::Time)]
+    pub by: DigestOrder,
+    /// Count from nothing from now on
+    #[arg(long)]
+    pub reset: bool,
+    /// Print the answer as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// By what digests are sorted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DigestOrder {
+    /// The time they took, added up
+    Time,
+    /// How often they ran
+    Count,
+    /// How often they failed
+    Errors,
+    /// What 99 of 100 took at most
+    P99,
+}
+
+/// `highwater reload`
+#[derive(Debug, Args)]
+pub struct ReloadArgs {
+    /// Print the answer as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `highwater stop`
+#[derive(Debug, Args)]
+pub struct StopArgs {
+    /// Let clients go on for so long before they are ended between transactions; no new ones come in. By default at once
+    #[arg(long, value_name = "DURATION", value_parser = crate::config::parse_duration)]
+    pub within: Option<Duration>,
+    /// End whoever still has a transaction open so long after that; by default `front_door.stop_max`
+    #[arg(long, value_name = "DURATION", value_parser = crate::config::parse_duration)]
+    pub kill_after: Option<Duration>,
     /// Print the answer as JSON
     #[arg(long)]
     pub json: bool,

@@ -72,6 +72,9 @@ async fn dispatch(cli: Cli) -> Result<(), Trouble> {
             Some(ProxyQuestion::Pins(args)) => commands::pins::run(&context, &args).await,
             None => commands::serve::run(&context, commands::serve::With::FrontDoorOnly).await,
         },
+        Command::Digests(args) => commands::digests::run(&context, &args).await,
+        Command::Reload(args) => commands::reload::run(&context, &args).await,
+        Command::Stop(args) => commands::stop::run(&context, &args).await,
         Command::Demo(args) => commands::demo::run(&context, &args).await,
     }
 }

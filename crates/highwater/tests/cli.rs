@@ -66,7 +66,7 @@ fn help_lists_the_commands_in_the_order_of_a_moves_life() {
         .collect();
     let expected = [
         "init", "check", "copy", "status", "throttle", "verify", "cutover", "rollback", "finish", "serve",
-        "proxy", "demo",
+        "proxy", "digests", "reload", "stop", "demo",
     ];
     assert_eq!(commands, expected);
     assert!(help.contains("A move, from beginning to end:"));

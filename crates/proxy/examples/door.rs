@@ -33,6 +33,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         backends_max,
         queue_max: Duration::from_secs(10),
         terms: Terms::default(),
+        observe: proxy::Observe::default(),
     })?;
     eprintln!("listening on {}", door.address());
     loop {

@@ -25,7 +25,8 @@ impl Session {
     /// As a server refuses an account that does not exist.
     pub async fn admit(&self, route: &Route) -> Result<(), Stop> {
         let identity = &self.identity;
-        if self.shared.entrance.admits(&identity.user, self.peer, self.client.peer_is_certified()) {
+        if self.shared.rules.get().entrance.admits(&identity.user, self.peer, self.client.peer_is_certified())
+        {
             return Ok(());
         }
         tracing::info!(user = %identity.user.escape_ascii(), from = %self.peer, "the rules of its account keep a client out");
@@ -55,7 +56,7 @@ impl Session {
     pub fn take_place(&mut self) -> Result<(), Stop> {
         let user = &self.identity.user;
         self.shared.accounts.remember(user, &self.identity.password);
-        if let Some(max) = self.shared.entrance.clients_max(user) {
+        if let Some(max) = self.shared.rules.get().entrance.clients_max(user) {
             self.place = self.shared.accounts.enter(user, max);
             if self.place.is_none() {
                 let text = format!(

@@ -126,6 +126,8 @@ impl Session {
             true => text_after_attributes(payload),
             false => Some(1),
         };
+        self.observe_query(text_at, whole);
+        let payload = &self.inbound.data()[HEADER_LEN..self.left.min(self.inbound.len())];
         let mut screen = Screen::new(self.profile.backslash());
         if let (true, Some(at)) = (whole, text_at) {
             screen.feed(&payload[at..]);
@@ -203,6 +205,7 @@ impl Session {
         let Some(screened) = self.statements.get(id).map(|s| s.screened) else {
             return Err(unknown_statement(id, "mysql_stmt_precheck"));
         };
+        self.observe_execution(id);
         match screened.asks {
             Asks::Nothing => self.begin().await?,
             _ => self.begin_asking(id, screened).await?,
@@ -462,8 +465,9 @@ impl Session {
         let (now, shared) = (Arc::clone(&self.identity), Arc::clone(&self.shared));
         let mut dialogue = self.dialogue();
         let proof = dialogue.change_user(&payload, &now, &shared);
-        let guest =
-            tokio::time::timeout(shared.entrance.login_max, proof).await.map_err(|_| Stop::End(None))??;
+        let guest = tokio::time::timeout(shared.rules.get().entrance.login_max, proof)
+            .await
+            .map_err(|_| Stop::End(None))??;
         self.become_guest(guest).await
     }
 

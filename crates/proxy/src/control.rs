@@ -13,10 +13,11 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 use crate::backend::{Identity, Warm};
+use crate::digests::Digests;
 use crate::held::Held;
 use crate::pool::Pool;
 use crate::registry::{OpenSession, Seat, SessionPhase, SessionView, Stats};
-use crate::{Backend, DoorError, Shared};
+use crate::{Backend, DoorError, Rules, Shared};
 
 /// Connections that [`Control::warm`] opens at a time.
 const WARMING: usize = 16;
@@ -24,7 +25,7 @@ const WARMING: usize = 16;
 /// Steers a [`crate::Door`]; cheap to clone, usable from any thread.
 #[derive(Debug, Clone)]
 pub struct Control {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// What [`Control::warm`] did.
@@ -269,6 +270,23 @@ impl Control {
         let mut pins: Vec<(String, usize)> = counts.into_iter().collect();
         pins.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
         pins
+    }
+
+    /// The figures of statements by digest and account; `anew`: and counts from nothing from now on.
+    pub fn digests(&self, anew: bool) -> Digests {
+        self.shared.observing.tables.view(anew)
+    }
+
+    /// Slow statements that were not written down, because too many waited for it.
+    pub fn slow_lost(&self) -> u64 {
+        self.shared.observing.slow_lost.load(Relaxed)
+    }
+
+    /// Changes the rules for what happens from now on.
+    pub fn set_rules(&self, rules: Rules) {
+        self.shared.observing.set(rules.observe);
+        self.shared.gate.set_backends_max(rules.backends_max.max(1));
+        self.shared.rules.set(rules);
     }
 
     /// Every session.

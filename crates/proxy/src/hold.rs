@@ -55,7 +55,7 @@ pub(crate) struct Gate {
     route: Mutex<Route>,
     /// The pool of a writer to come, with what was opened ahead.
     next: Mutex<Option<(Backend, Arc<Pool>)>>,
-    backends_max: usize,
+    backends_max: AtomicUsize,
     /// Somebody left while the gate was held.
     left: Notify,
     /// Counts holds, switches and releases, so that everybody who waits looks again.
@@ -73,7 +73,7 @@ impl Gate {
             shards: (0..threads).map(|_| Shard::default()).collect(),
             route: Mutex::new(Route { writer: Arc::new(writer), epoch: 0, pool }),
             next: Mutex::default(),
-            backends_max,
+            backends_max: AtomicUsize::new(backends_max),
             left: Notify::new(),
             turns: watch::Sender::new(0),
         }
@@ -166,11 +166,20 @@ impl Gate {
         match &*prepared {
             Some((backend, pool)) if backend == next => Arc::clone(pool),
             _ => {
-                let pool = Arc::new(Pool::new(self.backends_max, self.shards.len()));
+                let pool = Arc::new(Pool::new(self.backends_max.load(SeqCst), self.shards.len()));
                 *prepared = Some((next.clone(), Arc::clone(&pool)));
                 pool
             }
         }
+    }
+
+    /// Changes how many connections to a writer clients share at most.
+    pub fn set_backends_max(&self, max: usize) {
+        self.backends_max.store(max, SeqCst);
+        if let Some((_, pool)) = &*self.next.lock().unwrap_or_else(PoisonError::into_inner) {
+            pool.set_max(max);
+        }
+        self.route().pool.set_max(max);
     }
 
     fn leave(&self, shard: usize) {

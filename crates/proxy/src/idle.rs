@@ -24,7 +24,7 @@ impl Session {
     }
 
     fn ends_at(&self) -> u32 {
-        let terms = &self.shared.terms;
+        let terms = &self.terms;
         if self.keeps_inside() {
             return clock::after(self.idle_since, terms.transaction_idle_max);
         }

@@ -27,7 +27,10 @@ mod buffer;
 mod clock;
 mod command;
 mod control;
+mod digest;
+mod digests;
 mod entrance;
+mod exit;
 #[doc(hidden)]
 pub mod fuzzing;
 mod held;
@@ -38,6 +41,7 @@ mod listener;
 mod local_file;
 mod login;
 mod network;
+mod observed;
 mod overdue;
 mod pace;
 mod parked;
@@ -50,6 +54,7 @@ mod registry;
 mod relay;
 mod response;
 mod restore;
+mod rules;
 mod screen;
 mod sending;
 mod session;
@@ -66,18 +71,24 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use mysql::{ServerKey, Tls};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 pub use control::{Control, DrainError, PinnedPolicy, WarmReport};
+pub use digests::{DigestFigures, Digests};
 pub use entrance::{Entrance, UserRule};
+pub use exit::SeenOut;
 pub use held::Held;
 pub use network::Network;
+pub use observed::{Observe, SlowStatement};
 pub use registry::{OpenSession, SessionPhase, SessionView, Stats};
+pub use rules::Rules;
 pub use terms::Terms;
 pub use tls::DoorTls;
 
 use accounts::Accounts;
+use exit::Exit;
 use hold::Gate;
+use observed::Observing;
 use proven::ProvenAccounts;
 use registry::Registry;
 use settings::{Interned, Settings};
@@ -122,6 +133,8 @@ pub struct DoorOptions {
     pub queue_max: Duration,
     /// What clients may do, and how long they may take.
     pub terms: Terms,
+    /// What is noted of statements.
+    pub observe: Observe,
 }
 
 /// Why the door could not do what it was asked to.
@@ -174,13 +187,11 @@ pub(crate) struct Shared {
     pub registry: Registry,
     pub key: Arc<login::DoorKey>,
     pub server_version: String,
-    pub hold_max: Duration,
-    pub clients_max: usize,
-    pub entrance: Entrance,
+    pub rules: rules::Current,
     pub accounts: Arc<Accounts>,
     pub share: bool,
-    pub queue_max: Duration,
-    pub terms: Terms,
+    pub exit: Exit,
+    pub observing: Observing,
     pub proven: ProvenAccounts,
     pub settings: Interned<Settings>,
     pub texts: Interned<[u8]>,
@@ -214,18 +225,17 @@ impl Door {
         let address = listeners[0]
             .local_addr()
             .map_err(|source| DoorError::Listen { address: options.listen, source })?;
+        let rules = rules::Current::new(options.rules());
         let shared = Arc::new(Shared {
             gate: Arc::new(Gate::new(options.writer, threads, options.backends_max.max(1))),
             registry: Registry::default(),
+            rules,
             key: Arc::new(login::DoorKey::generate().map_err(|e| DoorError::Start(e.to_string()))?),
             server_version: options.server_version,
-            hold_max: options.hold_max,
-            clients_max: options.clients_max,
-            entrance: options.entrance,
             accounts: Arc::default(),
             share: options.share,
-            queue_max: options.queue_max,
-            terms: options.terms,
+            exit: Exit::default(),
+            observing: Observing::new(options.observe, threads),
             proven: ProvenAccounts::default(),
             settings: Interned::default(),
             texts: Interned::default(),
@@ -247,6 +257,11 @@ impl Door {
     /// Where clients connect.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The statements that are slow, as they end; once. While nobody reads them they are forgotten, and counted.
+    pub fn slow_statements(&self) -> Option<mpsc::Receiver<SlowStatement>> {
+        self.shared.observing.slow_statements()
     }
 
     /// What changes the writer, and says what the door is doing.

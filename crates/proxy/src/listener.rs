@@ -80,7 +80,7 @@ pub(crate) fn spawn(
             let kicks = Kicks::default();
             let clock_of = Rc::clone(&kicks);
             tokio::select! {
-                () = accept(listener, shared, Rc::clone(&lane), Rc::clone(&kicks), threads) => {}
+                () = admit(listener, shared, Rc::clone(&lane), Rc::clone(&kicks), threads) => {}
                 () = wake(Rc::clone(&lane), kicks) => {}
                 () = sweep(lane) => {}
                 () = clock::run(|due| clock_of.borrow().values().for_each(due)) => {}
@@ -91,10 +91,34 @@ pub(crate) fn spawn(
     })
 }
 
+/// Lets clients in until the entrance is closed, and then nobody.
+async fn admit(listener: TcpListener, shared: Arc<Shared>, lane: Rc<Lane>, kicks: Kicks, threads: usize) {
+    let watched = Arc::clone(&shared);
+    tokio::select! {
+        () = accept(listener, shared, lane, kicks, threads) => {}
+        () = watched.exit.closed() => {}
+    }
+    // Those who are in stay.
+    std::future::pending::<()>().await;
+}
+
 async fn accept(listener: TcpListener, shared: Arc<Shared>, lane: Rc<Lane>, kicks: Kicks, threads: usize) {
-    let handshakes = Arc::new(Semaphore::new(shared.entrance.handshakes_max.max(1)));
-    let mut pace = Pace::of(shared.entrance.logins_per_second, threads);
+    let handshakes = Arc::new(Semaphore::new(0));
+    let mut permits = 0;
+    let mut paced = (0, Pace::of(0, threads));
     loop {
+        let rules = shared.rules.get();
+        let wanted = rules.entrance.handshakes_max.max(1);
+        if permits < wanted {
+            handshakes.add_permits(wanted - permits);
+            permits = wanted;
+        } else if permits > wanted {
+            // Those in use are taken away one by one, as they come back.
+            permits -= handshakes.forget_permits(permits - wanted);
+        }
+        if paced.0 != rules.entrance.logins_per_second {
+            paced = (rules.entrance.logins_per_second, Pace::of(rules.entrance.logins_per_second, threads));
+        }
         // Who has to wait does so in the kernel's queue, where it costs neither memory nor a timer.
         let Ok(handshake) = Arc::clone(&handshakes).acquire_owned().await else { return };
         let client = match listener.accept().await {
@@ -107,13 +131,13 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, lane: Rc<Lane>, kick
                 continue;
             }
         };
-        let wait = pace.next(Instant::now());
+        let wait = paced.1.next(Instant::now());
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }
         // Without it small answers wait for acknowledgements; a socket that refuses is about to fail anyway.
         let _ = client.set_nodelay(true);
-        let Some(seat) = shared.registry.sit(shared.clients_max) else {
+        let Some(seat) = shared.registry.sit(shared.rules.get().clients_max) else {
             tokio::task::spawn_local(turn_away(client));
             continue;
         };
@@ -182,6 +206,7 @@ struct Leaving {
 impl Drop for Leaving {
     fn drop(&mut self) {
         self.shared.registry.stand_up(self.id);
+        self.shared.exit.left.notify_waiters();
         self.kicks.borrow_mut().remove(&self.id);
         if std::thread::panicking() {
             self.shared.registry.door_errors.fetch_add(1, Relaxed);

@@ -156,8 +156,9 @@ impl Dialogue<'_> {
     /// If it leaves, or does not follow the protocol or the rules of the entrance.
     pub async fn greet(&mut self, id: u32, door: &Shared) -> Result<Guest, Stop> {
         let nonce = auth::nonce().map_err(malformed)?;
-        let tls = door.entrance.tls.as_ref();
-        let granted = OFFERED | door.terms.offered();
+        let rules = door.rules.get();
+        let tls = rules.entrance.tls.as_ref();
+        let granted = OFFERED | rules.terms.offered();
         let offered = if tls.is_some() { granted | Capabilities::SSL } else { granted };
         let greeting = Greeting {
             server_version: door.server_version.clone(),
@@ -184,7 +185,7 @@ impl Dialogue<'_> {
             })?;
             // Who it is counts as said under TLS only; the request names nobody.
             packet = self.receive().await?;
-        } else if door.entrance.tls_required {
+        } else if rules.entrance.tls_required {
             let text = "Highwater: the front door takes no plain connections; connect with TLS";
             return Err(Stop::end(ErrPacket::new(3159, b"HY000", text)));
         }
@@ -240,9 +241,10 @@ impl Dialogue<'_> {
     async fn password(&mut self, proof: Proof<'_>, door: &Shared) -> Result<Password, Stop> {
         let Proof { user, plugin, mut response, mut nonce } = proof;
         // Who is kept out must not learn whether a guess was right, so what is known of the account does not count.
-        let admitted = door.entrance.admits(user, self.from, self.client.peer_is_certified());
+        let rules = door.rules.get();
+        let admitted = rules.entrance.admits(user, self.from, self.client.peer_is_certified());
         if plugin == NATIVE || plugin == ONLY_NATIVE {
-            let known = door.entrance.password(user).filter(|_| admitted);
+            let known = rules.entrance.password(user).filter(|_| admitted);
             let right = |password: &&Password| {
                 let scramble = auth::native_scramble(password.reveal(), &nonce);
                 !scramble.is_empty() && auth::equal(&scramble, &response)
@@ -252,7 +254,7 @@ impl Dialogue<'_> {
                 None if plugin == NATIVE => {}
                 None if response.is_empty() => return Ok(Password::default()),
                 // It cannot be asked for the password. The server is asked all the same, as for any wrong one.
-                None if door.entrance.knows_passwords() => return unguessable(),
+                None if rules.entrance.knows_passwords() => return unguessable(),
                 None => return Err(only_native()),
             }
         }

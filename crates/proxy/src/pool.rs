@@ -11,7 +11,7 @@
 //! happens. Locks are taken in the order queue, list; none is held while anything is awaited or a slot is dropped.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -30,7 +30,9 @@ use crate::settings::Settings;
 pub(crate) struct Pool {
     /// Tells pools apart; a writer that comes back has a new one.
     pub serial: u64,
-    max: usize,
+    max: AtomicUsize,
+    /// There may be more connections than the most there may be.
+    surplus: AtomicBool,
     lists: Box<[List]>,
     queue: Mutex<Queue>,
     waiting: AtomicUsize,
@@ -119,7 +121,8 @@ impl Pool {
         static LAST: AtomicU64 = AtomicU64::new(0);
         Self {
             serial: LAST.fetch_add(1, Relaxed) + 1,
-            max,
+            max: AtomicUsize::new(max),
+            surplus: AtomicBool::new(false),
             lists: (0..threads).map(|_| List::default()).collect(),
             queue: Mutex::default(),
             waiting: AtomicUsize::new(0),
@@ -132,13 +135,35 @@ impl Pool {
 
     /// Connections at most.
     pub fn max(&self) -> usize {
-        self.max
+        self.max.load(Relaxed)
+    }
+
+    /// Changes how many there may be. With fewer, idle ones are closed now, and the others when they are given back.
+    pub fn set_max(self: &Arc<Self>, max: usize) {
+        self.max.store(max, SeqCst);
+        self.surplus.store(true, SeqCst);
+        // The caller is not inside the gate, so there is no goodbye.
+        while self.has_surplus() && self.evict(false).is_some() {}
+        if self.is_awaited() {
+            self.serve();
+        }
+    }
+
+    /// Whether there are more than there may be; once there are not, nobody asks again before the next change.
+    fn has_surplus(&self) -> bool {
+        if !self.surplus.load(Relaxed) {
+            return false;
+        }
+        let queue = lock(&self.queue);
+        let surplus = queue.open > self.max();
+        self.surplus.store(surplus, SeqCst);
+        surplus
     }
 
     /// Statements prepared on one connection at most: all of them together stay below the 16,382 that a server allows
     /// by default (`max_prepared_stmt_count`).
     pub fn prepared_max(&self) -> usize {
-        (12_000 / self.max).clamp(16, 1000)
+        (12_000 / self.max()).clamp(16, 1000)
     }
 
     /// Whether a session waits for a connection.
@@ -161,7 +186,7 @@ impl Pool {
         }
         {
             let mut queue = lock(&self.queue);
-            if queue.open < self.max {
+            if queue.open < self.max() {
                 queue.open += 1;
                 return Some(Grant::Slot(Slot(Arc::clone(self))));
             }
@@ -176,7 +201,7 @@ impl Pool {
         }
         {
             let mut queue = lock(&self.queue);
-            if queue.open < self.max {
+            if queue.open < self.max() {
                 queue.open += 1;
                 return Some(Slot(Arc::clone(self)));
             }
@@ -201,6 +226,10 @@ impl Pool {
 
     /// Takes a connection back: for who waits longest, else to this thread's list.
     pub fn park(self: &Arc<Self>, shard: usize, parked: Parked) {
+        if self.has_surplus() {
+            drop(parked.close(true));
+            return;
+        }
         lock(&self.lists[shard].0).push(parked);
         if self.is_awaited() {
             self.serve();
@@ -233,7 +262,7 @@ impl Pool {
             let parked = self.lists.iter().find_map(|list| best(&mut lock(&list.0), &wanted));
             let grant = match parked {
                 Some(parked) => Grant::Parked(parked),
-                None if queue.open < self.max => {
+                None if queue.open < self.max() => {
                     queue.open += 1;
                     Grant::Slot(Slot(Arc::clone(self)))
                 }
@@ -300,7 +329,7 @@ impl Pool {
     /// Keeps a connection opened ahead, if there is room for it.
     pub fn stock(&self, account: Arc<Account>, warm: Warm) {
         let mut stock = lock(&self.warm);
-        if stock.len() < self.max {
+        if stock.len() < self.max() {
             stock.push((account, warm));
         }
     }

@@ -285,6 +285,11 @@ impl Registry {
         Some(seat)
     }
 
+    /// How many clients are logged in.
+    pub fn guests(&self) -> usize {
+        self.seats().iter().filter(|seat| seat.detail().identity.is_some()).count()
+    }
+
     /// The client has left.
     pub fn stand_up(&self, id: u32) {
         self.lock().remove(&id);

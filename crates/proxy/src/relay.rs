@@ -63,12 +63,14 @@ impl Session {
             seq,
             kick,
             lane,
+            observed,
+            terms,
             ..
         } = self;
         let Some(link) = link else { return Err(outcome_unknown()) };
         let Link { stream, prepared, capabilities, awaiting, slot, serial, id, .. } = &mut **link;
         let (serial, backend) = (*serial, *capabilities);
-        let max = shared.terms.statement_max;
+        let max = terms.statement_max;
         let limit = (!max.is_zero()).then(|| {
             let writer = lane.gate.route().writer;
             let limit = Limit { kick, max, writer, identity, connection: *id };
@@ -142,6 +144,9 @@ impl Session {
                 }
             }
             client.write_all(&data[..keep]).await.map_err(client_lost)?;
+            if let Some(observed) = observed {
+                observed.bytes += keep as u64;
+            }
             answers.consume(read);
             if let Some(mut last) = file_wanted.filter(|_| answers.len() == 0) {
                 let sent = Box::pin(upload(client, inbound, stream, &mut last)).await;
@@ -158,6 +163,9 @@ impl Session {
         let outcome = notes.outcome;
         if outcome == Outcome::Failed {
             shared.registry.backend_errors.fetch_add(1, Relaxed);
+            if let Some(observed) = observed {
+                observed.failed = true;
+            }
         }
         Ok(outcome)
     }

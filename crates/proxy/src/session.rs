@@ -31,10 +31,12 @@ use crate::buffer::Buffer;
 use crate::clock;
 use crate::hold::{Lane, Pass};
 use crate::login::{Dialogue, Guest};
+use crate::observed::Observed;
 use crate::profile::Profile;
 use crate::proven::Account;
 use crate::registry::{Seat, SessionPhase};
 use crate::statements::Statements;
+use crate::terms::Terms;
 use crate::trouble::{Stop, client_lost, ended, held_too_long, pinned};
 
 /// Wakes an idle session, so that it looks at the gate, or gives its backend to somebody who waits for one.
@@ -110,6 +112,8 @@ pub(crate) struct Session {
     pub client: Stream,
     /// The client's address, as far as a load balancer before the door has told.
     pub peer: IpAddr,
+    /// What it may do, and how long it may take.
+    pub terms: Terms,
     /// Its place among the clients of its account, if those are counted.
     pub place: Option<Place>,
     /// From the client.
@@ -140,6 +144,8 @@ pub(crate) struct Session {
     /// What is being taken from the client: bytes of the current packet not consumed, and whether more packets follow.
     pub left: usize,
     pub continues: bool,
+    /// What is noted of the statement that runs, if anything is.
+    pub observed: Option<Observed>,
 }
 
 /// An answer to `SHOW WARNINGS`, asked for ahead; `None`: too long to be kept.
@@ -170,6 +176,7 @@ pub(crate) async fn run(
         kick,
         client,
         peer,
+        terms: Terms::default(),
         place: None,
         inbound: Buffer::default(),
         seq: 0,
@@ -187,6 +194,7 @@ pub(crate) async fn run(
         pass: None,
         left: 0,
         continues: false,
+        observed: None,
     };
     let (Stop::Refuse(error) | Stop::End(Some(error))) = session.serve(handshake).await else {
         return session.close();
@@ -227,30 +235,36 @@ impl Session {
         }
         self.kick.set_due(0);
         self.kick.stop_lingering();
-        self.command().await?;
+        let done = self.command().await;
+        self.observe_end(done.is_err());
+        done?;
         if self.profile.collation_unknown {
             self.ask_collation().await?;
         }
         self.idle_since = clock::now();
         self.settle();
+        if self.shared.exit.is_out() {
+            return self.see_out().await;
+        }
         self.oblige().await
     }
 
     /// Greets, takes the password, logs in to the backend with it.
     async fn log_in(&mut self, handshake: OwnedSemaphorePermit) -> Result<(), Stop> {
         let (id, shared) = (self.seat.id, Arc::clone(&self.shared));
+        let rules = shared.rules.get();
         let mut dialogue = self.dialogue();
         let greeting = async {
-            if shared.entrance.is_balancer(dialogue.from) {
+            if rules.entrance.is_balancer(dialogue.from) {
                 dialogue.origin().await?;
             }
             Ok((dialogue.greet(id, &shared).await?, dialogue.from))
         };
-        let greeted = tokio::time::timeout(shared.entrance.login_max, greeting).await;
+        let greeted = tokio::time::timeout(rules.entrance.login_max, greeting).await;
         let (guest, from) = greeted.map_err(|_| Stop::End(None))??;
         // What comes next waits for the server, not for the client.
         drop(handshake);
-        self.peer = from;
+        (self.peer, self.terms) = (from, rules.terms);
         let compression = guest.compression;
         self.become_guest(guest).await?;
         self.idle_since = clock::now();
@@ -385,6 +399,9 @@ impl Session {
         if self.seat.dismissed() {
             return Err(self.part().await);
         }
+        if self.shared.exit.is_out() {
+            return self.see_out().await;
+        }
         let gate = Arc::clone(&self.lane.gate);
         if gate.held() {
             if self.pass.is_some() && self.profile.unconfirmed && !self.statements.busy() {
@@ -426,7 +443,7 @@ impl Session {
         let registry = &self.shared.registry;
         registry.set_phase(&self.seat, SessionPhase::Held);
         let mut turns = self.lane.gate.turns();
-        let (started, hold_max) = (Instant::now(), self.shared.hold_max);
+        let (started, hold_max) = (Instant::now(), self.shared.rules.get().hold_max);
         let mut patience = std::pin::pin!(tokio::time::sleep(hold_max));
         let mut watching = true;
         let waited = loop {
@@ -445,6 +462,9 @@ impl Session {
             }
         };
         registry.held_for(started.elapsed());
+        if let Some(observed) = &mut self.observed {
+            observed.held += started.elapsed();
+        }
         registry.set_phase(&self.seat, SessionPhase::Idle);
         waited
     }

@@ -216,8 +216,9 @@ impl Session {
         self.shared.registry.set_phase(&self.seat, SessionPhase::Waiting);
         let mut waiting = pool.wait(account, settings);
         pool.press();
-        let queue_max = self.shared.queue_max;
-        let deadline = Instant::now() + queue_max;
+        let queue_max = self.shared.rules.get().queue_max;
+        let began = Instant::now();
+        let deadline = began + queue_max;
         let mut watching = true;
         let waited = loop {
             tokio::select! {
@@ -233,6 +234,9 @@ impl Session {
             }
         };
         drop(waiting);
+        if let Some(observed) = &mut self.observed {
+            observed.waited += began.elapsed();
+        }
         self.shared.registry.set_phase(&self.seat, before);
         let grant = waited?;
         self.enter().await?;

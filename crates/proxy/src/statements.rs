@@ -27,6 +27,8 @@ pub(crate) struct Statement {
     pub settings: Arc<Settings>,
     /// What the text says about session state.
     pub screened: Screened,
+    /// Its text's digest; 0 until it is wanted.
+    pub digest: u64,
     /// Where it was found prepared last.
     pub place: Option<Place>,
     /// Parameters.
@@ -80,6 +82,7 @@ impl Statements {
             text,
             settings,
             screened,
+            digest: 0,
             place: Some(place),
             params,
             columns,

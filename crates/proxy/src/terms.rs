@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use wire::Capabilities;
 
-/// The terms of a client's stay.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The terms of a client's stay; those of the moment when it came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Terms {
     /// Whether `LOAD DATA LOCAL` may be used, if the server allows it too.
     pub local_infile: bool,

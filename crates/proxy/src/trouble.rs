@@ -76,6 +76,11 @@ pub(crate) fn ended() -> Stop {
     Stop::end(ErrPacket::new(3169, b"HY000", text))
 }
 
+/// The process ends, and the session with it, between transactions.
+pub(crate) fn shutting_down() -> Stop {
+    Stop::end(ErrPacket::new(1053, b"08S01", "Server shutdown in progress"))
+}
+
 /// The hold outlasted the client's patience, as configured.
 pub(crate) fn held_too_long(held: Duration) -> Stop {
     let text = format!(

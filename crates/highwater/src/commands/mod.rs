@@ -4,18 +4,22 @@ pub mod check;
 pub mod copy;
 pub mod cutover;
 pub mod demo;
+pub mod digests;
 pub mod finish;
 pub mod init;
 pub mod pins;
+pub mod reload;
 pub mod rollback;
 pub mod serve;
 pub mod status;
+pub mod stop;
 pub mod throttle;
 pub mod verify;
 
 mod ask;
 mod crossing;
 mod repair;
+mod signals;
 
 use std::path::PathBuf;
 

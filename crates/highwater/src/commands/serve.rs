@@ -5,7 +5,7 @@ use std::sync::Arc;
 use model::Trouble;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::Context;
+use super::{Context, signals};
 use crate::config;
 use crate::control::ControlSocket;
 use crate::output;
@@ -45,8 +45,9 @@ pub async fn run(context: &Context, with: With) -> Result<(), Trouble> {
     if let Some(address) = service.door_address() {
         output::print(&format!("front door open at {address}\n"))?;
     }
-    let ended = ended(service.stopped())?;
-    socket.serve(Arc::new(service), ended).await;
+    let service = Arc::new(service);
+    let ended = signals::heeded(&service)?;
+    socket.serve(service, ended).await;
     Ok(())
 }
 

@@ -40,6 +40,11 @@ pub fn deserialize_limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<D
     }
 }
 
+/// The same, for a key that may be left out.
+pub fn deserialize_some<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    deserialize(deserializer).map(Some)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -48,6 +48,11 @@ const FRONT_DOOR: &[&str] = &[
     "logins_per_second",
     "proxy_protocol_from",
     "users",
+    "digests",
+    "slow",
+    "slow_log",
+    "slow_log_values",
+    "stop_max",
 ];
 const USER: &[&str] = &["clients_max", "from", "certificate", "password_env", "password_file"];
 const COPY: &[&str] = &["chunk_rows", "readers", "defer_indexes"];

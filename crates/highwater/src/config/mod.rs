@@ -82,6 +82,12 @@ pub fn control_point(file: &Path) -> Result<ControlPoint, Trouble> {
     })
 }
 
+/// A complaint about settings that a running process was to go on with: it goes on with those it has.
+pub fn still_in_force(trouble: Trouble) -> Trouble {
+    let state = "nothing was changed; the settings read before stay in force";
+    Trouble::new(trouble.what, state, trouble.hint)
+}
+
 fn read_written(source: &SourceText) -> Result<WrittenConfig, Trouble> {
     known_keys::check(source)?;
     toml::from_str(&source.text).map_err(|error| source.unreadable(&error))

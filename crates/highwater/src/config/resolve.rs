@@ -65,6 +65,9 @@ pub fn resolve(
             transaction_idle_max: door.transaction_idle_max,
             statement_max: door.statement_max,
         },
+        observe: proxy::Observe { digests: door.digests, slow: door.slow, slow_values: door.slow_log_values },
+        slow_log: source.beside(&door.slow_log),
+        stop_max: door.stop_max,
         cluster: door.cluster.map(Spanned::into_inner).or_else(|| only_writer(&moves, &names)),
     };
     let copy = CopyOptions {

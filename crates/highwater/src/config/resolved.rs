@@ -38,7 +38,7 @@ pub struct ResolvedConfig {
 }
 
 /// One cluster's writer, and the account Highwater uses there.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClusterConfig {
     /// The cluster's name in the settings.
     pub name: String,
@@ -96,6 +96,12 @@ pub struct FrontDoorOptions {
     pub queue_max: Duration,
     /// What clients may do, and how long they may take.
     pub terms: proxy::Terms,
+    /// What is noted of statements.
+    pub observe: proxy::Observe,
+    /// Where slow statements are written down.
+    pub slow_log: PathBuf,
+    /// How long open transactions may take to end when the process does.
+    pub stop_max: Duration,
     /// The cluster that is the writer before any cutover, as far as the settings tell; see
     /// [`ResolvedConfig::first_writer`].
     pub cluster: Option<String>,
@@ -154,6 +160,21 @@ pub enum Pinned {
     Refuse,
     /// Their connections are closed, and they reconnect to the new writer.
     Close,
+}
+
+impl FrontDoorOptions {
+    /// What the door can be told while it is open.
+    pub fn rules(&self) -> proxy::Rules {
+        proxy::Rules {
+            hold_max: self.hold_max,
+            clients_max: self.clients_max,
+            entrance: self.entrance.clone(),
+            backends_max: self.backends_max,
+            queue_max: self.queue_max,
+            terms: self.terms,
+            observe: self.observe,
+        }
+    }
 }
 
 impl ResolvedConfig {

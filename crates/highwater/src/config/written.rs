@@ -133,6 +133,13 @@ pub struct WrittenFrontDoor {
     pub logins_per_second: u32,
     pub proxy_protocol_from: Vec<Spanned<String>>,
     pub users: BTreeMap<String, Spanned<WrittenUser>>,
+    pub digests: bool,
+    #[serde(deserialize_with = "duration::deserialize_some")]
+    pub slow: Option<Duration>,
+    pub slow_log: PathBuf,
+    pub slow_log_values: bool,
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub stop_max: Duration,
 }
 
 /// `[front_door.users.NAME]`
@@ -245,6 +252,11 @@ impl Default for WrittenFrontDoor {
             logins_per_second: 0,
             proxy_protocol_from: Vec::new(),
             users: BTreeMap::new(),
+            digests: false,
+            slow: None,
+            slow_log: "slow.log".into(),
+            slow_log_values: false,
+            stop_max: Duration::from_secs(5),
         }
     }
 }

@@ -10,6 +10,7 @@
 //! a cutover is worse than either outcome.
 
 mod client;
+mod digest_view;
 mod progress;
 mod server;
 mod status_view;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use client::Client;
+pub use digest_view::{DigestView, DigestsView};
 pub use progress::{Progress, ProgressUpdate};
 pub use server::{ControlSocket, Host};
 pub use status_view::{DoorView, MoveView, PaceView, PinView, ProofView, StatusView, TableView, WatchView};
@@ -83,8 +85,23 @@ pub enum Request {
         /// The move.
         move_name: String,
     },
-    /// End the process in good order.
-    Stop,
+    /// Say what statements cost; answered with a [`DigestsView`].
+    Digests {
+        /// And count from nothing from now on.
+        #[serde(default)]
+        anew: bool,
+    },
+    /// Read the settings again; answered with the keys that have changed.
+    Reload,
+    /// See the front door's clients out, and end the process in good order; answered when it is about to end.
+    Stop {
+        /// How long clients may stay, in milliseconds; then they are ended between transactions.
+        #[serde(default)]
+        within_ms: u64,
+        /// How much longer an open transaction may take to end; what the settings say, if nothing.
+        #[serde(default)]
+        kill_after_ms: Option<u64>,
+    },
 }
 
 /// How a crossing is to be made.

@@ -107,7 +107,8 @@ async fn progress_comes_in_order_and_before_the_answer() {
 #[tokio::test]
 async fn refusal_arrives_with_its_three_parts() {
     let running = start("refusal");
-    let refused = running.client().await.ask(&Request::Stop, |_| {}).await;
+    let refused =
+        running.client().await.ask(&Request::Stop { within_ms: 0, kill_after_ms: None }, |_| {}).await;
     assert_eq!(refused, Err(Trouble::new("refused", "as before", "ask later")));
     running.end().await;
 }

@@ -5,6 +5,7 @@
 mod answer;
 mod colour;
 mod complaint;
+mod digests;
 mod progress;
 mod repair;
 mod status;
@@ -20,6 +21,7 @@ use serde::Serialize;
 pub use answer::render as render_answer;
 pub use colour::Colour;
 pub use complaint::{complain, render as render_trouble};
+pub use digests::{render as render_digests, top as top_digests};
 pub use progress::ProgressDisplay;
 pub use repair::{render_plan as render_repair_plan, render_report as render_repair_report};
 pub use status::{render as render_status, render_pins};

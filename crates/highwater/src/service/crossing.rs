@@ -118,7 +118,7 @@ impl Service {
     }
 
     fn closes_pinned(&self, how: Crossing) -> bool {
-        how.close_pinned || self.config.cutover.pinned == Pinned::Close
+        how.close_pinned || self.settings().cutover.pinned == Pinned::Close
     }
 
     fn set_pinned(&self, running: &RunningMove, how: Crossing) {

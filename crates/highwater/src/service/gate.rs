@@ -30,7 +30,7 @@ pub(super) struct DoorGate {
     /// The hooks that keep the clients away, where the settings want no door.
     without_door: Option<Hooks>,
     /// How long the door holds a client at most.
-    hold_max: Duration,
+    hold_max: Mutex<Duration>,
 }
 
 impl DoorGate {
@@ -49,7 +49,7 @@ impl DoorGate {
             drained: AtomicBool::new(false),
             switched: AtomicBool::new(false),
             without_door,
-            hold_max,
+            hold_max: Mutex::new(hold_max),
         }
     }
 
@@ -57,6 +57,11 @@ impl DoorGate {
     pub(super) fn connect(&self, control: Control) {
         // A second door would be a bug of the wiring; the first one stays.
         let _ = self.control.set(control);
+    }
+
+    /// Changes how long the door holds a client at most.
+    pub(super) fn set_hold_max(&self, hold_max: Duration) {
+        *self.hold_max.lock().unwrap_or_else(PoisonError::into_inner) = hold_max;
     }
 
     /// What becomes of clients that cannot be moved.
@@ -171,7 +176,7 @@ impl TrafficGate for DoorGate {
     }
 
     fn hold_max(&self) -> Option<Duration> {
-        self.control.get().map(|_| self.hold_max)
+        self.control.get().map(|_| *self.hold_max.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     async fn warm(&self, to: Home) -> Result<(), Trouble> {

@@ -4,15 +4,20 @@
 //! carried out by the door's control.
 
 mod crossing;
+mod digests;
 mod gate;
 mod greeting;
+mod leaving;
 mod pace;
+mod reload;
+mod slow_log;
 mod view;
 mod waiting;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use migrate::cutover::{Home, Hooks, MoveDriver};
 use migrate::throttle::{Pulse, PulseOptions, Throttle};
@@ -25,6 +30,7 @@ use tokio::task::JoinSet;
 use crate::config::{ClusterConfig, MoveConfig, ResolvedConfig};
 use crate::control::{Asker, Host, Progress, Request, StatusView, ThrottleChange};
 use gate::DoorGate;
+use slow_log::SlowLog;
 use waiting::RunningMove;
 
 /// Tables compared at the same time.
@@ -35,13 +41,17 @@ const STATE_OF_THE_DOOR: &str = "the front door is not open";
 
 /// What runs in this process.
 pub struct Service {
+    /// What it was started with.
     config: ResolvedConfig,
+    /// The same with what was changed since.
+    settings: Mutex<ResolvedConfig>,
     moves: Vec<Arc<RunningMove>>,
     /// What goes on with the moves that wait.
     going_on: JoinSet<()>,
     /// One for each cluster that rows are read from, shared by all moves from there.
     pulses: BTreeMap<String, Arc<Pulse>>,
     door: Option<Door>,
+    slow_log: SlowLog,
     stop: watch::Sender<bool>,
 }
 
@@ -49,7 +59,9 @@ impl Service {
     /// Nothing runs yet.
     pub fn new(config: ResolvedConfig) -> Self {
         let (moves, pulses) = (Vec::new(), BTreeMap::new());
-        Self { config, moves, going_on: JoinSet::new(), pulses, door: None, stop: watch::Sender::new(false) }
+        let settings = Mutex::new(config.clone());
+        let (going_on, slow_log, stop) = (JoinSet::new(), SlowLog::default(), watch::Sender::new(false));
+        Self { config, settings, moves, going_on, pulses, door: None, slow_log, stop }
     }
 
     /// Starts a move, or goes on with it where its journal and its ledger say it is.
@@ -193,6 +205,11 @@ impl Service {
         Ok(Value::Object(answer))
     }
 
+    /// The settings that are in force.
+    fn settings(&self) -> MutexGuard<'_, ResolvedConfig> {
+        self.settings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Without a front door, the hooks that keep the clients away instead.
     fn without_door(&self) -> Option<Hooks> {
         (!self.config.front_door.enabled).then(|| self.config.cutover.hooks.clone())
@@ -213,7 +230,7 @@ impl Service {
         };
         let must_be_mended = moved.is_some_and(|m| m.driver.is_half_way());
         let options = &self.config.front_door;
-        let options = DoorOptions {
+        let made = DoorOptions {
             listen: options.listen,
             threads: options.threads,
             writer: backend(cluster),
@@ -224,10 +241,17 @@ impl Service {
             share: options.share,
             backends_max: options.backends_max,
             queue_max: options.queue_max,
-            terms: options.terms.clone(),
+            terms: options.terms,
+            observe: options.observe,
         };
-        let opened = if must_be_mended { Door::start_held(options) } else { Door::start(options) };
+        let opened = if must_be_mended { Door::start_held(made) } else { Door::start(made) };
         let door = opened.map_err(|e| three_parts(&e.to_string()))?;
+        if options.observe.slow.is_some() {
+            self.slow_log.set(Some(slow_log::open(&options.slow_log)?));
+        }
+        if let Some(statements) = door.slow_statements() {
+            self.slow_log.write_down(statements)?;
+        }
         let control = door.control();
         for running in &self.moves {
             running.gate.connect(control.clone());
@@ -349,9 +373,11 @@ impl Host for Service {
                 Ok(self.crossing(&move_name, Home::Old, how, &asker, &progress).await?)
             }
             Request::Finish { move_name } => Ok(self.finish(&move_name).await?),
-            Request::Stop => {
-                self.stop.send_replace(true);
-                Ok(json!({ "stopping": true }))
+            Request::Digests { anew } => serde_json::to_value(self.digests(anew)?),
+            Request::Reload => Ok(self.reload()?),
+            Request::Stop { within_ms, kill_after_ms } => {
+                let patience = kill_after_ms.map(Duration::from_millis);
+                Ok(self.leave(Duration::from_millis(within_ms), patience, &progress).await)
             }
         };
         Ok(answer.expect("answers have only string keys"))

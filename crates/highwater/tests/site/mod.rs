@@ -45,6 +45,12 @@ impl Running {
         self.0.wait().unwrap();
     }
 
+    /// Sends it a signal, by its name without SIG.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.0.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
     /// Whether it still runs.
     pub fn is_alive(&mut self) -> bool {
         self.0.try_wait().unwrap().is_none()

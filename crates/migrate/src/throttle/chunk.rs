@@ -12,7 +12,8 @@ const ROWS_MIN: u64 = 10;
 /// The size of the next chunk, as the chunks before it teach.
 #[derive(Debug)]
 pub struct ChunkSize {
-    target: Duration,
+    /// Microseconds.
+    target: AtomicU64,
     /// Rows per second, of the last reads; 0 before the first one.
     rate: AtomicU64,
 }
@@ -20,14 +21,22 @@ pub struct ChunkSize {
 impl ChunkSize {
     /// Chunks of this duration.
     pub fn new(target: Duration) -> Self {
-        Self { target, rate: AtomicU64::new(0) }
+        let this = Self { target: AtomicU64::new(0), rate: AtomicU64::new(0) };
+        this.set_target(target);
+        this
+    }
+
+    /// Chunks of this duration from now on.
+    pub fn set_target(&self, target: Duration) {
+        self.target.store(u64::try_from(target.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Rows of the next chunk, if at most `most` fit.
     pub fn rows(&self, most: u64) -> u64 {
         match self.rate.load(Ordering::Relaxed) {
             0 => most,
-            rate => ((rate as f64 * self.target.as_secs_f64()) as u64).clamp(ROWS_MIN.min(most), most),
+            rate => ((rate as f64 * self.target.load(Ordering::Relaxed) as f64 / 1e6) as u64)
+                .clamp(ROWS_MIN.min(most), most),
         }
     }
 

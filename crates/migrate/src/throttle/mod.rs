@@ -45,7 +45,7 @@ pub struct Throttle {
     pulse: Option<Arc<Pulse>>,
     order: watch::Sender<Order>,
     readers: usize,
-    target_lag_max: Option<Duration>,
+    target_lag_max: Mutex<Option<Duration>>,
     chunk: ChunkSize,
     book: Mutex<Book>,
 }
@@ -76,7 +76,7 @@ impl Throttle {
             pulse,
             order: watch::Sender::new(Order::default()),
             readers: readers.max(1),
-            target_lag_max,
+            target_lag_max: Mutex::new(target_lag_max),
             chunk: ChunkSize::new(chunk_time),
             book: Mutex::default(),
         }
@@ -93,6 +93,12 @@ impl Throttle {
         self.book().turns.forgive();
     }
 
+    /// Changes how far the target may be behind, and how long a chunk may take.
+    pub fn set_bounds(&self, target_lag_max: Option<Duration>, chunk_time: Duration) {
+        *self.target_lag_max.lock().unwrap_or_else(PoisonError::into_inner) = target_lag_max;
+        self.chunk.set_target(chunk_time);
+    }
+
     /// The pace now, and why it is not full.
     pub fn pace(&self, progress: &Progress) -> Pace {
         let order = self.order();
@@ -100,7 +106,8 @@ impl Throttle {
             return Pace::paused("paused by command; `highwater throttle --resume` goes on");
         }
         let lag = progress.lag();
-        if let Some(limit) = self.target_lag_max.filter(|limit| lag > *limit) {
+        let lag_max = *self.target_lag_max.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(limit) = lag_max.filter(|limit| lag > *limit) {
             let (lag, limit) = (lag.as_secs_f64(), limit.as_secs_f64());
             return Pace::paused(format!("the target is {lag:.1} s behind, the limit is {limit:.1} s"));
         }

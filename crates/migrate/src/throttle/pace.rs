@@ -139,6 +139,11 @@ impl Pacer {
         Self { limits, share: SHARE_FIRST, before, during, next_rest: REST_EVERY, rest_until: Duration::ZERO }
     }
 
+    /// Goes by other limits from the next sample on.
+    pub fn set_limits(&mut self, limits: PaceLimits) {
+        self.limits = limits;
+    }
+
     /// The pace after one more sample.
     pub fn next(&mut self, sample: &Sample) -> Pace {
         if let Some(reason) = self.limit_passed(sample) {

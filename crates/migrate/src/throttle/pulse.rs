@@ -48,6 +48,7 @@ pub struct PulseOptions {
 pub struct Pulse {
     presence: Arc<Presence>,
     pace: watch::Receiver<Pace>,
+    limits: watch::Sender<PaceLimits>,
     /// Why the latency of the source's statements is not known, if it is not.
     blind: Arc<Mutex<Option<String>>>,
     _tasks: JoinSet<()>,
@@ -92,6 +93,7 @@ impl Pulse {
     pub fn start(options: PulseOptions) -> Arc<Self> {
         let presence = Arc::new(Presence::default());
         let blind = Arc::new(Mutex::new(None));
+        let limits = watch::Sender::new(options.limits.clone());
         let (pace_tx, pace) =
             watch::channel(Pace { share: 0.02, reason: Some("looking at the source".into()) });
         let mut tasks = JoinSet::new();
@@ -105,7 +107,8 @@ impl Pulse {
         let watcher = Watcher {
             source: options.source,
             presence: Arc::clone(&presence),
-            pacer: Pacer::new(options.limits),
+            pacer: Pacer::new(options.limits.clone()),
+            limits: limits.subscribe(),
             lags,
             blind: Arc::clone(&blind),
             started: Instant::now(),
@@ -113,7 +116,12 @@ impl Pulse {
             last: None,
         };
         tasks.spawn(watcher.watch(pace_tx));
-        Arc::new(Self { presence, pace, blind, _tasks: tasks })
+        Arc::new(Self { presence, pace, limits, blind, _tasks: tasks })
+    }
+
+    /// Changes what must not be passed.
+    pub fn set_limits(&self, limits: PaceLimits) {
+        self.limits.send_replace(limits);
     }
 
     /// The pace of all readers of this source.
@@ -135,6 +143,7 @@ struct Watcher {
     source: ConnectOptions,
     presence: Arc<Presence>,
     pacer: Pacer,
+    limits: watch::Receiver<PaceLimits>,
     lags: Vec<watch::Receiver<ReplicaLag>>,
     blind: Arc<Mutex<Option<String>>>,
     started: Instant,
@@ -159,6 +168,10 @@ impl Watcher {
             }
             match tokio::time::timeout(PATIENCE, self.sample()).await {
                 Ok(Ok(Some(sample))) => {
+                    if self.limits.has_changed().unwrap_or(false) {
+                        let limits = self.limits.borrow_and_update().clone();
+                        self.pacer.set_limits(limits);
+                    }
                     let next = self.pacer.next(&sample);
                     tracing::debug!(target: "highwater::throttle", ?sample, ?next, "pace");
                     pace.send_replace(next);

@@ -83,6 +83,7 @@ pub fn options(node: &Node) -> DoorOptions {
         backends_max: 100,
         queue_max: Duration::from_secs(10),
         terms: Terms::default(),
+        observe: proxy::Observe::default(),
     }
 }
 
