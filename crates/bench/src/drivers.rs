@@ -24,7 +24,7 @@ use crate::{Result, failed};
 
 use ground::Pair;
 use outcome::{Difference, Explained, Outcomes};
-use suite::{SUITES, Suite};
+use suite::Suite;
 
 /// What one suite came to.
 struct Compared {
@@ -46,6 +46,7 @@ pub fn run(args: &DriversArgs) -> Result<()> {
     let drivers = tools.path("DRIVERS")?;
     let mut pair = Pair::start(&args.place, &drivers)?;
     let machine = Machine::facts(pair.dir(), pair.version())?;
+    say(&head());
     let (mut all, mut absent) = (Vec::new(), Vec::new());
     for suite in wanted {
         if let Some(why) = suite.absent(&drivers) {
@@ -53,7 +54,7 @@ pub fn run(args: &DriversArgs) -> Result<()> {
             continue;
         }
         let began = Instant::now();
-        let direct = suite.run(&pair.direct(suite.name), &drivers)?;
+        let direct = suite.run(&pair.direct(suite.name)?, &drivers)?;
         let door = suite.run(&pair.through_the_door(suite.name)?, &drivers)?;
         let differing = outcome::compare(suite.name, &direct, &door, &explained);
         let compared = Compared { suite, direct, door, seconds: began.elapsed().as_secs_f64(), differing };
@@ -75,7 +76,7 @@ pub fn run(args: &DriversArgs) -> Result<()> {
 impl Compared {
     fn line(&self) -> String {
         format!(
-            "{:<20} {:<52} {:>5} {:>7} {:>7} {:>9} {:>7.0} s",
+            "{:<20} {:<34} {:>6} {:>7} {:>7} {:>9} {:>6.0} s",
             self.suite.name,
             self.direct.version,
             self.direct.tests.len(),
@@ -97,6 +98,12 @@ impl Compared {
             "differing": self.differing,
         })
     }
+}
+
+fn head() -> String {
+    let columns = ["suite", "version", "tests", "direct", "door", "differing", "both"];
+    let [suite, version, tests, direct, door, differing, both] = columns;
+    format!("{suite:<20} {version:<34} {tests:>6} {direct:>7} {door:>7} {differing:>9} {both:>8}")
 }
 
 fn summary(all: &[Compared], absent: &[(&str, String)], file: &std::path::Path) -> String {
@@ -128,7 +135,6 @@ fn write(
         "bench": "drivers",
         "machine": machine,
         "settings": {"ours": "highwater proxy, sharing on, TLS for clients; a server of the same kind behind it"},
-        "columns": SUITES.iter().map(|s| s.name).collect::<Vec<_>>(),
         "absent": absent,
         "rows": all.iter().map(Compared::to_json).collect::<Vec<_>>(),
     });

@@ -81,17 +81,22 @@ impl Pair {
         self.ground.version()
     }
 
-    /// Where a suite meets the server itself.
-    pub fn direct(&self, suite: &str) -> Place {
-        Place { port: self.direct.port(), dir: self.dir().join("drivers").join(suite).join("direct") }
+    /// Where a suite meets the server itself, with nothing left of the suites before it.
+    ///
+    /// # Errors
+    /// If the server does not do as it is told.
+    pub fn direct(&self, suite: &str) -> Result<Place> {
+        fresh_schemas(&mut Sql::on(&self.direct)?)?;
+        Ok(Place { port: self.direct.port(), dir: self.dir().join("drivers").join(suite).join("direct") })
     }
 
-    /// Where it meets the door.
+    /// Where it meets the door, with as little left of others.
     ///
     /// # Errors
     /// If the door has ended, or does not lead to its server any more.
     pub fn through_the_door(&mut self, suite: &str) -> Result<Place> {
         self.door.wait_until_it_leads_to(&self.behind, self.port)?;
+        fresh_schemas(&mut Sql::on(&self.behind)?)?;
         Ok(Place { port: self.port, dir: self.dir().join("drivers").join(suite).join("door") })
     }
 }
@@ -99,8 +104,12 @@ impl Pair {
 fn prepare(node: &Node) -> Result<()> {
     let mut admin = Sql::on(node)?;
     admin.execute(&format!("CREATE USER '{USER}'@'%' IDENTIFIED BY '{PASSWORD}'"))?;
-    admin.execute(&format!("GRANT ALL ON *.* TO '{USER}'@'%' WITH GRANT OPTION"))?;
+    admin.execute(&format!("GRANT ALL ON *.* TO '{USER}'@'%' WITH GRANT OPTION"))
+}
+
+fn fresh_schemas(admin: &mut Sql) -> Result<()> {
     for schema in SCHEMAS {
+        admin.execute(&format!("DROP DATABASE IF EXISTS {schema}"))?;
         admin.execute(&format!("CREATE DATABASE {schema}"))?;
     }
     Ok(())
