@@ -44,7 +44,7 @@ pub fn run(args: &DriversArgs) -> Result<()> {
     let wanted = suite::asked_for(&args.only)?;
     let tools = Tools::from_script("scripts/drivers.sh")?;
     let drivers = tools.path("DRIVERS")?;
-    let mut pair = Pair::start(&args.place, &drivers)?;
+    let mut pair = Pair::start(&args.place)?;
     let machine = Machine::facts(pair.dir(), pair.version())?;
     say(&head());
     let (mut all, mut absent) = (Vec::new(), Vec::new());

@@ -20,6 +20,8 @@ const SCHEMAS: [&str; 4] = ["test", "test1", "test2", "test_schema"];
 /// Where one run of a suite takes place.
 pub struct Place {
     pub port: u16,
+    /// The certificate of the CA to trust there.
+    pub ca: PathBuf,
     /// A folder of its own.
     pub dir: PathBuf,
 }
@@ -34,11 +36,11 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// Starts all three. The servers and the door show the certificate that aiomysql's suite trusts.
-    pub fn start(place: &PlaceArgs, drivers: &Path) -> Result<Self> {
+    /// Starts all three. All show one certificate, so that a suite may trust its CA.
+    pub fn start(place: &PlaceArgs) -> Result<Self> {
         let ground = Ground::prepare(&place.dir)?;
-        let certificates = certificates(drivers)?;
-        let file = |name: &str| certificates.join(name).display().to_string();
+        let behind = ground.swift_node("behind", &["--local-infile=ON".to_owned()])?;
+        let file = |name: &str| behind.data().join(name).display().to_string();
         let options = [
             "--local-infile=ON".to_owned(),
             format!("--ssl-ca={}", file("ca.pem")),
@@ -46,7 +48,6 @@ impl Pair {
             format!("--ssl-key={}", file("server-key.pem")),
         ];
         let direct = ground.swift_node("direct", &options)?;
-        let behind = ground.swift_node("behind", &options)?;
         for node in [&direct, &behind] {
             prepare(node)?;
         }
@@ -76,6 +77,11 @@ impl Pair {
         self.ground.dir()
     }
 
+    /// The certificate of the CA that signed those of the servers and the door.
+    fn ca(&self) -> PathBuf {
+        self.behind.data().join("ca.pem")
+    }
+
     /// The servers' version.
     pub fn version(&self) -> &str {
         self.ground.version()
@@ -87,7 +93,11 @@ impl Pair {
     /// If the server does not do as it is told.
     pub fn direct(&self, suite: &str) -> Result<Place> {
         fresh_schemas(&mut Sql::on(&self.direct)?)?;
-        Ok(Place { port: self.direct.port(), dir: self.dir().join("drivers").join(suite).join("direct") })
+        Ok(Place {
+            port: self.direct.port(),
+            ca: self.ca(),
+            dir: self.dir().join("drivers").join(suite).join("direct"),
+        })
     }
 
     /// Where it meets the door, with as little left of others.
@@ -97,7 +107,7 @@ impl Pair {
     pub fn through_the_door(&mut self, suite: &str) -> Result<Place> {
         self.door.wait_until_it_leads_to(&self.behind, self.port)?;
         fresh_schemas(&mut Sql::on(&self.behind)?)?;
-        Ok(Place { port: self.port, dir: self.dir().join("drivers").join(suite).join("door") })
+        Ok(Place { port: self.port, ca: self.ca(), dir: self.dir().join("drivers").join(suite).join("door") })
     }
 }
 
@@ -113,14 +123,4 @@ fn fresh_schemas(admin: &mut Sql) -> Result<()> {
         admin.execute(&format!("CREATE DATABASE {schema}"))?;
     }
     Ok(())
-}
-
-/// aiomysql's suite brings a CA, and a certificate and key for the server.
-fn certificates(drivers: &Path) -> Result<PathBuf> {
-    let looking = |e: &dyn std::fmt::Display| failed("find aiomysql's certificates", e);
-    let sources = std::fs::read_dir(drivers.join("src")).map_err(|e| looking(&e))?;
-    let found = sources
-        .filter_map(|entry| Some(entry.ok()?.path().join("tests/ssl_resources/ssl")))
-        .find(|folder| folder.join("server-cert.pem").exists());
-    found.ok_or_else(|| looking(&"they are not among the sources"))
 }

@@ -25,11 +25,15 @@ pub const SUITES: [Suite; 8] = [
     Suite { name: "pymysql", deadline: 120, arguments: &[] },
     Suite { name: "mysqlclient", deadline: 120, arguments: &[] },
     Suite { name: "aiomysql", deadline: 180, arguments: &[] },
-    Suite { name: "connector-python", deadline: 400, arguments: &[] },
+    Suite { name: "connector-python", deadline: 400, arguments: &["--test-regex", CONNECTOR] },
     Suite { name: "sqlalchemy-mysqldb", deadline: 400, arguments: &[] },
     Suite { name: "sqlalchemy-pymysql", deadline: 400, arguments: &[] },
     Suite { name: "django", deadline: 400, arguments: &DJANGO },
 ];
+
+/// Of Connector/Python's modules those that talk to one server; the rest starts its own, or tests classes by themselves.
+const CONNECTOR: &str = "(aio_connection|aio_cursor|connection|cursor|cext_.*|mysql_datatypes|data_integrity|pep249|\
+                         multibyte_charset|qa_caching_sha2_password|qa_multi_statement|qa_vector_type|qa_wl.*)$";
 
 /// Of Django's suite what is about databases rather than about pages.
 const DJANGO: [&str; 12] = [
@@ -87,6 +91,7 @@ impl Suite {
             .args(self.arguments)
             .env("DRIVERS", drivers)
             .env("WORK", &place.dir)
+            .env("CA", &place.ca)
             .env("DB_USER", super::ground::USER)
             .env("DB_PASSWORD", super::ground::PASSWORD)
             .stdin(Stdio::null())
