@@ -85,11 +85,23 @@ def shown(error):
     return f"{error[0].__name__}: {' '.join(str(error[1]).split())}"
 
 
+def write(out):
+    with open(out, "w", encoding="utf-8") as lines:
+        print(json.dumps({"version": os.environ.get("SUITE_VERSION", "")}), file=lines)
+        for test, (outcome, why) in list(outcomes.items()):
+            print(json.dumps({"test": test, "outcome": outcome, "why": why}), file=lines)
+
+
 def main():
     out, program, *arguments = sys.argv[1:]
+
+    def told_to_end(*_):
+        # At once: an exception would end the test at hand, and no more.
+        write(out)
+        os._exit(1)
+
+    signal.signal(signal.SIGTERM, told_to_end)
     code = 1
-    # Told to end, it still writes what it has seen.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
         if program == "pytest":
             import pytest
@@ -103,12 +115,7 @@ def main():
             code = 0
     except SystemExit as end:
         code = end.code
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        with open(out, "w", encoding="utf-8") as lines:
-            print(json.dumps({"version": os.environ.get("SUITE_VERSION", "")}), file=lines)
-            for test, (outcome, why) in outcomes.items():
-                print(json.dumps({"test": test, "outcome": outcome, "why": why}), file=lines)
+    write(out)
     # That tests failed is in the file; only a suite that could not be run has failed.
     sys.exit(0 if outcomes else code or 1)
 
