@@ -53,9 +53,11 @@ impl Pair {
         }
         let port = std::net::TcpListener::bind(("127.0.0.1", 0)).and_then(|socket| socket.local_addr());
         let port = port.map_err(|e| failed("find a free port", e))?.port();
+        // A suite asks the server whether it was reached over TLS, which is then that of the door's own connection.
         let toml = format!(
             "state_dir = 'state'\n[clusters.site]\nhost = '127.0.0.1'\nport = {}\nuser = '{ADMIN_USER}'\n\
-             password_file = 'password'\n[front_door]\nlisten = '127.0.0.1:{port}'\ntls_cert = '{}'\ntls_key = '{}'\n",
+             password_file = 'password'\ntls = 'required'\n[front_door]\nlisten = '127.0.0.1:{port}'\n\
+             tls_cert = '{}'\ntls_key = '{}'\n",
             behind.port(),
             file("server-cert.pem"),
             file("server-key.pem")

@@ -32,7 +32,7 @@ pub const SUITES: [Suite; 8] = [
 ];
 
 /// Of Connector/Python's modules those that talk to one server; the rest starts its own, or tests classes by themselves.
-const CONNECTOR: &str = "(aio_connection|aio_cursor|connection|cursor|cext_.*|mysql_datatypes|data_integrity|pep249|\
+const CONNECTOR: &str = "(aio_cursor|connection|cursor|cext_.*|mysql_datatypes|data_integrity|pep249|\
                          multibyte_charset|qa_caching_sha2_password|qa_multi_statement|qa_vector_type|qa_wl.*)$";
 
 /// Of Django's suite what is about databases rather than about pages.
