@@ -76,15 +76,21 @@ pub fn run(args: &DriversArgs) -> Result<()> {
 impl Compared {
     fn line(&self) -> String {
         format!(
-            "{:<20} {:<34} {:>6} {:>7} {:>7} {:>9} {:>6.0} s",
+            "{:<20} {:<34} {:>6} {:>7} {:>7} {:>9} {:>6.0} s{}",
             self.suite.name,
             self.direct.version,
             self.direct.tests.len(),
             self.direct.passed(),
             self.door.passed(),
             self.differing.len(),
-            self.seconds
+            self.seconds,
+            if self.cut() { " (cut: only tests that both runs came to are compared)" } else { "" }
         )
+    }
+
+    /// Whether either run was ended before its end.
+    fn cut(&self) -> bool {
+        self.direct.cut || self.door.cut
     }
 
     fn to_json(&self) -> Value {
@@ -95,6 +101,7 @@ impl Compared {
             "passed_direct": self.direct.passed(),
             "passed_door": self.door.passed(),
             "seconds": self.seconds.round(),
+            "cut": self.cut(),
             "differing": self.differing,
         })
     }

@@ -35,6 +35,8 @@ pub struct Told {
 pub struct Outcomes {
     /// The driver's name and version.
     pub version: String,
+    /// Whether it was ended before it had come to all of its tests.
+    pub cut: bool,
     pub tests: BTreeMap<String, Told>,
 }
 
@@ -57,7 +59,7 @@ impl Outcomes {
         let mut lines = text.lines();
         let head: Head = serde_json::from_str(lines.next().unwrap_or_default())?;
         let tests = lines.map(|line| serde_json::from_str::<Line>(line).map(|l| (l.test, l.told)));
-        Ok(Self { version: head.version, tests: tests.collect::<serde_json::Result<_>>()? })
+        Ok(Self { version: head.version, cut: false, tests: tests.collect::<serde_json::Result<_>>()? })
     }
 
     /// How many tests passed.
@@ -125,11 +127,14 @@ impl Explained {
     }
 }
 
-/// The tests that came out differently, in the order of their names.
+/// The tests that came out differently, in the order of their names. What a run that was cut short has not come to says nothing.
 pub fn compare(suite: &str, direct: &Outcomes, door: &Outcomes, explained: &Explained) -> Vec<Difference> {
     let names: BTreeSet<&String> = direct.tests.keys().chain(door.tests.keys()).collect();
     let outcome = |run: &Outcomes, name: &str| run.tests.get(name).map(|told| told.outcome.clone());
-    let differ = names.into_iter().filter(|name| outcome(direct, name) != outcome(door, name));
+    let cut = direct.cut || door.cut;
+    let seen = |name: &&String| !cut || (direct.tests.contains_key(*name) && door.tests.contains_key(*name));
+    let seen_by_both = names.into_iter().filter(seen);
+    let differ = seen_by_both.filter(|name| outcome(direct, name) != outcome(door, name));
     differ
         .map(|name| Difference {
             suite: suite.to_owned(),
@@ -164,7 +169,15 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_was_cut_short_is_not_taken_for_one() {
+    fn what_a_run_that_was_cut_short_has_not_come_to_is_no_difference() {
+        let direct = outcomes(&[("a", "passed"), ("b", "passed"), ("c", "passed")]);
+        let door = Outcomes { cut: true, ..outcomes(&[("a", "failed")]) };
+        let found = compare("suite", &direct, &door, &Explained::default());
+        assert_eq!(found.iter().map(|d| d.test.as_str()).collect::<Vec<_>>(), ["a"]);
+    }
+
+    #[test]
+    fn half_a_file_is_not_taken_for_a_run() {
         assert!(Outcomes::parse("").is_err());
         assert!(Outcomes::parse("{\"version\":\"x\"}\n{\"test\":\"a\",\"outc").is_err());
         assert!(Explained::parse("suite\ttest without a reason\n").is_none());

@@ -9,11 +9,14 @@ use super::outcome::Outcomes;
 use crate::tools::last_lines;
 use crate::{Result, failed, program};
 
+/// How `timeout` exits when it has ended what it ran.
+const ENDED: i32 = 124;
+
 /// One driver's suite, or ours where its package has none.
 #[derive(Debug)]
 pub struct Suite {
     pub name: &'static str,
-    /// How long one run may take, in seconds. What it has not come to by then counts as not run.
+    /// How long one run may take, in seconds. What it has not come to by then is not compared.
     deadline: u32,
     /// What it is told beyond where the server is: which of its tests to run, where all would take too long.
     arguments: &'static [&'static str],
@@ -104,6 +107,6 @@ impl Suite {
             let said = last_lines("", &fs::read_to_string(&said).unwrap_or_default());
             return Err(failed(&doing, format!("{status}; {said}")));
         }
-        Outcomes::read(&out)
+        Ok(Outcomes { cut: status.code() == Some(ENDED), ..Outcomes::read(&out)? })
     }
 }
