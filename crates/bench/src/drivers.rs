@@ -138,10 +138,12 @@ fn write(
     let file = args.place.json.clone().unwrap_or_else(|| "bench/results/drivers.json".into());
     let absent: serde_json::Map<String, Value> =
         absent.iter().map(|(name, why)| ((*name).to_owned(), json!(why))).collect();
+    let words: Vec<String> = std::env::args().skip(1).collect();
     let value = json!({
         "bench": "drivers",
         "machine": machine,
-        "settings": {"ours": "highwater proxy, sharing on, TLS for clients; a server of the same kind behind it"},
+        "command": format!("bench {}", words.join(" ")),
+        "settings": {"ours": "highwater proxy, sharing on, TLS on both sides; a server of the same kind behind it"},
         "absent": absent,
         "rows": all.iter().map(Compared::to_json).collect::<Vec<_>>(),
     });
