@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build demo bench-clients bench-copy bench-cutover bench-follow bench-proxy bench-memory bench-polite bench-prove bench-verify check test deny fuzz fuzz-sessions clean-cache
+.PHONY: help build demo bench-clients bench-copy bench-cutover bench-follow bench-proxy bench-memory bench-polite bench-prove bench-verify check test drivers deny fuzz fuzz-sessions clean-cache
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
@@ -30,6 +30,11 @@ bench-clients bench-copy bench-cutover bench-follow bench-memory bench-polite be
 	@scripts/mysql.sh >/dev/null
 	cargo build --release --locked -p bench
 	./target/release/bench $* $(BENCH_ARGS)
+
+drivers: build ## drivers' own test suites, at a server and through the front door (BENCH_ARGS="--only pymysql,mysql2")
+	@scripts/mysql.sh >/dev/null
+	cargo build --release --locked -p bench
+	./target/release/bench drivers $(BENCH_ARGS)
 
 check: ## formatting and lints, no tests
 	cargo fmt --all --check

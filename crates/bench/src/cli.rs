@@ -32,6 +32,8 @@ pub enum Command {
     Proxy(ProxyArgs),
     /// Hold thousands of clients on a few connections to the server
     Clients(ClientsArgs),
+    /// Run drivers' own suites at a server and at the front door, and compare
+    Drivers(DriversArgs),
 }
 
 /// What all benchmarks are told.
@@ -68,6 +70,16 @@ pub struct ClientsArgs {
     /// Connections to the server that they share
     #[arg(long, default_value_t = 200)]
     pub backends: usize,
+}
+
+/// `bench drivers`
+#[derive(Debug, Args)]
+pub struct DriversArgs {
+    /// Suites to run, by name; all of them if left out
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    pub only: Vec<String>,
+    #[command(flatten)]
+    pub place: PlaceArgs,
 }
 
 /// Where things are.

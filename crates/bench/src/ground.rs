@@ -56,9 +56,9 @@ impl Ground {
         Node::start(&self.mysqld, options).map_err(trouble)
     }
 
-    /// A new, empty server whose commits wait for no disk, with one more option: for what stands before a server.
-    pub fn swift_node(&self, name: &str, option: &str) -> Result<Node> {
-        let options = NodeOptions::new(name).dir(&self.dir).arg(option);
+    /// A new, empty server whose commits wait for no disk, with more options: for what stands before a server.
+    pub fn swift_node(&self, name: &str, more: &[String]) -> Result<Node> {
+        let options = more.iter().fold(NodeOptions::new(name).dir(&self.dir), NodeOptions::arg);
         Node::start(&self.mysqld, OPTIONS.into_iter().fold(options, NodeOptions::arg)).map_err(trouble)
     }
 

@@ -12,6 +12,7 @@ mod clients;
 mod copy;
 mod cpu;
 mod cutover;
+mod drivers;
 mod equal;
 mod follow;
 mod followers;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         Command::Cutover(args) => cutover::run(&args),
         Command::Proxy(args) => proxy::run(&args),
         Command::Clients(args) => clients::run(&args),
+        Command::Drivers(args) => drivers::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -9,7 +9,7 @@
 mod client;
 mod contestant;
 mod kernel;
-mod process;
+pub mod process;
 mod work;
 
 use std::collections::BTreeMap;
@@ -60,7 +60,7 @@ pub fn run(args: &ProxyArgs) -> Result<()> {
     let everything = work::asked_for(&args.work)?;
     let ground = Ground::prepare(&args.common.place.dir)?;
     let tools = Tools::from_script("scripts/test-tools.sh")?;
-    let server = ground.swift_node("server", "--max-connections=2000")?;
+    let server = ground.swift_node("server", &["--max-connections=2000".to_owned()])?;
     Sysbench::new(&tools, args.rows)?.prepare(&server)?;
     let clients = Clients::new(&tools, args.rows, ground.dir())?;
     let machine = Machine::facts(ground.dir(), ground.version())?;

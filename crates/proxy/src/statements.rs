@@ -13,7 +13,7 @@ use crate::prepared::Place;
 use crate::screen::Screened;
 use crate::settings::Settings;
 
-/// In the flags of `COM_STMT_EXECUTE`: the packet says how many parameters it has.
+/// In the flags of `COM_STMT_EXECUTE`: there are parameters, though perhaps none of the statement's own.
 const PARAMETER_COUNT_AVAILABLE: u8 = 8;
 /// Where the parameters of `COM_STMT_EXECUTE` begin in its payload: command, id, flags, iterations.
 const PARAMETERS_AT: usize = 1 + 4 + 1 + 4;
@@ -174,13 +174,14 @@ impl Statement {
         let Some(&flags) = payload.get(5) else {
             return Err(WireError::Truncated("COM_STMT_EXECUTE"));
         };
-        let counted = attributes && flags & PARAMETER_COUNT_AVAILABLE != 0;
-        if self.params == 0 && !counted {
+        if self.params == 0 && !(attributes && flags & PARAMETER_COUNT_AVAILABLE != 0) {
             return Ok(Types::AsSent);
         }
         let mut r = Reader::new(payload);
         r.bytes(PARAMETERS_AT, "COM_STMT_EXECUTE")?;
-        let count = match counted {
+        // With query attributes the number is there, even where the flag is not set (MySQL's description of the packet; its own
+        // C client always sets it, Connector/Python only if there are attributes).
+        let count = match attributes {
             true => usize::try_from(r.lenenc_int("parameter count")?)
                 .map_err(|_| WireError::Malformed("parameter count"))?,
             false => usize::from(self.params),
@@ -246,6 +247,18 @@ mod tests {
         let one = all.get(1).unwrap();
         assert_eq!(one.types(first, Capabilities::QUERY_ATTRIBUTES, false), Ok(Types::AsSent));
         assert_eq!(one.types.as_ref().map(|(n, t)| (*n, t.len())), Some((2, 9)));
+    }
+
+    #[test]
+    fn the_number_of_parameters_is_there_with_attributes_whatever_the_flags_say() {
+        let mut all = statement(1);
+        let first = b"\x17\x01\0\0\0\0\x01\0\0\0\x01\x00\x01\xfe\x00\x00\x03ham";
+        let again = b"\x17\x01\0\0\0\0\x01\0\0\0\x01\x00\x00\x03ham";
+        let one = all.get(1).unwrap();
+        assert_eq!(one.types(first, Capabilities::QUERY_ATTRIBUTES, false), Ok(Types::AsSent));
+        let types: Box<[u8]> = b"\xfe\x00\x00".as_slice().into();
+        let inject = Ok(Types::Inject { at: 12, types });
+        assert_eq!(one.types(again, Capabilities::QUERY_ATTRIBUTES, false), inject);
     }
 
     #[test]
