@@ -10,8 +10,9 @@ use wire::packet::{HEADER_LEN, Header, PAYLOAD_MAX};
 use wire::{Capabilities, WireError};
 
 use crate::buffer::CHUNK;
+use crate::names::Named;
 use crate::prepared::Place;
-use crate::registry::{FIRST_ID, SessionPhase};
+use crate::registry::SessionPhase;
 use crate::relay::{Outcome, Question};
 use crate::response::Expect;
 use crate::screen::{Asks, Screen, Screened};
@@ -47,7 +48,7 @@ impl Session {
             Command::STMT_FETCH => self.fetch().await,
             Command::STMT_SEND_LONG_DATA => self.long_data().await,
             Command::PING => self.forward(Expect::Single).await.map(drop),
-            Command::INIT_DB => self.forward(Expect::Single).await.map(drop),
+            Command::INIT_DB => self.init_db().await,
             Command::FIELD_LIST => self.forward(Expect::Fields).await.map(drop),
             Command::STATISTICS => self.forward(Expect::Text).await.map(drop),
             Command::SET_OPTION => self.set_option().await,
@@ -76,7 +77,7 @@ impl Session {
     }
 
     /// Reads the command's first packet whole.
-    async fn whole(&mut self, max: usize) -> Result<usize, Stop> {
+    pub async fn whole(&mut self, max: usize) -> Result<usize, Stop> {
         if self.continues || self.left > max {
             return Err(too_large());
         }
@@ -92,26 +93,52 @@ impl Session {
     }
 
     /// A command that needs no more than to be passed on.
-    async fn forward(&mut self, expect: Expect) -> Result<Outcome, Stop> {
+    pub async fn forward(&mut self, expect: Expect) -> Result<Outcome, Stop> {
         self.whole(CHUNK).await?;
         self.begin().await?;
         self.send(None).await?;
         self.relay(Question::plain(expect, Screened::COMMAND)).await
     }
 
+    async fn init_db(&mut self) -> Result<(), Stop> {
+        if self.shared.routing.by_schema {
+            let n = self.whole(CHUNK).await?;
+            let schema = self.inbound.data()[HEADER_LEN + 1..n].to_vec();
+            self.steer(&Named { uses: Some(schema), ..Named::default() }).await?;
+        }
+        self.forward(Expect::Single).await.map(drop)
+    }
+
+    /// Before a statement whose text begins at `at` of the payload, where schemas have routes of their own: to the cluster
+    /// that has what it names.
+    async fn steer_text(&mut self, at: Option<usize>) -> Result<(), Stop> {
+        let payload = &self.inbound.data()[HEADER_LEN..self.left];
+        // Where the text cannot be found, neither can a name in it be told from what is before it.
+        let named = self.named(payload.get(at.unwrap_or(1)..).unwrap_or_default());
+        self.steer(&named).await
+    }
+
     async fn query(&mut self) -> Result<(), Stop> {
-        let whole = self.beginning().await?;
+        let whole = match self.shared.routing.by_schema {
+            // What it names must be known before its first byte goes out.
+            true => self.whole(HEADER_LEN + PAYLOAD_MAX - 1).await.map(|_| true)?,
+            false => self.beginning().await?,
+        };
         let payload = &self.inbound.data()[HEADER_LEN..self.left.min(self.inbound.len())];
         let text_at = match self.identity.capabilities.has(Capabilities::QUERY_ATTRIBUTES) {
             true => text_after_attributes(payload),
             false => Some(1),
         };
+        if self.shared.routing.by_schema {
+            self.steer_text(text_at).await?;
+        }
+        let payload = &self.inbound.data()[HEADER_LEN..self.left.min(self.inbound.len())];
         let mut screen = Screen::new(self.profile.backslash());
         if let (true, Some(at)) = (whole, text_at) {
             screen.feed(&payload[at..]);
             let screened = screen.end();
-            if screened.kills {
-                self.translate_kill(at);
+            if screened.kills && self.kills(at).await? {
+                return Ok(());
             }
             if screened.asks != Asks::Nothing && self.answers_itself(screened, at).await? {
                 return Ok(());
@@ -158,6 +185,9 @@ impl Session {
         let text = &self.inbound.data()[HEADER_LEN + 1..n];
         let screened = Screen::of(text, self.profile.backslash());
         let preparing = Some(self.shared.texts.intern(text));
+        if self.shared.routing.by_schema {
+            self.steer_text(Some(1)).await?;
+        }
         self.begin().await?;
         self.send(None).await?;
         if self.profile.keeps.is_none() {
@@ -178,6 +208,9 @@ impl Session {
         let Some(screened) = self.statements.get(id).map(|s| s.screened) else {
             return Err(unknown_statement(id, "mysql_stmt_precheck"));
         };
+        if self.shared.routing.by_schema {
+            self.steer_statement(id).await?;
+        }
         match screened.asks {
             Asks::Nothing => self.begin().await?,
             _ => self.begin_asking(id, screened).await?,
@@ -348,6 +381,9 @@ impl Session {
             Stop::Refuse(error) => Stop::end(error),
             end => end,
         };
+        if self.shared.routing.by_schema {
+            self.steer_statement(id).await.map_err(to_end)?;
+        }
         self.begin().await.map_err(to_end)?;
         let Some(place) = self.prepare_on_backend(id).await.map_err(to_end)? else {
             return self.skip_command().await;
@@ -375,32 +411,6 @@ impl Session {
             self.profile.option(option);
         }
         Ok(())
-    }
-
-    async fn process_kill(&mut self) -> Result<(), Stop> {
-        let n = self.whole(CHUNK).await?;
-        if let Some(id) = self.inbound.data_mut()[HEADER_LEN + 1..n].first_chunk_mut::<4>() {
-            let wanted = u32::from_le_bytes(*id);
-            if let Some(seat) = self.shared.registry.seat(wanted) {
-                *id = seat.to_kill().to_le_bytes();
-            }
-        }
-        self.forward(Expect::Single).await.map(drop)
-    }
-
-    /// `KILL` with an id the door gave out is meant for the connection behind it.
-    fn translate_kill(&mut self, text_at: usize) {
-        let text = &self.inbound.data()[HEADER_LEN + text_at..self.left];
-        let Ok(text) = std::str::from_utf8(text) else { return };
-        let end = text.trim_end_matches(|c: char| c == ';' || c.is_ascii_whitespace());
-        let digits = end.len() - end.trim_end_matches(|c: char| c.is_ascii_digit()).len();
-        let at = end.len() - digits;
-        let Ok(id) = end[at..].parse::<u32>() else { return };
-        let Some(seat) = self.shared.registry.seat(id).filter(|_| id >= FIRST_ID) else { return };
-        // A server's id has no more digits than one of ours: blanks keep the length.
-        let new = format!("{:>digits$}", seat.to_kill());
-        let from = HEADER_LEN + text_at + at;
-        self.inbound.data_mut()[from..from + digits].copy_from_slice(new.as_bytes());
     }
 
     async fn change_user(&mut self) -> Result<(), Stop> {

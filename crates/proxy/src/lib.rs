@@ -29,8 +29,10 @@ mod control;
 mod entrance;
 mod held;
 mod hold;
+mod kill;
 mod listener;
 mod login;
+mod names;
 mod network;
 mod pace;
 mod parked;
@@ -42,12 +44,14 @@ mod registry;
 mod relay;
 mod response;
 mod restore;
+mod routes;
 mod screen;
 mod sending;
 mod session;
 mod settings;
 mod sharing;
 mod statements;
+mod steer;
 mod tls;
 mod trouble;
 
@@ -59,17 +63,18 @@ use std::time::Duration;
 use mysql::{ServerKey, Tls};
 use tokio::sync::watch;
 
-pub use control::{Control, DrainError, PinnedPolicy, WarmReport};
+pub use control::{Control, DrainError, PinnedPolicy, RouteView, WarmReport};
 pub use entrance::{Entrance, UserRule};
 pub use held::Held;
 pub use network::Network;
 pub use registry::{OpenSession, SessionPhase, SessionView, Stats};
+pub use routes::Routes;
 pub use tls::DoorTls;
 
 use accounts::Accounts;
-use hold::Gate;
 use proven::ProvenAccounts;
 use registry::Registry;
+use routes::{Routing, Scope};
 use settings::{Interned, Settings};
 
 /// A server that sessions may be connected to.
@@ -96,6 +101,8 @@ pub struct DoorOptions {
     pub threads: usize,
     /// Where commands go at first.
     pub writer: Backend,
+    /// What goes to other clusters.
+    pub routes: Routes,
     /// The version text that clients are greeted with.
     pub server_version: String,
     /// How long a client may be held before its command fails with error 1205.
@@ -106,7 +113,7 @@ pub struct DoorOptions {
     pub entrance: Entrance,
     /// Whether clients of one account share backend connections between their transactions.
     pub share: bool,
-    /// Shared connections to the writer at most, over all threads and accounts.
+    /// Shared connections to each cluster at most, over all threads and accounts.
     pub backends_max: usize,
     /// How long a command may wait for one before it fails with error 1203.
     pub queue_max: Duration,
@@ -158,7 +165,7 @@ pub struct Door {
 /// What all threads of a door share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub gate: Arc<Gate>,
+    pub routing: Arc<Routing>,
     pub registry: Registry,
     pub key: Arc<login::DoorKey>,
     pub server_version: String,
@@ -189,7 +196,12 @@ impl Door {
             .local_addr()
             .map_err(|source| DoorError::Listen { address: options.listen, source })?;
         let shared = Arc::new(Shared {
-            gate: Arc::new(Gate::new(options.writer, threads, options.backends_max.max(1))),
+            routing: Arc::new(Routing::new(
+                options.writer,
+                options.routes,
+                threads,
+                options.backends_max.max(1),
+            )),
             registry: Registry::default(),
             key: Arc::new(login::DoorKey::generate().map_err(|e| DoorError::Start(e.to_string()))?),
             server_version: options.server_version,
@@ -221,7 +233,7 @@ impl Door {
 
     /// What changes the writer, and says what the door is doing.
     pub fn control(&self) -> Control {
-        Control::new(Arc::clone(&self.shared))
+        Control::new(Arc::clone(&self.shared), Scope::Everything)
     }
 }
 

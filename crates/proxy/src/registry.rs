@@ -3,7 +3,9 @@
 //! A session writes a few relaxed atomics per transaction edge; everything else here is touched rarely.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{
+    AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst,
+};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -37,6 +39,8 @@ pub(crate) struct Seat {
     since: AtomicU64,
     /// Its backend's connection id on the server; 0 while it has none.
     pub backend_id: AtomicU32,
+    /// The cluster it is sent to: the index of its gate.
+    pub gate: AtomicUsize,
     /// Somebody has asked the server to kill something there. See [`Seat::leave_backend`].
     killed: AtomicBool,
     pinned: AtomicBool,
@@ -149,6 +153,8 @@ pub struct SessionView {
     pub user: String,
     /// Its default schema.
     pub schema: String,
+    /// The cluster it is sent to.
+    pub cluster: String,
     /// Its connection's id on the server; 0 while it has none.
     pub backend_connection_id: u32,
     /// What it is doing.
@@ -182,7 +188,7 @@ pub struct Stats {
     pub backends_idle: usize,
     /// Clients waiting for a backend connection.
     pub waiting: usize,
-    /// How often a client had to wait for one since the writer last changed.
+    /// How often a client had to wait for one.
     pub waits: u64,
     /// How long the longest-held client has been waiting.
     pub longest_hold: Duration,
@@ -194,7 +200,7 @@ pub struct Stats {
     pub backend_errors: u64,
     /// Errors of the door's own, and sessions lost.
     pub door_errors: u64,
-    /// The writer's epoch.
+    /// The epoch of the last switch.
     pub epoch: u64,
 }
 
@@ -247,6 +253,7 @@ impl Registry {
             phase: AtomicU8::new(0),
             since: AtomicU64::new(self.now_us()),
             backend_id: AtomicU32::new(0),
+            gate: AtomicUsize::new(0),
             killed: AtomicBool::new(false),
             pinned: AtomicBool::new(false),
             ended: AtomicBool::new(false),
@@ -307,13 +314,14 @@ impl Registry {
     }
 
     /// A seat, for display.
-    pub fn view(&self, seat: &Seat) -> SessionView {
+    pub fn view(&self, seat: &Seat, cluster: String) -> SessionView {
         let (phase, since) = (seat.phase(), self.since(seat));
         let detail = seat.detail();
         SessionView {
             client_id: seat.id,
             user: user_of(&detail),
             schema: String::from_utf8_lossy(detail.schema.as_deref().unwrap_or_default()).into_owned(),
+            cluster,
             backend_connection_id: seat.backend_id.load(Relaxed),
             phase,
             since,

@@ -29,6 +29,8 @@ pub(crate) struct Statement {
     pub screened: Screened,
     /// Where it was found prepared last.
     pub place: Option<Place>,
+    /// As of which version of the routes all that it names was found on one cluster, and on which.
+    pub routed: (u64, usize),
     /// Parameters.
     pub params: u16,
     /// Result columns.
@@ -81,6 +83,7 @@ impl Statements {
             settings,
             screened,
             place: Some(place),
+            routed: (0, 0),
             params,
             columns,
             types: None,
