@@ -42,9 +42,10 @@ const FRONT_DOOR: &[&str] = &[
     "handshakes_max",
     "logins_per_second",
     "proxy_protocol_from",
+    "schemas",
     "users",
 ];
-const USER: &[&str] = &["clients_max", "from", "certificate", "password_env", "password_file"];
+const USER: &[&str] = &["cluster", "clients_max", "from", "certificate", "password_env", "password_file"];
 const COPY: &[&str] = &["chunk_rows", "readers", "defer_indexes"];
 const THROTTLE: &[&str] = &[
     "latency_rise_max",

@@ -23,7 +23,9 @@ use serde_json::Value;
 pub use client::Client;
 pub use progress::{Progress, ProgressUpdate};
 pub use server::{ControlSocket, Host};
-pub use status_view::{DoorView, MoveView, PaceView, PinView, ProofView, StatusView, TableView, WatchView};
+pub use status_view::{
+    DoorView, MoveView, PaceView, PinView, ProofView, RouteView, StatusView, TableView, WatchView,
+};
 
 /// A request's line is at most this long; ours have a few hundred bytes.
 const REQUEST_BYTES_MAX: u64 = 64 * 1024;
