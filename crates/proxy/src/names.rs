@@ -29,6 +29,8 @@ pub(crate) struct Named {
     pub uses: Option<Vec<u8>>,
     /// Schemas, each once.
     pub schemas: Vec<Vec<u8>>,
+    /// Schemas without routes may be named that are not among these.
+    pub blind: bool,
 }
 
 /// The nesting that is followed; deeper, it goes blind.
@@ -262,6 +264,7 @@ impl<R: Fn(&[u8]) -> bool> Scan<'_, R> {
             }
         }
         if self.lexer.blind {
+            self.named.blind = true;
             let rest = &self.lexer.text[self.lexer.at..];
             let is_name = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'$' | b'-');
             for word in rest.split(|b| !is_name(b)).filter(|word| !word.is_empty()) {

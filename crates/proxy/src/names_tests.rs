@@ -178,7 +178,8 @@ fn what_cannot_be_read_for_sure_hides_nothing() {
         "SELECT \0' FROM orders.t",
         "SELECT * FROM orders./*!1 x */t",
     ] {
-        assert_eq!(named_as(text.as_bytes(), PLAIN).schemas, orders, "{text}");
+        let named = named_as(text.as_bytes(), PLAIN);
+        assert_eq!((named.schemas, named.blind || text.contains("--")), (orders.clone(), true), "{text}");
     }
     let deep = format!("SELECT {} * FROM orders.t", "(".repeat(100));
     assert_eq!(named_as(deep.as_bytes(), PLAIN).schemas, orders);

@@ -115,9 +115,12 @@ impl Session {
                     None => first = Some((schema, gate)),
                 }
             }
-            let Some((_, gate)) = first.filter(|(_, gate)| !Arc::ptr_eq(gate, &self.lane.gate)) else {
+            // What a roaming session may name without its being seen has no route.
+            let unseen = named.blind.then_some(&table.writer.gate);
+            let Some(gate) = first.map(|(_, gate)| gate).or(unseen) else { return Ok(()) };
+            if Arc::ptr_eq(gate, &self.lane.gate) {
                 return Ok(());
-            };
+            }
             let gate = Arc::clone(gate);
             // Boxed: rare, and a session has no room for it.
             Box::pin(self.go_to(&gate, named.uses.as_deref(), table.version)).await?;

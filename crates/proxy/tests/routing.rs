@@ -261,6 +261,9 @@ async fn roams(door: &Door) {
     ] {
         assert_eq!(cell(&mut c, sql).await, server, "{sql}");
     }
+    // What cannot be read may name what has no route.
+    assert_eq!(cell(&mut c, "SELECT at FROM catalog.t").await, "b");
+    assert_eq!(cell(&mut c, "SELECT /*!80000 @@server_id FROM shop.item LIMIT 1 */").await, "1");
     c.query("BEGIN").await.unwrap();
     is_across(&refusal(&mut c, "SELECT * FROM catalog.t").await, &["transaction"]);
     c.query("ROLLBACK").await.unwrap();

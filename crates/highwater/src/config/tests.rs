@@ -420,7 +420,7 @@ fn schemas_and_accounts_are_sent_to_clusters_that_exist_and_are_not_moved_by_oth
         format!("[moves.{name}]\nsource = 'old'\ntarget = 'new'\ntables = [{tables}]\n")
     };
     let routed = |moves: &str| {
-        let config = resolve_text(&text(moves, "front_door.schemas = { catalog = 'third' }")).unwrap();
+        let config = resolve_text(&text(moves, "[front_door.schemas]\ncatalog = 'third'")).unwrap();
         assert_eq!(config.front_door.schemas, [("catalog".to_owned(), "third".to_owned())].into());
         let of = |m| config.route_of(m).map(|schemas| schemas.join(" "));
         config.moves.iter().map(of).collect::<Vec<_>>()
@@ -430,7 +430,7 @@ fn schemas_and_accounts_are_sent_to_clusters_that_exist_and_are_not_moved_by_oth
     let both = one("a", "'shop.*', 'orders.*'") + &one("b", "'other.t'");
     assert_eq!(routed(&both), [Some("shop orders".to_owned()), None]);
     let users =
-        resolve_text(&text(&both, "front_door.users.reports.cluster = 'new'")).unwrap().front_door.users;
+        resolve_text(&text(&both, "[front_door.users.reports]\ncluster = 'new'")).unwrap().front_door.users;
     assert_eq!(users, [("reports".to_owned(), "new".to_owned())].into());
     for (door, what, hint) in [
         (
