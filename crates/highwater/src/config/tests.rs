@@ -414,7 +414,7 @@ fn rules_that_let_nobody_in_and_keys_in_the_wrong_table_are_refused() {
 
 #[test]
 fn schemas_and_accounts_are_sent_to_clusters_that_exist_and_are_not_moved_by_others() {
-    let third = "[clusters.third]\nhost = '10.0.0.3'\nuser = 'h'\npassword_env = 'P'\n";
+    let third = "[clusters.third]\nhost = '10.0.0.3'\nuser = 'h'\npassword_env = 'THIRD_PASSWORD'\n";
     let text = |moves: &str, door: &str| format!("{CLUSTERS}{third}{moves}\n{door}");
     let one = |name: &str, tables: &str| {
         format!("[moves.{name}]\nsource = 'old'\ntarget = 'new'\ntables = [{tables}]\n")

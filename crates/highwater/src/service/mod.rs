@@ -6,6 +6,7 @@
 mod crossing;
 mod gate;
 mod pace;
+mod routes;
 mod view;
 
 use std::collections::BTreeMap;
@@ -169,13 +170,14 @@ impl Service {
     /// # Errors
     /// If the address cannot be listened on, the writer cannot be reached, or the settings leave open which it is.
     pub async fn open_door(&mut self) -> Result<Control, Trouble> {
-        let cluster = self.serving(self.config.first_writer()?);
+        let home_of = |one: &MoveConfig| self.home_of(one);
+        let cluster = routes::serving(&self.config, &home_of, self.config.first_writer()?);
         let options = &self.config.front_door;
         let door = Door::start(DoorOptions {
             listen: options.listen,
             threads: options.threads,
             writer: backend(cluster),
-            routes: self.routes(),
+            routes: routes::at_first(&self.config, &home_of),
             server_version: server_version(cluster).await?,
             hold_max: options.hold_max,
             clients_max: options.clients_max,
@@ -193,41 +195,10 @@ impl Service {
         Ok(control)
     }
 
-    /// The cluster that serves what the settings say a cluster serves: the target of a move that took everything along.
-    fn serving<'a>(&'a self, cluster: &'a ClusterConfig) -> &'a ClusterConfig {
-        let took_all = |one: &&MoveConfig| {
-            one.source == cluster.name
-                && self.config.route_of(one).is_none()
-                && self.home_of(one) == Home::New
-        };
-        self.config.moves.iter().find(took_all).map_or(cluster, |one| self.config.target_of(one))
-    }
-
+    /// The side of a move that serves; the old one if it does not run.
     fn home_of(&self, one: &MoveConfig) -> Home {
         let running = self.moves.iter().find(|m| m.config.spec.name == one.spec.name);
         running.map_or(Home::Old, |m| m.driver.state().home)
-    }
-
-    /// What goes to clusters of its own: what the settings say, and each move of whole schemas, to the side that serves.
-    fn routes(&self) -> proxy::Routes {
-        let (config, door) = (&self.config, &self.config.front_door);
-        let mut routes = proxy::Routes::default();
-        for (schema, cluster) in &door.schemas {
-            routes.schemas.insert(schema.clone(), backend(self.serving(&config.clusters[cluster])));
-        }
-        for one in &config.moves {
-            let side = match self.home_of(one) {
-                Home::Old => config.source_of(one),
-                Home::New => config.target_of(one),
-            };
-            for schema in config.route_of(one).into_iter().flatten() {
-                routes.schemas.insert(schema.to_owned(), backend(side));
-            }
-        }
-        for (user, cluster) in &door.users {
-            routes.users.insert(user.clone().into_bytes(), backend(&config.clusters[cluster]));
-        }
-        routes
     }
 
     /// Where clients connect, if the door is open.
