@@ -186,7 +186,10 @@ impl Session {
         let screened = Screen::of(text, self.profile.backslash());
         let preparing = Some(self.shared.texts.intern(text));
         if self.shared.routing.by_schema {
-            self.steer_text(Some(1)).await?;
+            let mut named = self.named(text);
+            // Nothing is used yet.
+            named.schemas.extend(named.uses.take());
+            self.steer(&named).await?;
         }
         self.begin().await?;
         self.send(None).await?;

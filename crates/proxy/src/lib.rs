@@ -14,6 +14,9 @@
 //! the length of a transaction, or, without sharing, for itself (`sharing.rs` says how). Rows pass unread; what the server
 //! reports beside them is what the door knows of a session.
 //!
+//! What goes to which cluster is said by a table (`routes.rs`); each cluster has a gate of its own. A statement goes to one
+//! cluster or, if it would need two, nowhere (`steer.rs`).
+//!
 //! Connection ids: the greeting tells a client an id of the door's own (above 2^31). `KILL` takes that, and also the
 //! server's id as `CONNECTION_ID()` shows it at the moment.
 //!

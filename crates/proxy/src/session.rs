@@ -360,17 +360,13 @@ impl Session {
             }
             return Ok(());
         }
-        if self.routed_as_of == self.lanes.routing.version() {
-            return self.oblige().await;
-        }
-        if self.pass.is_none() {
+        if self.pass.is_none() && self.routed_as_of != self.lanes.routing.version() {
+            // An error that comes of it is no answer.
             let seq = std::mem::replace(&mut self.seq, 0);
             self.aim()?;
             self.seq = seq;
-            // To leave a cluster it may have entered.
-            self.pass = None;
         }
-        Ok(())
+        self.oblige().await
     }
 
     /// Enters the gate of the cluster that the table leads to, or waits before it until it opens, the client leaves, or the

@@ -224,14 +224,15 @@ fn apart((one, here): (&[u8], &Arc<Gate>), (other, there): (&[u8], &Arc<Gate>)) 
     across(&what, &format!("USE {} first, or use another connection for it", shown(other)))
 }
 
-/// How a server reads text under these settings; what is not known is taken for the worst.
+/// How a server reads text under these settings; what is not known is as the session is told, or taken for the worst.
 fn reading(settings: &Settings, backslash: bool) -> Reading {
     let variable = |name: &[u8]| settings.variables.get(name);
+    let mode = |wanted: &[u8]| {
+        variable(b"sql_mode").map(|modes| modes.split(|b| *b == b',').any(|mode| mode == wanted))
+    };
     Reading {
-        backslash,
-        ansi_quotes: variable(b"sql_mode").is_some_and(|mode| {
-            mode.split(|b| *b == b',').any(|one| one == b"ANSI_QUOTES" || one == b"ANSI")
-        }),
+        backslash: mode(b"NO_BACKSLASH_ESCAPES").map_or(backslash, |no| !no),
+        ansi_quotes: mode(b"ANSI_QUOTES").unwrap_or(false),
         multibyte: variable(b"character_set_client").is_none_or(|set| MULTIBYTE.contains(&&**set)),
     }
 }

@@ -240,6 +240,7 @@ async fn what_holds_a_session(door: &Door) {
 async fn statements(door: &Door) {
     let mut c = shop(door, "shop").await;
     is_across(&prepare(&mut c, "SELECT at FROM catalog.t").await.unwrap_err(), &["'catalog'"]);
+    is_across(&prepare(&mut c, "USE catalog").await.unwrap_err(), &["'catalog'"]);
     assert_eq!(prepare(&mut c, "SELECT name FROM item WHERE id = 3").await.unwrap(), 1);
     assert_eq!(prepare(&mut c, "SELECT at FROM orders.t").await.unwrap(), 1);
     assert_eq!(execute(&mut c, 1).await.unwrap(), "item 3");
