@@ -33,6 +33,7 @@ mod entrance;
 mod held;
 mod hold;
 mod kill;
+mod lexer;
 mod listener;
 mod login;
 mod names;

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
 use crate::hold::{Gate, Lane};
-use crate::names::{Named, Reading};
+use crate::lexer::Reading;
+use crate::names::Named;
 use crate::routes::Table;
 use crate::session::Session;
 use crate::settings::Settings;
