@@ -25,6 +25,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             server_key: mysql::ServerKey::FetchOnLoopback,
             tls: mysql::Tls::default(),
         },
+        routes: proxy::Routes::default(),
         server_version: "9.7.4-highwater".into(),
         hold_max: Duration::from_secs(30),
         clients_max: 20_000,

@@ -10,7 +10,7 @@ use wire::auth;
 use wire::response::ErrPacket;
 
 use crate::backend::{Identity, Link};
-use crate::hold::Route;
+use crate::hold::Gate;
 use crate::session::Session;
 use crate::trouble::{Stop, cannot_open, malformed};
 
@@ -23,7 +23,7 @@ impl Session {
     ///
     /// # Errors
     /// As a server refuses an account that does not exist.
-    pub async fn admit(&self, route: &Route) -> Result<(), Stop> {
+    pub async fn admit(&self, gate: &Gate) -> Result<(), Stop> {
         let identity = &self.identity;
         if self.shared.rules.get().entrance.admits(&identity.user, self.peer, self.client.peer_is_certified())
         {
@@ -39,7 +39,7 @@ impl Session {
             ..**identity
         };
         // Whatever the server says: it was asked so that this takes as long.
-        drop(Link::open(&route.writer, &nobody, None, route.epoch).await);
+        drop(Link::open(gate, &nobody, None).await);
         let using = if identity.password.reveal().is_empty() { "NO" } else { "YES" };
         let text = format!(
             "Access denied for user '{}'@'{}' (using password: {using})",
@@ -70,11 +70,11 @@ impl Session {
     }
 
     /// What the client is told when its login was not taken; what the server refused is no longer remembered.
-    pub fn turned_away(&self, error: &mysql::Error, route: &Route) -> Stop {
+    pub fn turned_away(&self, error: &mysql::Error, gate: &Gate) -> Stop {
         if error.server_code().is_some_and(|code| NAMES_ADDRESS.contains(&code)) {
             self.shared.accounts.forget(&self.identity.user, &self.identity.password);
         }
-        let mut told = cannot_open(error, &route.writer.id);
+        let mut told = cannot_open(error, &gate.backend.id);
         if NAMES_ADDRESS.contains(&told.code) {
             told.message = from_there(&told.message, &self.identity.user, &self.peer.to_string());
         }

@@ -16,6 +16,7 @@ use wire::{Capabilities, WireError};
 
 use crate::Backend;
 use crate::buffer::Buffer;
+use crate::hold::Gate;
 use crate::pool::Slot;
 use crate::prepared::Prepared;
 use crate::profile::TRACKED;
@@ -45,8 +46,8 @@ pub(crate) struct Link {
     pub stream: Stream,
     /// Its id on the server.
     pub id: u32,
-    /// The writer's epoch it belongs to.
-    pub epoch: u64,
+    /// Whose server it goes to: the index of the cluster's gate.
+    pub gate: usize,
     /// What was agreed on: the client's capabilities, and session tracking.
     pub capabilities: Capabilities,
     /// Whether the server reports session changes.
@@ -192,19 +193,14 @@ pub(crate) struct Opened {
 }
 
 impl Link {
-    /// Opens a link of this epoch.
+    /// Opens a link to the cluster with this gate.
     ///
     /// # Errors
     /// As [`open`].
-    pub async fn open(
-        backend: &Backend,
-        identity: &Identity,
-        schema: Option<&[u8]>,
-        epoch: u64,
-    ) -> mysql::Result<Box<Self>> {
+    pub async fn open(gate: &Gate, identity: &Identity, schema: Option<&[u8]>) -> mysql::Result<Box<Self>> {
         // On the heap for the time it takes: the largest thing a session ever waits for, and rare.
-        let (stream, opened) = Box::pin(open(backend, identity, schema)).await?;
-        Ok(Self::over(stream, opened, schema, epoch))
+        let (stream, opened) = Box::pin(open(&gate.backend, identity, schema)).await?;
+        Ok(Self::over(stream, opened, schema, gate.index))
     }
 
     /// Opens a link that is to be shared, on this thread.
@@ -212,20 +208,20 @@ impl Link {
     /// # Errors
     /// As [`open`].
     pub async fn open_shared(
-        backend: &Backend,
+        gate: &Gate,
         identity: &Identity,
         schema: Option<&[u8]>,
-        (epoch, shard): (u64, usize),
+        shard: usize,
         slot: Slot,
     ) -> mysql::Result<Box<Self>> {
-        let mut link = Self::open(backend, identity, schema, epoch).await?;
+        let mut link = Self::open(gate, identity, schema).await?;
         link.shard = shard;
         // One that cannot be shared does not count either.
         link.slot = link.shareable.then_some(slot);
         Ok(link)
     }
 
-    fn over(stream: Stream, opened: Opened, schema: Option<&[u8]>, epoch: u64) -> Box<Self> {
+    fn over(stream: Stream, opened: Opened, schema: Option<&[u8]>, gate: usize) -> Box<Self> {
         static LAST: AtomicU64 = AtomicU64::new(0);
         let Opened { id, capabilities, tracked, status, collation, baseline } = opened;
         let mut settings = Settings { schema: schema.map(Into::into), ..Settings::of_login(collation) };
@@ -235,7 +231,7 @@ impl Link {
         Box::new(Self {
             stream,
             id,
-            epoch,
+            gate,
             capabilities,
             tracked,
             status,
@@ -364,11 +360,11 @@ impl Warm {
     }
 
     /// Takes it into this thread's runtime; `None` if the server has closed it meanwhile.
-    pub fn into_link(self, epoch: u64) -> Option<Box<Link>> {
+    pub fn into_link(self, gate: usize) -> Option<Box<Link>> {
         if !self.stream.is_quiet() {
             return None;
         }
         let stream = self.stream.resume().ok()?;
-        Some(Link::over(stream, self.opened, self.schema.as_deref(), epoch))
+        Some(Link::over(stream, self.opened, self.schema.as_deref(), gate))
     }
 }

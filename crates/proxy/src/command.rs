@@ -11,7 +11,7 @@ use wire::response::{OK, OkPacket};
 use wire::{Capabilities, WireError};
 
 use crate::buffer::CHUNK;
-use crate::kill::{Kill, Verdict};
+use crate::names::Named;
 use crate::prepared::Place;
 use crate::registry::SessionPhase;
 use crate::relay::{Outcome, Question};
@@ -49,7 +49,7 @@ impl Session {
             Command::STMT_FETCH => self.fetch().await,
             Command::STMT_SEND_LONG_DATA => self.long_data().await,
             Command::PING => self.ping().await,
-            Command::INIT_DB => self.forward(Expect::Single).await.map(drop),
+            Command::INIT_DB => self.init_db().await,
             Command::FIELD_LIST => self.forward(Expect::Fields).await.map(drop),
             Command::STATISTICS => self.forward(Expect::Text).await.map(drop),
             Command::SET_OPTION => self.set_option().await,
@@ -84,7 +84,7 @@ impl Session {
     }
 
     /// Reads the command's first packet whole.
-    async fn whole(&mut self, max: usize) -> Result<usize, Stop> {
+    pub async fn whole(&mut self, max: usize) -> Result<usize, Stop> {
         if self.continues || self.left > max {
             return Err(too_large());
         }
@@ -100,7 +100,7 @@ impl Session {
     }
 
     /// A command that needs no more than to be passed on.
-    async fn forward(&mut self, expect: Expect) -> Result<Outcome, Stop> {
+    pub async fn forward(&mut self, expect: Expect) -> Result<Outcome, Stop> {
         self.whole(CHUNK).await?;
         self.begin().await?;
         self.send(None).await?;
@@ -119,14 +119,39 @@ impl Session {
         self.say(&ok.encode(OK, self.identity.capabilities)).await
     }
 
+    async fn init_db(&mut self) -> Result<(), Stop> {
+        if self.shared.routing.by_schema {
+            let n = self.whole(CHUNK).await?;
+            let schema = self.inbound.data()[HEADER_LEN + 1..n].to_vec();
+            self.steer(&Named { uses: Some(schema), ..Named::default() }).await?;
+        }
+        self.forward(Expect::Single).await.map(drop)
+    }
+
+    /// Before a statement whose text begins at `at` of the payload, where schemas have routes of their own: to the cluster
+    /// that has what it names.
+    async fn steer_text(&mut self, at: Option<usize>) -> Result<(), Stop> {
+        let payload = &self.inbound.data()[HEADER_LEN..self.left];
+        // Where the text cannot be found, neither can a name in it be told from what is before it.
+        let named = self.named(payload.get(at.unwrap_or(1)..).unwrap_or_default());
+        self.steer(&named).await
+    }
+
     async fn query(&mut self) -> Result<(), Stop> {
-        let whole = self.beginning().await?;
+        let whole = match self.shared.routing.by_schema {
+            // What it names must be known before its first byte goes out.
+            true => self.whole(HEADER_LEN + PAYLOAD_MAX - 1).await.map(|_| true)?,
+            false => self.beginning().await?,
+        };
         let payload = &self.inbound.data()[HEADER_LEN..self.left.min(self.inbound.len())];
         let text_at = match self.identity.capabilities.has(Capabilities::QUERY_ATTRIBUTES) {
             true => text_after_attributes(payload),
             false => Some(1),
         };
         self.observe_query(text_at, whole);
+        if self.shared.routing.by_schema {
+            self.steer_text(text_at).await?;
+        }
         let payload = &self.inbound.data()[HEADER_LEN..self.left.min(self.inbound.len())];
         let mut screen = Screen::new(self.profile.backslash());
         if let (true, Some(at)) = (whole, text_at) {
@@ -167,7 +192,7 @@ impl Session {
         self.relay(Question::plain(Expect::Results, screened)).await.map(drop)
     }
 
-    fn note(&mut self, screened: Screened) {
+    pub fn note(&mut self, screened: Screened) {
         self.profile.asked(screened);
         if screened.asks_id
             && let Some(link) = &self.link
@@ -185,6 +210,12 @@ impl Session {
         let text = &self.inbound.data()[HEADER_LEN + 1..n];
         let screened = Screen::of(text, self.profile.backslash());
         let preparing = Some(self.shared.texts.intern(text));
+        if self.shared.routing.by_schema {
+            let mut named = self.named(text);
+            // Nothing is used yet.
+            named.schemas.extend(named.uses.take());
+            self.steer(&named).await?;
+        }
         self.begin().await?;
         self.send(None).await?;
         if self.profile.keeps.is_none() {
@@ -206,6 +237,9 @@ impl Session {
             return Err(unknown_statement(id, "mysql_stmt_precheck"));
         };
         self.observe_execution(id);
+        if self.shared.routing.by_schema {
+            self.steer_statement(id).await?;
+        }
         match screened.asks {
             Asks::Nothing => self.begin().await?,
             _ => self.begin_asking(id, screened).await?,
@@ -384,6 +418,9 @@ impl Session {
             Stop::Refuse(error) => Stop::end(error),
             end => end,
         };
+        if self.shared.routing.by_schema {
+            self.steer_statement(id).await.map_err(to_end)?;
+        }
         self.begin().await.map_err(to_end)?;
         let Some(place) = self.prepare_on_backend(id).await.map_err(to_end)? else {
             return self.skip_command().await;
@@ -411,51 +448,6 @@ impl Session {
             self.profile.option(option);
         }
         Ok(())
-    }
-
-    async fn process_kill(&mut self) -> Result<(), Stop> {
-        let n = self.whole(CHUNK).await?;
-        let id = self.inbound.data()[HEADER_LEN + 1..n].first_chunk().copied().map(u32::from_le_bytes);
-        let Some(id) = id else { return self.forward(Expect::Single).await.map(drop) };
-        self.begin().await?;
-        let kill = Kill { connection: true, id, at: 0, digits: 0 };
-        match Box::pin(self.kill(kill)).await? {
-            Verdict::Done => self.answer_with_ok().await,
-            Verdict::Server(id, victim) => {
-                let from = HEADER_LEN + 1;
-                self.inbound.data_mut()[from..from + 4].copy_from_slice(&id.to_le_bytes());
-                let outcome = self.forward(Expect::Single).await?;
-                self.after_kill(kill, victim, outcome);
-                Ok(())
-            }
-        }
-    }
-
-    /// A `KILL`, whose text begins at `at` of the payload: has it mean what the client means. `false`: it is none that the door
-    /// reads.
-    async fn killed(&mut self, screened: Screened, text_at: usize) -> Result<bool, Stop> {
-        let Some(kill) = Kill::parse(&self.inbound.data()[HEADER_LEN + text_at..self.left]) else {
-            return Ok(false);
-        };
-        self.begin().await?;
-        match self.kill(kill).await? {
-            Verdict::Done => self.answer_with_ok().await?,
-            Verdict::Server(id, victim) => {
-                let from = HEADER_LEN + text_at + kill.at;
-                let said = &self.inbound.data()[..self.left];
-                let number = id.to_string();
-                let payload =
-                    [&said[HEADER_LEN..from], number.as_bytes(), &said[from + kill.digits..]].concat();
-                let (mut packet, mut seq) = (Vec::new(), 0);
-                wire::packet::frame(&mut packet, &mut seq, &payload);
-                self.skip_command().await?;
-                self.write_backend(&packet).await?;
-                self.note(screened);
-                let outcome = self.relay(Question::plain(Expect::Results, screened)).await?;
-                self.after_kill(kill, victim, outcome);
-            }
-        }
-        Ok(true)
     }
 
     async fn change_user(&mut self) -> Result<(), Stop> {

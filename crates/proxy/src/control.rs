@@ -1,4 +1,8 @@
-//! Changing the writer under the clients: warm, hold, drain, switch, release; and seeing what the door does.
+//! Changing a cluster under its clients: warm, hold, drain, switch, release; and seeing what the door does.
+//!
+//! A control is for a scope: everything on the writer's cluster, or some schemas ([`Control::of_schemas`]). While a scope
+//! crosses, all clients of the cluster it leaves are held, and only the scope's own go elsewhere in the switch: a statement
+//! may use whatever is on one cluster, so nobody there can be told apart from the scope's clients.
 //!
 //! ```text
 //! hold --> drain --ok--> switch --> release     later commands go to the next writer
@@ -17,6 +21,7 @@ use crate::digests::Digests;
 use crate::held::Held;
 use crate::pool::Pool;
 use crate::registry::{OpenSession, Seat, SessionPhase, SessionView, Stats};
+use crate::routes::Scope;
 use crate::{Backend, DoorError, Rules, Shared};
 
 /// Connections that [`Control::warm`] opens at a time.
@@ -26,6 +31,18 @@ const WARMING: usize = 16;
 #[derive(Debug, Clone)]
 pub struct Control {
     pub(crate) shared: Arc<Shared>,
+    scope: Arc<Scope>,
+}
+
+/// Where the door sends some clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteView {
+    /// Whose: `schema NAME`, `account NAME`, or `everything else`.
+    pub of: String,
+    /// The cluster.
+    pub cluster: String,
+    /// Clients there because of it.
+    pub clients: usize,
 }
 
 /// What [`Control::warm`] did.
@@ -76,11 +93,40 @@ fn shown(open: &[OpenSession]) -> String {
 }
 
 impl Control {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+    pub(crate) fn new(shared: Arc<Shared>, scope: Scope) -> Self {
+        Self { shared, scope: Arc::new(scope) }
     }
 
-    /// Opens, for every client, its connection to the next writer, or as many as clients will share there, so that the
+    /// The control of these schemas alone; `None` unless there are any, and the door was opened with routes for all of
+    /// them, which lead to one cluster.
+    pub fn of_schemas<S: AsRef<[u8]>>(&self, schemas: impl IntoIterator<Item = S>) -> Option<Self> {
+        let mut names: Vec<Box<[u8]>> =
+            schemas.into_iter().map(|s| s.as_ref().to_ascii_lowercase().into()).collect();
+        names.sort();
+        let table = self.shared.routing.table();
+        let entries = names.iter().map(|name| table.entry(name)).collect::<Option<Vec<_>>>()?;
+        let first = entries.first()?;
+        let together = entries.iter().all(|entry| Arc::ptr_eq(&entry.gate, &first.gate));
+        together.then(|| Self::new(Arc::clone(&self.shared), Scope::Schemas(names)))
+    }
+
+    /// The clients that are sent to the cluster that the scope leads to.
+    fn seats_there(&self) -> Vec<Arc<Seat>> {
+        let gate = self.shared.routing.of_scope(&self.scope).gate;
+        let mut seats = self.shared.registry.seats();
+        seats.retain(|seat| seat.gate.load(Relaxed) == gate.index);
+        seats
+    }
+
+    /// Whether a client on the scope's cluster goes along in a switch.
+    fn goes_along(&self, seat: &Seat) -> bool {
+        let table = self.shared.routing.table();
+        let detail = seat.detail();
+        let ruled = detail.identity.as_ref().is_some_and(|identity| table.of_user(&identity.user).is_some());
+        !ruled && self.scope.takes(detail.schema.as_deref(), &table)
+    }
+
+    /// Opens, for every client that will go along, its connection to the next writer, or as many as clients will share there, so that the
     /// switch will cost no logins. Clients are not disturbed; one that cannot log in there is in the report.
     ///
     /// # Errors
@@ -89,9 +135,11 @@ impl Control {
         let started = Instant::now();
         let mut report = WarmReport::default();
         let mut opening = JoinSet::new();
-        let pool = self.shared.share.then(|| self.shared.gate.next_pool(&next));
+        let pool = self.shared.share.then(|| Arc::clone(&self.shared.routing.gate_of(&next).pool));
         let room = pool.as_ref().map(|pool| pool.max());
-        for seat in one_each(self.shared.registry.seats(), room) {
+        let mut seats = self.seats_there();
+        seats.retain(|seat| self.goes_along(seat));
+        for seat in one_each(seats, room) {
             if opening.len() >= WARMING {
                 note(&mut report, opening.join_next().await);
             }
@@ -114,27 +162,28 @@ impl Control {
         Ok(report)
     }
 
-    /// Holds every command of whoever is not inside a transaction, from now on. Clients wait; new ones wait to log in.
+    /// Holds every command to the scope's cluster of whoever is not inside a transaction, from now on. Clients wait; new
+    /// ones wait to log in.
     pub fn hold(&self) {
         self.shared.registry.holds.begin();
-        self.shared.gate.hold();
+        self.shared.routing.hold(&self.scope);
     }
 
-    /// Waits until no session is in a command or a transaction. From then until [`Control::release`], not one byte
-    /// of a command reaches the writer.
+    /// Waits until no session is in a command or a transaction on the scope's cluster. From then until
+    /// [`Control::release`], not one byte of a command reaches it.
     ///
     /// # Errors
     /// If that takes longer than `deadline`, or sessions are pinned and the policy is not to close them.
     /// The gate stays held either way.
     pub async fn drain(&self, deadline: Duration, pinned: PinnedPolicy) -> Result<(), DrainError> {
-        let gate = &self.shared.gate;
+        let gate = self.shared.routing.of_scope(&self.scope).gate;
         // Those already at their edge will not come unpinned by waiting.
         self.refuse_pinned(pinned, |phase| {
             phase != SessionPhase::Transaction && phase != SessionPhase::Command
         })?;
         if !gate.drained(deadline).await {
             let mut open = Vec::new();
-            for seat in self.shared.registry.seats() {
+            for seat in self.seats_there() {
                 let reason = match seat.phase() {
                     SessionPhase::Command => "a command is running",
                     SessionPhase::Transaction => "a transaction, lock or cursor is open",
@@ -150,14 +199,14 @@ impl Control {
     }
 
     /// Ends the sessions of these server connections, which may be in a transaction: their clients are told, and the server rolls
-    /// back. One whose command is running ends when the server has answered it.
+    /// back. One whose command is running ends when the server has answered it. They are connections of the scope's cluster.
     pub fn end(&self, server_connections: &[u64]) {
-        for seat in self.shared.registry.seats() {
+        for seat in self.seats_there() {
             if server_connections.contains(&u64::from(seat.backend_id.load(Relaxed))) {
                 seat.end();
             }
         }
-        self.shared.gate.stir();
+        self.shared.routing.stir();
     }
 
     fn refuse_pinned(
@@ -169,8 +218,8 @@ impl Control {
             return Ok(());
         }
         let registry = &self.shared.registry;
-        let seats = registry.seats();
-        let pinned = seats.iter().filter(|s| s.pinned() && counts(s.phase()));
+        let seats = self.seats_there();
+        let pinned = seats.iter().filter(|s| s.pinned() && counts(s.phase()) && self.goes_along(s));
         let open: Vec<OpenSession> = pinned
             .map(|seat| {
                 let reason = seat.detail().pin.clone().unwrap_or_default();
@@ -180,27 +229,18 @@ impl Control {
         if open.is_empty() { Ok(()) } else { Err(DrainError { open }) }
     }
 
-    /// Sends later commands to the next writer. Sessions get their new backend when they next need one.
+    /// Sends later commands of the scope to the next cluster, whose clients are held from now to the release too.
+    /// Sessions get their new backend when they next need one.
     ///
     /// # Errors
-    /// [`DoorError::NotDrained`] unless the gate is held, a drain has succeeded since, and the epoch is a later one.
+    /// [`DoorError::NotDrained`] unless the scope is held, a drain has succeeded since, and the epoch is a later one.
     pub fn switch(&self, next: Backend, epoch: u64) -> Result<(), DoorError> {
-        let name = next.id.clone();
-        if self.shared.gate.switch(next, epoch) {
-            return Ok(());
-        }
-        let route = self.shared.gate.route();
-        Err(DoorError::NotDrained {
-            next: name,
-            epoch,
-            writer: route.writer.id.clone(),
-            current: route.epoch,
-        })
+        self.shared.routing.switch(&self.scope, next, epoch)
     }
 
-    /// Lets held commands go on: to the next writer after a switch, to the old one without.
+    /// Lets held commands go on: to the next cluster after a switch, to the old one without.
     pub fn release(&self) {
-        self.shared.gate.release();
+        self.shared.routing.release(&self.scope);
     }
 
     /// How long statements have been held since the last hold began; one that is held still is not among them.
@@ -213,33 +253,65 @@ impl Control {
         for seat in self.shared.registry.seats() {
             seat.detail().warm = None;
         }
+        let table = self.shared.routing.table();
+        for gate in self.shared.routing.gates().iter().filter(|gate| !table.leads_to(gate)) {
+            gate.pool.cool();
+        }
     }
 
-    /// The writer, and its epoch.
+    /// The cluster that the scope leads to, and the epoch of its last switch.
     pub fn writer(&self) -> (Backend, u64) {
-        let route = self.shared.gate.route();
-        ((*route.writer).clone(), route.epoch)
+        let entry = self.shared.routing.of_scope(&self.scope);
+        ((*entry.gate.backend).clone(), entry.epoch)
+    }
+
+    /// Whom the door sends where.
+    pub fn routes(&self) -> Vec<RouteView> {
+        let table = self.shared.routing.table();
+        let view = |of: String, cluster: &Backend| RouteView { of, cluster: cluster.id.clone(), clients: 0 };
+        let shown = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
+        let mut views = vec![view("everything else".to_owned(), &table.writer.gate.backend)];
+        let schemas =
+            table.schemas().map(|(name, entry)| view(format!("schema {}", shown(name)), &entry.gate.backend));
+        views.extend(schemas);
+        views.extend(
+            table.users().map(|(name, gate)| view(format!("account {}", shown(name)), &gate.backend)),
+        );
+        for seat in self.shared.registry.seats() {
+            let detail = seat.detail();
+            let Some(identity) = &detail.identity else { continue };
+            let schema = detail.schema.as_deref().filter(|schema| table.entry(schema).is_some());
+            let of = match (table.of_user(&identity.user), schema) {
+                (Some(_), _) => format!("account {}", shown(&identity.user)),
+                (None, Some(schema)) => format!("schema {}", shown(&schema.to_ascii_lowercase())),
+                (None, None) => "everything else".to_owned(),
+            };
+            if let Some(view) = views.iter_mut().find(|view| view.of == of) {
+                view.clients += 1;
+            }
+        }
+        views
     }
 
     /// What the door is doing.
     pub fn stats(&self) -> Stats {
         let registry = &self.shared.registry;
-        let gate = &self.shared.gate;
-        let pool = gate.route().pool;
-        let figures = pool.figures();
         let mut stats = Stats {
-            backends: figures.open,
-            backends_idle: figures.idle,
-            waiting: figures.waiting,
-            waits: pool.waits.load(Relaxed),
             longest_hold_ever: Duration::from_micros(registry.longest_hold_us.load(Relaxed)),
-            commands: gate.shards().iter().map(|s| s.commands.load(Relaxed)).sum(),
             backend_errors: registry.backend_errors.load(Relaxed),
             door_errors: registry.door_errors.load(Relaxed),
             idle_ended: registry.idle_ended.load(Relaxed),
-            epoch: gate.epoch(),
+            epoch: self.shared.routing.of_scope(&self.scope).epoch,
             ..Stats::default()
         };
+        for gate in self.shared.routing.gates() {
+            let figures = gate.pool.figures();
+            stats.backends += figures.open;
+            stats.backends_idle += figures.idle;
+            stats.waiting += figures.waiting;
+            stats.waits += gate.pool.waits.load(Relaxed);
+            stats.commands += gate.shards().iter().map(|s| s.commands.load(Relaxed)).sum::<u64>();
+        }
         for seat in registry.seats() {
             stats.clients += 1;
             stats.pinned += usize::from(seat.pinned());
@@ -285,14 +357,30 @@ impl Control {
     /// Changes the rules for what happens from now on.
     pub fn set_rules(&self, rules: Rules) {
         self.shared.observing.set(rules.observe);
-        self.shared.gate.set_backends_max(rules.backends_max.max(1));
+        self.shared.routing.set_backends_max(rules.backends_max.max(1));
         self.shared.rules.set(rules);
     }
 
     /// Every session.
     pub fn sessions(&self) -> Vec<SessionView> {
-        let registry = &self.shared.registry;
-        let mut views: Vec<SessionView> = registry.seats().iter().map(|seat| registry.view(seat)).collect();
+        self.views(&self.shared.registry.seats())
+    }
+
+    /// The sessions on the scope's cluster, which a crossing waits for; of those that would stay in a switch it does not
+    /// matter that they are pinned, so it is not said.
+    pub fn sessions_there(&self) -> Vec<SessionView> {
+        let seats = self.seats_there();
+        let stay: Vec<u32> = seats.iter().filter(|seat| !self.goes_along(seat)).map(|seat| seat.id).collect();
+        let mut views = self.views(&seats);
+        views.iter_mut().filter(|view| stay.contains(&view.client_id)).for_each(|view| view.pinned = None);
+        views
+    }
+
+    fn views(&self, seats: &[Arc<Seat>]) -> Vec<SessionView> {
+        let gates = self.shared.routing.gates();
+        let cluster = |seat: &Seat| gates.get(seat.gate.load(Relaxed)).map(|gate| gate.backend.id.clone());
+        let view = |seat: &Arc<Seat>| self.shared.registry.view(seat, cluster(seat).unwrap_or_default());
+        let mut views: Vec<SessionView> = seats.iter().map(view).collect();
         views.sort_by_key(|view| view.client_id);
         views
     }

@@ -76,7 +76,7 @@ impl Control {
         let at_deadline = self.gone(begun.checked_add(within), &told).await;
         self.shared.exit.out.store(true, Relaxed);
         // Each session looks where it stands.
-        self.shared.gate.stir();
+        self.shared.routing.stir();
         let until = patience.and_then(|patience| Instant::now().checked_add(patience));
         let remaining = self.gone(until, &told).await;
         SeenOut {

@@ -1,7 +1,7 @@
-//! The gate that every command passes, and that holds them all while the writer changes.
+//! The gate of a cluster, which every command to it passes, and which holds them all while what it serves goes elsewhere.
 //!
 //! # Exactness
-//! Promise: from the moment a drain succeeds until the gate is released, no byte of a command goes to the old backend.
+//! Promise: from the moment a drain succeeds until the gate is released, no byte of a command goes to its cluster.
 //! A session is *inside* from before the first byte of a command goes out until its answer is complete, or, if that
 //! answer leaves a transaction open, until the transaction ends. Entering is: count yourself in, **then** look
 //! whether the gate is held; if it is, count yourself out again and wait. Holding is: mark held, **then** look at
@@ -9,32 +9,24 @@
 //! before the drain's look at it, the drain sees it and waits. If it came after, the mark came before too, so the entry
 //! sees the mark and backs out without sending anything. Counts are per thread, to share no cache line; while the gate
 //! is held a count that once was zero rises only for entries that back out, so to have seen each at zero
-//! once is enough. The epoch changes only while the gate is held and drained, when nobody is inside.
+//! once is enough.
+//!
+//! Which cluster serves what is said by the table of [`crate::routes`]. What it sends to a cluster is sent elsewhere only
+//! while that cluster's gate is held and drained, when nobody is inside; so whoever is inside, and has looked at the table
+//! since it entered, is where the table says until it leaves.
 //!
 //! A command whose client vanished was sent, and may still run on the server when its session is gone: fencing the
 //! server is what ends those, not the gate.
 
-use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
 use crate::Backend;
 use crate::pool::Pool;
-
-/// Where commands go.
-#[derive(Debug, Clone)]
-pub(crate) struct Route {
-    /// The writer.
-    pub writer: Arc<Backend>,
-    /// How often it has changed.
-    pub epoch: u64,
-    /// The connections to it that clients share.
-    pub pool: Arc<Pool>,
-}
 
 /// Who is inside, on one thread; alone on its cache lines.
 #[derive(Debug, Default)]
@@ -45,57 +37,48 @@ pub(crate) struct Shard {
     pub commands: AtomicU64,
 }
 
-/// The gate.
+/// A cluster and its gate.
 #[derive(Debug)]
 pub(crate) struct Gate {
-    held: AtomicBool,
+    /// Its place in the list of gates.
+    pub index: usize,
+    /// The cluster's writer.
+    pub backend: Arc<Backend>,
+    /// The connections to it that clients share.
+    pub pool: Arc<Pool>,
+    /// How many hold it: moves may cross at the same time.
+    held: AtomicUsize,
     drained: AtomicBool,
-    epoch: AtomicU64,
     shards: Box<[Shard]>,
-    route: Mutex<Route>,
-    /// The pool of a writer to come, with what was opened ahead.
-    next: Mutex<Option<(Backend, Arc<Pool>)>>,
-    backends_max: AtomicUsize,
     /// Somebody left while the gate was held.
     left: Notify,
-    /// Counts holds, switches and releases, so that everybody who waits looks again.
-    turns: watch::Sender<u64>,
+    /// Counts holds, switches and releases of all gates, so that everybody who waits looks again.
+    turns: Arc<watch::Sender<u64>>,
 }
 
 impl Gate {
-    /// An open gate to this writer.
-    pub fn new(writer: Backend, threads: usize, backends_max: usize) -> Self {
-        let pool = Arc::new(Pool::new(backends_max, threads));
+    /// An open gate to this cluster.
+    pub fn new(
+        (index, backend): (usize, Backend),
+        threads: usize,
+        backends_max: usize,
+        turns: Arc<watch::Sender<u64>>,
+    ) -> Self {
         Self {
-            held: AtomicBool::new(false),
+            index,
+            backend: Arc::new(backend),
+            pool: Arc::new(Pool::new(backends_max, threads)),
+            held: AtomicUsize::new(0),
             drained: AtomicBool::new(false),
-            epoch: AtomicU64::new(0),
             shards: (0..threads).map(|_| Shard::default()).collect(),
-            route: Mutex::new(Route { writer: Arc::new(writer), epoch: 0, pool }),
-            next: Mutex::default(),
-            backends_max: AtomicUsize::new(backends_max),
             left: Notify::new(),
-            turns: watch::Sender::new(0),
+            turns,
         }
     }
 
     /// Whether commands are held.
     pub fn held(&self) -> bool {
-        self.held.load(SeqCst)
-    }
-
-    /// How often the writer has changed. Constant for whoever is inside.
-    pub fn epoch(&self) -> u64 {
-        self.epoch.load(SeqCst)
-    }
-
-    /// The writer.
-    pub fn route(&self) -> Route {
-        self.lock_route().clone()
-    }
-
-    fn lock_route(&self) -> MutexGuard<'_, Route> {
-        self.route.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.load(SeqCst) > 0
     }
 
     /// The counts of each thread.
@@ -108,21 +91,23 @@ impl Gate {
         self.turns.subscribe()
     }
 
-    /// Holds everybody who is not inside.
+    /// Holds everybody who is not inside, until as many releases.
     pub fn hold(&self) {
-        self.drained.store(false, SeqCst);
-        self.held.store(true, SeqCst);
-        self.turns.send_modify(|n| *n += 1);
+        if self.held.fetch_add(1, SeqCst) == 0 {
+            self.drained.store(false, SeqCst);
+        }
+        self.stir();
     }
 
-    /// Lets everybody in again.
+    /// Lets everybody in again, unless others hold the gate too.
     pub fn release(&self) {
-        self.drained.store(false, SeqCst);
-        self.held.store(false, SeqCst);
-        self.turns.send_modify(|n| *n += 1);
+        if self.held.fetch_sub(1, SeqCst) == 1 {
+            self.drained.store(false, SeqCst);
+        }
+        self.stir();
     }
 
-    /// Has every session look at the gate again.
+    /// Has every session look at its gate again.
     pub fn stir(&self) {
         self.turns.send_modify(|n| *n += 1);
     }
@@ -147,39 +132,9 @@ impl Gate {
         self.drained.store(self.held(), SeqCst);
     }
 
-    /// Sends later commands elsewhere; `false` if the gate is not held and drained, or the epoch is not a later one.
-    pub fn switch(&self, next: Backend, epoch: u64) -> bool {
-        let mut route = self.lock_route();
-        if !self.held() || !self.drained.load(SeqCst) || epoch <= route.epoch {
-            return false;
-        }
-        let pool = self.next_pool(&next);
-        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        *route = Route { writer: Arc::new(next), epoch, pool };
-        self.epoch.store(epoch, SeqCst);
-        true
-    }
-
-    /// The pool that this server will have if it becomes the writer.
-    pub fn next_pool(&self, next: &Backend) -> Arc<Pool> {
-        let mut prepared = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*prepared {
-            Some((backend, pool)) if backend == next => Arc::clone(pool),
-            _ => {
-                let pool = Arc::new(Pool::new(self.backends_max.load(SeqCst), self.shards.len()));
-                *prepared = Some((next.clone(), Arc::clone(&pool)));
-                pool
-            }
-        }
-    }
-
-    /// Changes how many connections to a writer clients share at most.
-    pub fn set_backends_max(&self, max: usize) {
-        self.backends_max.store(max, SeqCst);
-        if let Some((_, pool)) = &*self.next.lock().unwrap_or_else(PoisonError::into_inner) {
-            pool.set_max(max);
-        }
-        self.route().pool.set_max(max);
+    /// Whether what the cluster serves may be sent elsewhere: the gate is held, and since then nobody was inside.
+    pub fn is_drained(&self) -> bool {
+        self.held() && self.drained.load(SeqCst)
     }
 
     fn leave(&self, shard: usize) {
@@ -190,15 +145,13 @@ impl Gate {
     }
 }
 
-/// A thread's way to the gate.
+/// A thread's way to a gate.
 #[derive(Debug)]
 pub(crate) struct Lane {
     /// The gate.
     pub gate: Arc<Gate>,
     /// Which of its shards is this thread's.
     pub shard: usize,
-    /// The route as this thread saw it last.
-    route: RefCell<Route>,
 }
 
 /// Proof that its holder is inside; dropped, it is out.
@@ -206,21 +159,6 @@ pub(crate) struct Lane {
 pub(crate) struct Pass(Rc<Lane>);
 
 impl Lane {
-    /// A thread's way to the gate.
-    pub fn new(gate: Arc<Gate>, shard: usize) -> Self {
-        let route = RefCell::new(gate.route());
-        Self { gate, shard, route }
-    }
-
-    /// The connections to the writer that clients share.
-    pub fn pool(&self) -> Arc<Pool> {
-        let mut route = self.route.borrow_mut();
-        if route.epoch != self.gate.epoch() {
-            *route = self.gate.route();
-        }
-        Arc::clone(&route.pool)
-    }
-
     /// Enters, unless the gate is held.
     pub fn enter(self: &Rc<Self>) -> Option<Pass> {
         self.gate.shards[self.shard].inside.fetch_add(1, SeqCst);
@@ -249,8 +187,12 @@ mod tests {
         gate.shards.iter().map(|s| s.inside.load(SeqCst)).sum()
     }
 
+    fn new_gate(threads: usize) -> Arc<Gate> {
+        Arc::new(Gate::new((0, backend()), threads, 10, Arc::default()))
+    }
+
     fn gate() -> Rc<Lane> {
-        Rc::new(Lane::new(Arc::new(Gate::new(backend(), 1, 10)), 0))
+        Rc::new(Lane { gate: new_gate(1), shard: 0 })
     }
 
     #[test]
@@ -267,21 +209,25 @@ mod tests {
     }
 
     #[test]
-    fn only_a_held_and_drained_gate_switches_and_only_forward() {
+    fn a_gate_that_two_hold_stays_held_and_drained_until_both_release() {
         let lane = gate();
         lane.gate.set_drained();
-        assert!(!lane.gate.switch(backend(), 1));
+        assert!(!lane.gate.is_drained());
         lane.gate.hold();
-        assert!(!lane.gate.switch(backend(), 1));
+        assert!(!lane.gate.is_drained());
         lane.gate.set_drained();
-        assert!(lane.gate.switch(backend(), 1));
-        assert!(!lane.gate.switch(backend(), 1));
-        assert_eq!(lane.gate.epoch(), 1);
+        lane.gate.hold();
+        lane.gate.release();
+        assert!(lane.gate.is_drained() && lane.enter().is_none());
+        lane.gate.release();
+        assert!(!lane.gate.is_drained() && lane.enter().is_some());
+        lane.gate.hold();
+        assert!(!lane.gate.is_drained());
     }
 
     #[test]
     fn nothing_is_sent_between_drain_and_release() {
-        let gate = Arc::new(Gate::new(backend(), 2, 10));
+        let gate = new_gate(2);
         let (quiet, stop) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let sent: Arc<[AtomicU64; 2]> = Arc::default();
         let senders: Vec<_> = (0..2)
@@ -289,7 +235,7 @@ mod tests {
                 let (gate, quiet, stop) = (Arc::clone(&gate), Arc::clone(&quiet), Arc::clone(&stop));
                 let sent = Arc::clone(&sent);
                 std::thread::spawn(move || {
-                    let lane = Rc::new(Lane::new(gate, shard));
+                    let lane = Rc::new(Lane { gate, shard });
                     while !stop.load(SeqCst) {
                         if let Some(_inside) = lane.enter() {
                             assert!(!quiet.load(SeqCst), "sent while the gate was drained");

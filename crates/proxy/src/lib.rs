@@ -14,6 +14,9 @@
 //! the length of a transaction, or, without sharing, for itself (`sharing.rs` says how). Rows pass unread; what the server
 //! reports beside them is what the door knows of a session.
 //!
+//! What goes to which cluster is said by a table (`routes.rs`); each cluster has a gate of its own. A statement goes to one
+//! cluster or, if it would need two, nowhere (`steer.rs`).
+//!
 //! Connection ids: the greeting tells a client an id of the door's own (above 2^31). `KILL` takes that, and also the
 //! server's id as `CONNECTION_ID()` told it (`kill.rs`).
 //!
@@ -37,9 +40,11 @@ mod held;
 mod hold;
 mod idle;
 mod kill;
+mod lexer;
 mod listener;
 mod local_file;
 mod login;
+mod names;
 mod network;
 mod observed;
 mod overdue;
@@ -54,6 +59,7 @@ mod registry;
 mod relay;
 mod response;
 mod restore;
+mod routes;
 mod rules;
 mod screen;
 mod sending;
@@ -61,6 +67,7 @@ mod session;
 mod settings;
 mod sharing;
 mod statements;
+mod steer;
 mod terms;
 mod tls;
 mod trouble;
@@ -73,7 +80,7 @@ use std::time::Duration;
 use mysql::{ServerKey, Tls};
 use tokio::sync::{mpsc, watch};
 
-pub use control::{Control, DrainError, PinnedPolicy, WarmReport};
+pub use control::{Control, DrainError, PinnedPolicy, RouteView, WarmReport};
 pub use digests::{DigestFigures, Digests};
 pub use entrance::{Entrance, UserRule};
 pub use exit::SeenOut;
@@ -81,16 +88,17 @@ pub use held::Held;
 pub use network::Network;
 pub use observed::{Observe, SlowStatement};
 pub use registry::{OpenSession, SessionPhase, SessionView, Stats};
+pub use routes::Routes;
 pub use rules::Rules;
 pub use terms::Terms;
 pub use tls::DoorTls;
 
 use accounts::Accounts;
 use exit::Exit;
-use hold::Gate;
 use observed::Observing;
 use proven::ProvenAccounts;
 use registry::Registry;
+use routes::{Routing, Scope};
 use settings::{Interned, Settings};
 
 /// A server that sessions may be connected to.
@@ -117,6 +125,8 @@ pub struct DoorOptions {
     pub threads: usize,
     /// Where commands go at first.
     pub writer: Backend,
+    /// What goes to other clusters.
+    pub routes: Routes,
     /// The version text that clients are greeted with.
     pub server_version: String,
     /// How long a client may be held before its command fails with error 1205.
@@ -127,7 +137,7 @@ pub struct DoorOptions {
     pub entrance: Entrance,
     /// Whether clients of one account share backend connections between their transactions.
     pub share: bool,
-    /// Shared connections to the writer at most, over all threads and accounts.
+    /// Shared connections to each cluster at most, over all threads and accounts.
     pub backends_max: usize,
     /// How long a command may wait for one before it fails with error 1203.
     pub queue_max: Duration,
@@ -183,7 +193,7 @@ pub struct Door {
 /// What all threads of a door share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub gate: Arc<Gate>,
+    pub routing: Arc<Routing>,
     pub registry: Registry,
     pub key: Arc<login::DoorKey>,
     pub server_version: String,
@@ -203,19 +213,15 @@ impl Door {
     /// # Errors
     /// If the address cannot be listened on, or the threads cannot be made.
     pub fn start(options: DoorOptions) -> Result<Self, DoorError> {
-        Self::open(options, false)
+        Self::start_with(options, |_| {})
     }
 
-    /// Opens the door with its clients held, as by [`Control::hold`], before the first of them can come: for a writer that
-    /// may not be sent anything yet.
+    /// Opens the door, and does something with its control before the first client can come, such as to hold those whose
+    /// writer may not be sent anything yet.
     ///
     /// # Errors
     /// As [`Door::start`].
-    pub fn start_held(options: DoorOptions) -> Result<Self, DoorError> {
-        Self::open(options, true)
-    }
-
-    fn open(options: DoorOptions, held: bool) -> Result<Self, DoorError> {
+    pub fn start_with(options: DoorOptions, first: impl FnOnce(&Control)) -> Result<Self, DoorError> {
         let threads = match options.threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             n => n,
@@ -227,7 +233,12 @@ impl Door {
             .map_err(|source| DoorError::Listen { address: options.listen, source })?;
         let rules = rules::Current::new(options.rules());
         let shared = Arc::new(Shared {
-            gate: Arc::new(Gate::new(options.writer, threads, options.backends_max.max(1))),
+            routing: Arc::new(Routing::new(
+                options.writer,
+                options.routes,
+                threads,
+                options.backends_max.max(1),
+            )),
             registry: Registry::default(),
             rules,
             key: Arc::new(login::DoorKey::generate().map_err(|e| DoorError::Start(e.to_string()))?),
@@ -242,9 +253,7 @@ impl Door {
         });
         let stop = watch::Sender::new(false);
         let mut door = Self { address, shared, stop, threads: Vec::new() };
-        if held {
-            door.control().hold();
-        }
+        first(&door.control());
         for (shard, socket) in listeners.into_iter().enumerate() {
             let thread =
                 listener::spawn((shard, threads), socket, Arc::clone(&door.shared), door.stop.subscribe())
@@ -266,7 +275,7 @@ impl Door {
 
     /// What changes the writer, and says what the door is doing.
     pub fn control(&self) -> Control {
-        Control::new(Arc::clone(&self.shared))
+        Control::new(Arc::clone(&self.shared), Scope::Everything)
     }
 }
 

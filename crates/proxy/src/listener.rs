@@ -21,8 +21,8 @@ use wire::response::ErrPacket;
 
 use crate::Shared;
 use crate::clock;
-use crate::hold::Lane;
 use crate::pace::Pace;
+use crate::routes::Lanes;
 use crate::session::{self, Kick};
 
 /// Connections the kernel keeps for a listener that has not accepted them yet.
@@ -76,14 +76,14 @@ pub(crate) fn spawn(
     std::thread::Builder::new().name(format!("door-{shard}")).spawn(move || {
         let local = LocalSet::new();
         local.block_on(&runtime, async move {
-            let lane = Rc::new(Lane::new(Arc::clone(&shared.gate), shard));
+            let lanes = Rc::new(Lanes::new(Arc::clone(&shared.routing), shard));
             let kicks = Kicks::default();
             let clock_of = Rc::clone(&kicks);
             tokio::select! {
-                () = admit(listener, shared, Rc::clone(&lane), Rc::clone(&kicks), threads) => {}
-                () = wake(Rc::clone(&lane), kicks) => {}
-                () = sweep(lane) => {}
+                () = admit(listener, shared, Rc::clone(&lanes), Rc::clone(&kicks), threads) => {}
                 () = clock::run(|due| clock_of.borrow().values().for_each(due)) => {}
+                () = wake(Rc::clone(&lanes), kicks) => {}
+                () = sweep(lanes) => {}
                 _ = stop.wait_for(|stop| *stop) => {}
             }
         });
@@ -92,17 +92,17 @@ pub(crate) fn spawn(
 }
 
 /// Lets clients in until the entrance is closed, and then nobody.
-async fn admit(listener: TcpListener, shared: Arc<Shared>, lane: Rc<Lane>, kicks: Kicks, threads: usize) {
+async fn admit(listener: TcpListener, shared: Arc<Shared>, lanes: Rc<Lanes>, kicks: Kicks, threads: usize) {
     let watched = Arc::clone(&shared);
     tokio::select! {
-        () = accept(listener, shared, lane, kicks, threads) => {}
+        () = accept(listener, shared, lanes, kicks, threads) => {}
         () = watched.exit.closed() => {}
     }
     // Those who are in stay.
     std::future::pending::<()>().await;
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>, lane: Rc<Lane>, kicks: Kicks, threads: usize) {
+async fn accept(listener: TcpListener, shared: Arc<Shared>, lanes: Rc<Lanes>, kicks: Kicks, threads: usize) {
     let handshakes = Arc::new(Semaphore::new(0));
     let mut permits = 0;
     let mut paced = (0, Pace::of(0, threads));
@@ -148,7 +148,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, lane: Rc<Lane>, kick
         // Boxed, since a task that moves a future in and then waits for it has room for it twice.
         let session = Box::pin(session::run(
             Arc::clone(&shared),
-            Rc::clone(&lane),
+            Rc::clone(&lanes),
             seat,
             kick,
             Stream::plain(client),
@@ -170,28 +170,29 @@ async fn turn_away(mut client: TcpStream) {
     let _ = client.write_all(&out).await;
 }
 
-/// Wakes idle sessions whenever the gate turns, and closes the connections to a writer that is none any more.
-async fn wake(lane: Rc<Lane>, kicks: Kicks) {
-    let mut turns = lane.gate.turns();
-    let mut pool = lane.pool();
+/// Wakes idle sessions whenever a gate turns, and closes the connections to a cluster that serves nothing any more.
+async fn wake(lanes: Rc<Lanes>, kicks: Kicks) {
+    let mut turns = lanes.routing.turns();
     while turns.changed().await.is_ok() {
         kicks.borrow().values().for_each(|kick| kick.kick());
-        if let Some(_inside) = lane.enter() {
-            let before = std::mem::replace(&mut pool, lane.pool());
-            if !Arc::ptr_eq(&before, &pool) {
-                before.close_idle(Instant::now());
+        let table = lanes.table();
+        for lane in lanes.all().iter().filter(|lane| !table.leads_to(&lane.gate)) {
+            if let Some(_inside) = lane.enter() {
+                lane.gate.pool.close_idle(Instant::now());
             }
         }
     }
 }
 
 /// Closes shared connections that nobody has needed for a while.
-async fn sweep(lane: Rc<Lane>) {
+async fn sweep(lanes: Rc<Lanes>) {
     loop {
         tokio::time::sleep(SWEEPS).await;
-        let before = Instant::now().checked_sub(IDLE_MAX);
-        if let (Some(before), Some(_inside)) = (before, lane.enter()) {
-            lane.pool().close_idle(before);
+        let Some(before) = Instant::now().checked_sub(IDLE_MAX) else { continue };
+        for lane in lanes.all() {
+            if let Some(_inside) = lane.enter() {
+                lane.gate.pool.close_idle(before);
+            }
         }
     }
 }

@@ -344,6 +344,12 @@ impl Pool {
         Some(stock.swap_remove(at).1)
     }
 
+    /// Closes what was opened ahead.
+    pub fn cool(&self) {
+        let stock = std::mem::take(&mut *lock(&self.warm));
+        drop(stock);
+    }
+
     /// Closes what has been idle since before this moment. The caller is inside the gate.
     pub fn close_idle(self: &Arc<Self>, before: Instant) {
         for list in &self.lists {

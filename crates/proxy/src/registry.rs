@@ -3,7 +3,9 @@
 //! A session writes a few relaxed atomics per transaction edge; everything else here is touched rarely.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{
+    AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst,
+};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -38,6 +40,8 @@ pub(crate) struct Seat {
     since: AtomicU64,
     /// Its backend's connection id on the server; 0 while it has none.
     pub backend_id: AtomicU32,
+    /// The cluster it is sent to: the index of its gate.
+    pub gate: AtomicUsize,
     /// Somebody has asked the server to kill something there. See [`Seat::leave_backend`].
     killed: AtomicBool,
     pinned: AtomicBool,
@@ -170,6 +174,8 @@ pub struct SessionView {
     pub user: String,
     /// Its default schema.
     pub schema: String,
+    /// The cluster it is sent to.
+    pub cluster: String,
     /// Its connection's id on the server; 0 while it has none.
     pub backend_connection_id: u32,
     /// What it is doing.
@@ -203,7 +209,7 @@ pub struct Stats {
     pub backends_idle: usize,
     /// Clients waiting for a backend connection.
     pub waiting: usize,
-    /// How often a client had to wait for one since the writer last changed.
+    /// How often a client had to wait for one.
     pub waits: u64,
     /// How long the longest-held client has been waiting.
     pub longest_hold: Duration,
@@ -217,7 +223,7 @@ pub struct Stats {
     pub door_errors: u64,
     /// Clients closed because they were idle for too long.
     pub idle_ended: u64,
-    /// The writer's epoch.
+    /// The epoch of the last switch.
     pub epoch: u64,
 }
 
@@ -273,6 +279,7 @@ impl Registry {
             phase: AtomicU8::new(0),
             since: AtomicU64::new(self.now_us()),
             backend_id: AtomicU32::new(0),
+            gate: AtomicUsize::new(0),
             killed: AtomicBool::new(false),
             pinned: AtomicBool::new(false),
             ended: AtomicBool::new(false),
@@ -305,15 +312,15 @@ impl Registry {
         self.lock().get(&id).cloned()
     }
 
-    /// Whom a connection id of the server's means: the session that has that connection, else the one that was told this id
-    /// and has another or none by now, if it was only one.
-    pub fn known_as(&self, server_id: u32) -> Option<Arc<Seat>> {
+    /// Whom a connection id of the server's means, on the cluster of this gate: the session that has that connection, else
+    /// the one that was told this id and has another or none by now, if it was only one.
+    pub fn known_as(&self, server_id: u32, gate: usize) -> Option<Arc<Seat>> {
         let seats = self.lock();
-        let has = |seat: &&Arc<Seat>| seat.backend_id.load(SeqCst) == server_id;
-        if let Some(seat) = seats.values().find(has) {
+        let there = || seats.values().filter(|seat| seat.gate.load(SeqCst) == gate);
+        if let Some(seat) = there().find(|seat| seat.backend_id.load(SeqCst) == server_id) {
             return Some(Arc::clone(seat));
         }
-        let mut told = seats.values().filter(|seat| seat.told_id.load(Relaxed) == server_id);
+        let mut told = there().filter(|seat| seat.told_id.load(Relaxed) == server_id);
         let one = told.next()?;
         told.next().is_none().then(|| Arc::clone(one))
     }
@@ -353,13 +360,14 @@ impl Registry {
     }
 
     /// A seat, for display.
-    pub fn view(&self, seat: &Seat) -> SessionView {
+    pub fn view(&self, seat: &Seat, cluster: String) -> SessionView {
         let (phase, since) = (seat.phase(), self.since(seat));
         let detail = seat.detail();
         SessionView {
             client_id: seat.id,
             user: user_of(&detail),
             schema: String::from_utf8_lossy(detail.schema.as_deref().unwrap_or_default()).into_owned(),
+            cluster,
             backend_connection_id: seat.backend_id.load(Relaxed),
             phase,
             since,

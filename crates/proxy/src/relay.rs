@@ -72,7 +72,7 @@ impl Session {
         let (serial, backend) = (*serial, *capabilities);
         let max = terms.statement_max;
         let limit = (!max.is_zero()).then(|| {
-            let writer = lane.gate.route().writer;
+            let writer = Arc::clone(&lane.gate.backend);
             let limit = Limit { kick, max, writer, identity, connection: *id };
             limit.begin();
             limit

@@ -8,7 +8,7 @@ use wire::command::Command;
 use wire::response::ErrPacket;
 
 use crate::backend::{AskError, Link, Warm, trackers};
-use crate::hold::Route;
+use crate::hold::Gate;
 use crate::prepared::Place;
 use crate::profile::Profile;
 use crate::response::{Expect, Kind};
@@ -23,13 +23,13 @@ use crate::trouble::{
 const FAREWELL: Duration = Duration::from_secs(1);
 
 impl Session {
-    /// Makes `link` a live connection to the writer with this session's settings. The session is inside the gate, so
-    /// the writer cannot change meanwhile.
+    /// Makes `link` a live connection to the session's cluster with this session's settings. The session is inside the
+    /// cluster's gate, so what it wants is not sent elsewhere meanwhile.
     ///
     /// A link that broke while idle is replaced as well: nothing of the command has been sent yet.
     pub async fn ensure_link(&mut self) -> Result<(), Stop> {
-        let epoch = self.lane.gate.epoch();
-        if self.link.as_mut().is_some_and(|link| link.epoch == epoch && link.alive()) {
+        let gate = self.lane.gate.index;
+        if self.link.as_mut().is_some_and(|link| link.gate == gate && link.alive()) {
             return Ok(());
         }
         if self.profile.inside() || self.statements.busy() {
@@ -63,13 +63,13 @@ impl Session {
 
     /// Another connection for a session that shares with nobody.
     async fn replace_own(&mut self) -> Result<(), Stop> {
-        let route = self.lane.gate.route();
-        let mut link = self.another(&route).await?;
+        let gate = Arc::clone(&self.lane.gate);
+        let mut link = self.another(&gate).await?;
         let (settings, id) = (Arc::clone(&self.profile.settings), self.profile.last_insert_id);
         link.fit(&settings, id).await.map_err(|error| {
             let text = format!(
                 "Highwater: the session could not be moved to '{}': {}",
-                route.writer.id, error.message
+                gate.backend.id, error.message
             );
             Stop::end(ErrPacket { message: text, ..error })
         })?;
@@ -78,19 +78,19 @@ impl Session {
     }
 
     /// A connection opened ahead, or a new one.
-    async fn another(&mut self, route: &Route) -> Result<Box<Link>, Stop> {
+    async fn another(&mut self, gate: &Gate) -> Result<Box<Link>, Stop> {
         let warm = self.seat.detail().warm.take();
-        let suits = |w: &Warm| w.backend == *route.writer && Arc::ptr_eq(&w.identity, &self.identity);
+        let suits = |w: &Warm| w.backend == *gate.backend && Arc::ptr_eq(&w.identity, &self.identity);
         if let Some(warm) = warm.filter(|w| suits(w))
-            && let Some(link) = warm.into_link(route.epoch)
+            && let Some(link) = warm.into_link(gate.index)
             && link.tracked
             && link.settings.leads_to(&self.profile.settings)
         {
             return Ok(link);
         }
         let schema = self.profile.settings.schema.as_deref();
-        let opened = Link::open(&route.writer, &self.identity, schema, route.epoch).await;
-        let link = opened.map_err(|error| Stop::end(cannot_open(&error, &route.writer.id)))?;
+        let opened = Link::open(gate, &self.identity, schema).await;
+        let link = opened.map_err(|error| Stop::end(cannot_open(&error, &gate.backend.id)))?;
         match link.tracked {
             true => Ok(link),
             false => Err(pinned("the new server does not report session state")),

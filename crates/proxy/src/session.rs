@@ -35,9 +35,10 @@ use crate::observed::Observed;
 use crate::profile::Profile;
 use crate::proven::Account;
 use crate::registry::{Seat, SessionPhase};
+use crate::routes::Lanes;
 use crate::statements::Statements;
 use crate::terms::Terms;
-use crate::trouble::{Stop, client_lost, ended, held_too_long, pinned};
+use crate::trouble::{Stop, client_lost, ended, held_too_long};
 
 /// Wakes an idle session, so that it looks at the gate, or gives its backend to somebody who waits for one.
 #[derive(Debug, Default)]
@@ -106,7 +107,12 @@ impl Kick {
 #[derive(Debug)]
 pub(crate) struct Session {
     pub shared: Arc<Shared>,
+    /// The thread's ways to all clusters.
+    pub lanes: Rc<Lanes>,
+    /// The way to the one that the session is sent to.
     pub lane: Rc<Lane>,
+    /// The version of the table that says so; 0: look again.
+    pub routed_as_of: u64,
     pub seat: Arc<Seat>,
     pub kick: Arc<Kick>,
     pub client: Stream,
@@ -154,7 +160,7 @@ pub(crate) type Told = Option<Box<[u8]>>;
 /// Serves a client until it leaves.
 pub(crate) async fn run(
     shared: Arc<Shared>,
-    lane: Rc<Lane>,
+    lanes: Rc<Lanes>,
     seat: Arc<Seat>,
     kick: Arc<Kick>,
     client: Stream,
@@ -169,9 +175,12 @@ pub(crate) async fn run(
     };
     // Without an address the connection is gone already.
     let peer = client.peer_addr().map_or(Ipv4Addr::UNSPECIFIED.into(), |a| a.ip().to_canonical());
+    let lane = lanes.to(&lanes.table().writer.gate);
     let mut session = Session {
         shared,
+        lanes,
         lane,
+        routed_as_of: 0,
         seat,
         kick,
         client,
@@ -286,6 +295,7 @@ impl Session {
         *self.profile = Profile::nobody();
         (self.own, self.told, self.account) = (false, None, None);
         self.identity = guest.identity;
+        self.route_login(guest.schema.as_deref());
         {
             let mut detail = self.seat.detail();
             detail.identity = Some(Arc::clone(&self.identity));
@@ -317,10 +327,10 @@ impl Session {
 
     /// Opens a backend connection of the client's own, with its connection attributes.
     async fn open_own(&mut self, schema: Option<Vec<u8>>) -> Result<Status, Stop> {
-        let route = self.lane.gate.route();
-        self.admit(&route).await?;
-        let opened = Link::open(&route.writer, &self.identity, schema.as_deref(), route.epoch).await;
-        let link = opened.map_err(|e| self.turned_away(&e, &route))?;
+        let gate = Arc::clone(&self.lane.gate);
+        self.admit(&gate).await?;
+        let opened = Link::open(&gate, &self.identity, schema.as_deref()).await;
+        let link = opened.map_err(|e| self.turned_away(&e, &gate))?;
         if let Err(stop) = self.take_place() {
             link.quit();
             return Err(stop);
@@ -390,7 +400,7 @@ impl Session {
     }
 
     /// After a hold, a switch or a release, with the client idle: confirms the state while the gate is held, and gives
-    /// up the old backend once the writer has changed.
+    /// up the old backend once it is sent elsewhere.
     async fn look_at_gate(&mut self) -> Result<(), Stop> {
         if self.seat.ended() {
             self.seq = 0;
@@ -402,44 +412,47 @@ impl Session {
         if self.shared.exit.is_out() {
             return self.see_out().await;
         }
-        let gate = Arc::clone(&self.lane.gate);
-        if gate.held() {
+        if self.lane.gate.held() {
             if self.pass.is_some() && self.profile.unconfirmed && !self.statements.busy() {
                 self.confirm().await?;
                 self.settle();
             }
             return Ok(());
         }
-        let stale = self.link.as_ref().is_some_and(|link| link.epoch != gate.epoch());
-        if !stale {
-            return self.oblige().await;
+        if self.pass.is_none() && self.routed_as_of != self.lanes.routing.version() {
+            // An error that comes of it is no answer.
+            let seq = std::mem::replace(&mut self.seq, 0);
+            Box::pin(self.aim()).await?;
+            self.seq = seq;
         }
-        if self.pass.is_none() {
-            if let Some(reason) = self.profile.pin.clone() {
-                self.seq = 0;
-                return Err(pinned(&reason));
-            }
-            self.take_leave().await;
-            self.drop_link();
-            self.pass = None;
-        }
-        Ok(())
+        self.oblige().await
     }
 
-    /// Enters the gate, or waits before it until it opens, the client leaves, or the hold has lasted too long.
+    /// Enters the gate of the cluster that the table leads to, or waits before it until it opens, the client leaves, or the
+    /// hold has lasted too long.
     pub async fn enter(&mut self) -> Result<(), Stop> {
         if self.pass.is_some() && self.profile.unconfirmed && self.lane.gate.held() && !self.statements.busy()
         {
             self.confirm().await?;
             self.settle();
         }
-        if self.pass.is_some() {
+        if self.pass.is_some() && self.routed_as_of != 0 {
             return Ok(());
         }
-        self.pass = self.lane.enter();
-        if self.pass.is_some() {
-            return Ok(());
+        loop {
+            if self.pass.is_none() {
+                self.pass = self.lane.enter();
+            }
+            if self.pass.is_none() {
+                self.wait_before_gate().await?;
+            }
+            if self.routed_as_of == self.lanes.routing.version() || !Box::pin(self.aim()).await? {
+                return Ok(());
+            }
         }
+    }
+
+    async fn wait_before_gate(&mut self) -> Result<(), Stop> {
         let registry = &self.shared.registry;
         registry.set_phase(&self.seat, SessionPhase::Held);
         let mut turns = self.lane.gate.turns();
@@ -481,6 +494,8 @@ impl Session {
         if self.profile.intern(&self.shared.settings) {
             let mut detail = self.seat.detail();
             detail.schema = self.profile.settings.schema.as_deref().map(<[u8]>::to_vec);
+            drop(detail);
+            self.look_whether_strayed();
         }
         let certain = self.profile.certainly_inside() || self.statements.busy();
         if !certain && !self.profile.unconfirmed {

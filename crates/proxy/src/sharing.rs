@@ -37,12 +37,12 @@ const TOLD_MAX: usize = 64 * 1024;
 impl Session {
     /// Begins the session of a client that says it is this account, if the server says so too, of late or now.
     pub async fn join(&mut self, schema: Option<Vec<u8>>) -> Result<Status, Stop> {
-        self.admit(&self.lane.gate.route()).await?;
+        self.admit(&self.lane.gate).await?;
         let account = self.shared.proven.of(&self.identity);
         self.identity = account.client(&self.identity);
         self.seat.detail().identity = Some(Arc::clone(&self.identity));
         let collation = self.identity.collation;
-        let pool = self.lane.pool();
+        let pool = Arc::clone(&self.lane.gate.pool);
         if let (true, Some(fresh)) = (account.is_proven(pool.serial), pool.fresh(collation)) {
             return self.join_proven(account, fresh, schema).await;
         }
@@ -51,11 +51,17 @@ impl Session {
         if let (true, Some(fresh)) = (account.is_proven(pool.serial), pool.fresh(collation)) {
             return self.join_proven(account, fresh, schema).await;
         }
-        let slot = match pool.take_slot() {
-            Some(slot) => slot,
-            None => self.wait_for_slot(&account).await?,
+        let (pool, slot) = loop {
+            let pool = Arc::clone(&self.lane.gate.pool);
+            let slot = match pool.take_slot() {
+                Some(slot) => slot,
+                None => self.wait_for_slot(&account).await?,
+            };
+            // Else what the session wants was sent to another cluster while it waited.
+            if Arc::ptr_eq(&self.lane.gate.pool, slot.pool()) {
+                break (pool, slot);
+            }
         };
-        let pool = Arc::clone(slot.pool());
         let link = self.open(&account, schema.as_deref(), slot).await?;
         account.prove(pool.serial, true);
         if let Err(stop) = self.take_place() {
@@ -113,17 +119,16 @@ impl Session {
         schema: Option<&[u8]>,
         slot: Slot,
     ) -> Result<Box<Link>, Stop> {
-        let route = self.lane.gate.route();
+        let gate = Arc::clone(&self.lane.gate);
         let identity = account.identity(self.identity.collation);
-        let at = (route.epoch, self.lane.shard);
         let pool = slot.pool().serial;
-        let mut link = match Link::open_shared(&route.writer, &identity, schema, at, slot).await {
+        let mut link = match Link::open_shared(&gate, &identity, schema, self.lane.shard, slot).await {
             Ok(link) => link,
             Err(error) => {
                 if matches!(error, mysql::Error::Login { .. }) {
                     account.prove(pool, false);
                 }
-                return Err(self.turned_away(&error, &route));
+                return Err(self.turned_away(&error, &gate));
             }
         };
         link.settings = self.shared.settings.intern(Arc::clone(&link.settings));
@@ -133,7 +138,7 @@ impl Session {
     /// A connection of the account that was opened before its server became the writer.
     fn opened_ahead(&self, account: &Arc<Account>, pool: &Pool) -> Option<Box<Link>> {
         let warm = pool.warm(account, self.identity.collation)?;
-        let mut link = warm.into_link(self.lane.gate.epoch()).filter(|link| link.shareable)?;
+        let mut link = warm.into_link(self.lane.gate.index).filter(|link| link.shareable)?;
         link.shard = self.lane.shard;
         link.settings = self.shared.settings.intern(Arc::clone(&link.settings));
         Some(link)
@@ -143,7 +148,7 @@ impl Session {
     pub async fn lease(&mut self) -> Result<(), Stop> {
         let Some(account) = self.account.clone() else { return Err(lost_inside()) };
         loop {
-            let pool = self.lane.pool();
+            let pool = Arc::clone(&self.lane.gate.pool);
             let wanted = Wanted {
                 account: &account,
                 settings: &self.profile.settings,
@@ -157,8 +162,8 @@ impl Session {
                     Box::pin(self.wait(&account, &settings)).await?
                 }
             };
-            if !Arc::ptr_eq(&pool, &self.lane.pool()) {
-                // The writer changed while we waited.
+            if !Arc::ptr_eq(&pool, &self.lane.gate.pool) {
+                // What the session wants was sent to another cluster while it waited.
                 continue;
             }
             match grant {
@@ -210,7 +215,7 @@ impl Session {
 
     /// Waits outside the gate, so that a drain need not wait for this session, until a backend comes free; then enters.
     async fn wait(&mut self, account: &Arc<Account>, settings: &Arc<Settings>) -> Result<Grant, Stop> {
-        let pool = self.lane.pool();
+        let pool = Arc::clone(&self.lane.gate.pool);
         self.pass = None;
         let before = self.seat.phase();
         self.shared.registry.set_phase(&self.seat, SessionPhase::Waiting);
@@ -309,11 +314,11 @@ impl Session {
     }
 
     /// Asks the backend what only it knows of this session, and gives it back.
-    async fn unburden(&mut self) -> Result<(), Stop> {
+    pub async fn unburden(&mut self) -> Result<(), Stop> {
         if self.pass.is_none() {
             self.pass = self.lane.enter();
         }
-        let stale = self.link.as_ref().is_some_and(|link| link.epoch != self.lane.gate.epoch());
+        let stale = self.link.as_ref().is_some_and(|link| link.gate != self.lane.gate.index);
         if self.pass.is_none() || stale {
             return Ok(());
         }

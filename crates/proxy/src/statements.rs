@@ -31,6 +31,8 @@ pub(crate) struct Statement {
     pub digest: u64,
     /// Where it was found prepared last.
     pub place: Option<Place>,
+    /// As of which version of the routes all that it names was found on one cluster, and on which.
+    pub routed: (u64, usize),
     /// Parameters.
     pub params: u16,
     /// Result columns.
@@ -84,6 +86,7 @@ impl Statements {
             screened,
             digest: 0,
             place: Some(place),
+            routed: (0, 0),
             params,
             columns,
             types: None,

@@ -90,6 +90,13 @@ pub(crate) fn held_too_long(held: Duration) -> Stop {
     Stop::Refuse(ErrPacket::new(1205, b"HY000", text))
 }
 
+/// What was to be done on another cluster cannot be, while that is held.
+pub(crate) fn held_elsewhere(cluster: &str) -> Stop {
+    let text =
+        format!("Highwater: cluster '{cluster}' is held for a moment; nothing was executed, try again");
+    Stop::Refuse(ErrPacket::new(1205, b"HY000", text))
+}
+
 /// No backend connection came free in time.
 pub(crate) fn no_backend(waited: Duration, backends_max: usize) -> Stop {
     let text = format!(
@@ -112,6 +119,11 @@ pub(crate) fn no_longer_known_error(what: &str) -> ErrPacket {
          ask in the same packet or transaction, or set `front_door.share = false`"
     );
     ErrPacket::new(1105, b"HY000", text)
+}
+
+/// A statement that would need tables of two clusters, or a change of cluster where none is possible.
+pub(crate) fn across(what: &str, hint: &str) -> Stop {
+    Stop::Refuse(ErrPacket::new(1235, b"42000", format!("Highwater: {what}; nothing was executed; {hint}")))
 }
 
 /// A command the door does not carry.

@@ -47,6 +47,7 @@ const FRONT_DOOR: &[&str] = &[
     "handshakes_max",
     "logins_per_second",
     "proxy_protocol_from",
+    "schemas",
     "users",
     "digests",
     "slow",
@@ -54,7 +55,7 @@ const FRONT_DOOR: &[&str] = &[
     "slow_log_values",
     "stop_max",
 ];
-const USER: &[&str] = &["clients_max", "from", "certificate", "password_env", "password_file"];
+const USER: &[&str] = &["cluster", "clients_max", "from", "certificate", "password_env", "password_file"];
 const COPY: &[&str] = &["chunk_rows", "readers", "defer_indexes"];
 const THROTTLE: &[&str] = &[
     "latency_rise_max",

@@ -11,6 +11,7 @@ mod entrance;
 mod known_keys;
 mod resolve;
 mod resolved;
+mod routes;
 mod source_text;
 mod tls;
 mod written;

@@ -16,6 +16,7 @@ use super::entrance;
 use super::resolved::{
     ClusterConfig, CopyOptions, CutoverOptions, FrontDoorOptions, MoveConfig, ResolvedConfig, ThrottleOptions,
 };
+use super::routes;
 use super::source_text::{STATE, SourceText};
 use super::tls::cluster_tls;
 use super::written::{
@@ -41,6 +42,8 @@ pub fn resolve(
     refuse_chain(source, &written.moves, &moves)?;
 
     let entrance = entrance::resolve(source, &written.front_door, env)?;
+    let schemas = routes::schemas(source, &written.front_door, &moves, &names)?;
+    let users = routes::users(source, &written.front_door, &moves, &names)?;
     let door = written.front_door;
     if let Some(cluster) = &door.cluster {
         known_cluster(source, cluster, &names)?;
@@ -55,6 +58,8 @@ pub fn resolve(
         hold_max: door.hold_max,
         clients_max: within(source, "front_door.clients_max", &door.clients_max, 1..=1_000_000)?,
         entrance,
+        schemas,
+        users,
         share: door.share,
         backends_max: within(source, "front_door.backends_max", &door.backends_max, 1..=100_000)?,
         queue_max: door.queue_max,
@@ -264,7 +269,7 @@ fn only_writer(moves: &[MoveConfig], clusters: &[&str]) -> Option<String> {
     }
 }
 
-fn known_cluster<'a>(
+pub(super) fn known_cluster<'a>(
     source: &SourceText,
     name: &'a Spanned<String>,
     known: &[&str],

@@ -14,6 +14,7 @@ use mysql::{ConnectOptions, Password, ServerKey, Tls};
 use serde::Deserialize;
 
 use super::choose_move;
+use super::routes;
 use super::source_text::STATE;
 
 /// Everything the program runs on.
@@ -88,9 +89,13 @@ pub struct FrontDoorOptions {
     pub clients_max: usize,
     /// Who may come in, and how.
     pub entrance: proxy::Entrance,
+    /// Schemas on clusters of their own, and those clusters' names.
+    pub schemas: BTreeMap<String, String>,
+    /// Accounts that are sent to a cluster whatever they use, and that cluster's name.
+    pub users: BTreeMap<String, String>,
     /// Whether clients share connections to the server.
     pub share: bool,
-    /// Shared connections at most.
+    /// Shared connections to each cluster at most.
     pub backends_max: usize,
     /// How long a statement may wait for one.
     pub queue_max: Duration,
@@ -186,6 +191,14 @@ impl ResolvedConfig {
         let names: Vec<&str> = self.moves.iter().map(|m| m.spec.name.as_str()).collect();
         let name = choose_move(&names, wanted)?;
         Ok(self.moves.iter().find(|m| m.spec.name == name).expect("the name was chosen from these moves"))
+    }
+
+    /// The schemas of a move that has a route of its own in the front door, so that its crossings move their clients alone:
+    /// one of whole schemas, beside other moves from the same source. Any other move takes along all that its source serves.
+    pub fn route_of<'a>(&self, one: &'a MoveConfig) -> Option<Vec<&'a str>> {
+        let beside = self.moves.iter().any(|m| m.source == one.source && m.spec.name != one.spec.name);
+        let whole = one.spec.tables.iter().all(|t| t.table.is_none() && routes::is_plain(&t.schema));
+        (beside && whole).then(|| one.spec.tables.iter().map(|t| t.schema.as_str()).collect())
     }
 
     /// The cluster a move takes its tables from.

@@ -422,3 +422,49 @@ fn rules_that_let_nobody_in_and_keys_in_the_wrong_table_are_refused() {
         "put it in an environment variable or a file, and name that with `password_env` or `password_file`",
     );
 }
+
+#[test]
+fn schemas_and_accounts_are_sent_to_clusters_that_exist_and_are_not_moved_by_others() {
+    let third = "[clusters.third]\nhost = '10.0.0.3'\nuser = 'h'\npassword_env = 'THIRD_PASSWORD'\n";
+    let text = |moves: &str, door: &str| format!("{CLUSTERS}{third}{moves}\n{door}");
+    let one = |name: &str, tables: &str| {
+        format!("[moves.{name}]\nsource = 'old'\ntarget = 'new'\ntables = [{tables}]\n")
+    };
+    let routed = |moves: &str| {
+        let config = resolve_text(&text(moves, "[front_door.schemas]\ncatalog = 'third'")).unwrap();
+        assert_eq!(config.front_door.schemas, [("catalog".to_owned(), "third".to_owned())].into());
+        let of = |m| config.route_of(m).map(|schemas| schemas.join(" "));
+        config.moves.iter().map(of).collect::<Vec<_>>()
+    };
+    // One move from a source takes everything along; of several, each that has whole schemas takes its own.
+    assert_eq!(routed(&one("a", "'shop.*'")), [None]);
+    let both = one("a", "'shop.*', 'orders.*'") + &one("b", "'other.t'");
+    assert_eq!(routed(&both), [Some("shop orders".to_owned()), None]);
+    let users =
+        resolve_text(&text(&both, "[front_door.users.reports]\ncluster = 'new'")).unwrap().front_door.users;
+    assert_eq!(users, [("reports".to_owned(), "new".to_owned())].into());
+    for (door, what, hint) in [
+        (
+            "schemas = { catalog = 'fourth' }",
+            "there is no cluster 'fourth'",
+            "the clusters are: new, old, third",
+        ),
+        (
+            "schemas = { Shop = 'third' }",
+            "schema 'Shop' goes with move 'a', which says where it is",
+            "remove it",
+        ),
+        ("schemas = { mysql = 'third' }", "schema 'mysql' cannot have a route of its own", "ASCII letters"),
+        ("schemas = { 'a b' = 'third' }", "schema 'a b' cannot have a route of its own", "ASCII letters"),
+        ("schemas = { c = 'third', C = 'new' }", "would be one route", "without regard to case"),
+        ("users = { app = { cluster = 'fourth' } }", "there is no cluster 'fourth'", "the clusters are"),
+        (
+            "users = { app = { cluster = 'old' } }",
+            "account 'app' would stay on cluster 'old' when move 'a'",
+            "remove",
+        ),
+    ] {
+        let refused = resolve_text(&text(&both, &format!("[front_door]\n{door}"))).unwrap_err();
+        assert!(refused.what.contains(what) && refused.hint.contains(hint), "{refused:?}");
+    }
+}

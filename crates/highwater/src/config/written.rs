@@ -132,6 +132,7 @@ pub struct WrittenFrontDoor {
     pub handshakes_max: Spanned<usize>,
     pub logins_per_second: u32,
     pub proxy_protocol_from: Vec<Spanned<String>>,
+    pub schemas: BTreeMap<Spanned<String>, Spanned<String>>,
     pub users: BTreeMap<String, Spanned<WrittenUser>>,
     pub digests: bool,
     #[serde(deserialize_with = "duration::deserialize_some")]
@@ -146,6 +147,7 @@ pub struct WrittenFrontDoor {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WrittenUser {
+    pub cluster: Option<Spanned<String>>,
     pub clients_max: Option<Spanned<usize>>,
     #[serde(default)]
     pub from: Vec<Spanned<String>>,
@@ -251,6 +253,7 @@ impl Default for WrittenFrontDoor {
             handshakes_max: defaulted(256),
             logins_per_second: 0,
             proxy_protocol_from: Vec::new(),
+            schemas: BTreeMap::new(),
             users: BTreeMap::new(),
             digests: false,
             slow: None,

@@ -25,7 +25,9 @@ pub use client::Client;
 pub use digest_view::{DigestView, DigestsView};
 pub use progress::{Progress, ProgressUpdate};
 pub use server::{ControlSocket, Host};
-pub use status_view::{DoorView, MoveView, PaceView, PinView, ProofView, StatusView, TableView, WatchView};
+pub use status_view::{
+    DoorView, MoveView, PaceView, PinView, ProofView, RouteView, StatusView, TableView, WatchView,
+};
 
 /// A request's line is at most this long; ours have a few hundred bytes.
 const REQUEST_BYTES_MAX: u64 = 64 * 1024;

@@ -147,6 +147,20 @@ pub struct DoorView {
     /// Why clients keep a connection to themselves, most first.
     #[serde(default)]
     pub pins: Vec<PinView>,
+    /// Whom it sends where, if not all to one cluster.
+    #[serde(default)]
+    pub routes: Vec<RouteView>,
     /// Commands served since the start.
     pub commands: u64,
+}
+
+/// Where the front door sends some clients.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RouteView {
+    /// `schema NAME`, `account NAME`, or `everything else`.
+    pub of: String,
+    /// The cluster.
+    pub cluster: String,
+    /// Clients that are there because of it.
+    pub clients: u64,
 }

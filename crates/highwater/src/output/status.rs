@@ -127,7 +127,17 @@ fn render_door(door: &DoorView) -> String {
         grouped(door.pinned),
         grouped(door.commands),
     );
-    if door.backends == 0 { clients } else { clients + &render_backends(door) }
+    let backends = if door.backends == 0 { String::new() } else { render_backends(door) };
+    clients + &backends + &render_routes(door)
+}
+
+fn render_routes(door: &DoorView) -> String {
+    if door.routes.is_empty() {
+        return String::new();
+    }
+    let head = ["route", "cluster", "clients"].map(str::to_owned);
+    let rows = door.routes.iter().map(|r| [r.of.clone(), r.cluster.clone(), grouped(r.clients)]);
+    lined_up(std::iter::once(head).chain(rows))
 }
 
 fn render_backends(door: &DoorView) -> String {
@@ -179,7 +189,7 @@ fn span(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::ProofView;
+    use crate::control::{ProofView, RouteView};
 
     #[test]
     fn status_reads_as_a_table() {
@@ -258,6 +268,21 @@ front door 127.0.0.1:6033  18,000 clients (0 in a transaction, 0 held, 0 pinned)
         let expected = "  proof    begun anew: the target has lost transactions that it had then; `highwater verify` proves \
                         it; 0 keys in flight, 0 differences\n";
         assert!(text.contains(expected), "{text}");
+    }
+
+    #[test]
+    fn where_clients_are_sent_is_shown_if_not_all_to_one_cluster() {
+        let route =
+            |of: &str, cluster: &str, clients| RouteView { of: of.into(), cluster: cluster.into(), clients };
+        let routes = vec![route("everything else", "old", 1_200), route("schema orders", "new", 7)];
+        let door = DoorView { listen: "127.0.0.1:6033".into(), routes, ..DoorView::default() };
+        let expected = "\
+front door 127.0.0.1:6033  0 clients (0 in a transaction, 0 held, 0 pinned), 0 commands
+  route            cluster  clients
+  everything else      old    1,200
+  schema orders        new        7
+";
+        assert_eq!(render_door(&door), expected);
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub(super) struct DoorGate {
     /// The other moves from the same source: the door sends everything to one writer, and the fence closes the whole
     /// source, so this move cannot cross without them.
     others: Vec<String>,
+    /// The schemas of a move with a route of its own: only their clients go with it.
+    schemas: Option<Vec<String>>,
     control: OnceLock<Control>,
     pinned: Mutex<PinnedPolicy>,
     /// Whether a drain has succeeded since the last release: only then may the writer change.
@@ -37,6 +39,7 @@ impl DoorGate {
     pub(super) fn new(
         (old, new): (Backend, Backend),
         others: Vec<String>,
+        schemas: Option<Vec<String>>,
         without_door: Option<Hooks>,
         hold_max: Duration,
     ) -> Self {
@@ -44,6 +47,7 @@ impl DoorGate {
             old,
             new,
             others,
+            schemas,
             control: OnceLock::new(),
             pinned: Mutex::default(),
             drained: AtomicBool::new(false),
@@ -55,8 +59,15 @@ impl DoorGate {
 
     /// From now on this door carries out what a crossing asks for.
     pub(super) fn connect(&self, control: Control) {
+        let own = match &self.schemas {
+            Some(schemas) => control.of_schemas(schemas),
+            None => Some(control),
+        };
+        let Some(own) = own else {
+            return tracing::error!(schemas = ?self.schemas, "the front door has no route for these schemas");
+        };
         // A second door would be a bug of the wiring; the first one stays.
-        let _ = self.control.set(control);
+        let _ = self.control.set(own);
     }
 
     /// Changes how long the door holds a client at most.
@@ -106,7 +117,12 @@ impl DoorGate {
             (Some((what, hint)), _) => (false, what, hint),
             (None, Some(control)) => (
                 true,
-                format!("{} clients, sent to '{}'", control.stats().clients, control.writer().0.id),
+                format!(
+                    "{} clients there, sent to '{}'{}",
+                    control.sessions_there().len(),
+                    control.writer().0.id,
+                    self.whose()
+                ),
                 String::new(),
             ),
             (None, None) => (true, "none: hooks keep the clients away".to_owned(), String::new()),
@@ -114,6 +130,14 @@ impl DoorGate {
         Guardrail::new("door", holds, seen, hint)
             .limit("clients are sent to the side that serves")
             .why("whoever stands between clients and servers holds them while the writer changes")
+    }
+
+    /// Who goes along, if that is not everybody.
+    fn whose(&self) -> String {
+        match &self.schemas {
+            Some(schemas) => format!("; those of schema {} go along", schemas.join(", ")),
+            None => String::new(),
+        }
     }
 
     fn backend(&self, home: Home) -> &Backend {
@@ -170,7 +194,7 @@ impl TrafficGate for DoorGate {
         let mut all = vec![alone(self.not_alone()), self.door(to)];
         if let Some(control) = self.control.get() {
             let policy = *self.pinned.lock().unwrap_or_else(PoisonError::into_inner);
-            all.push(pinned(&control.sessions(), policy));
+            all.push(pinned(&control.sessions_there(), policy));
         }
         all
     }
@@ -219,7 +243,7 @@ impl TrafficGate for DoorGate {
     }
 
     fn open_connections(&self) -> Vec<u64> {
-        let sessions = self.control.get().map(Control::sessions).unwrap_or_default();
+        let sessions = self.control.get().map(Control::sessions_there).unwrap_or_default();
         let open =
             sessions.iter().filter(|s| matches!(s.phase, SessionPhase::Command | SessionPhase::Transaction));
         open.map(|s| u64::from(s.backend_connection_id)).filter(|id| *id != 0).collect()

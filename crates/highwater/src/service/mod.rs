@@ -10,6 +10,7 @@ mod greeting;
 mod leaving;
 mod pace;
 mod reload;
+mod routes;
 mod slow_log;
 mod view;
 mod waiting;
@@ -19,7 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use migrate::cutover::{Home, Hooks, MoveDriver};
+use migrate::cutover::{Home, Hooks, MoveDriver, TrafficGate};
 use migrate::throttle::{Pulse, PulseOptions, Throttle};
 use model::{GtidSet, Trouble};
 use proxy::{Backend, Control, Door, DoorOptions};
@@ -125,6 +126,7 @@ impl Service {
         let gate = Arc::new(DoorGate::new(
             (backend(old), backend(new)),
             others,
+            self.config.route_of(one).map(|schemas| schemas.into_iter().map(str::to_owned).collect()),
             self.without_door(),
             self.config.front_door.hold_max,
         ));
@@ -223,18 +225,15 @@ impl Service {
     /// reached from this state directory.
     pub async fn open_door(&mut self) -> Result<Control, Trouble> {
         let first = self.config.first_writer()?;
-        let moved = self.moves.iter().find(|m| m.config.source == first.name);
-        let cluster = match moved.map(|m| m.driver.state().home) {
-            Some(Home::New) => self.config.target_of(&moved.expect("it has a home").config),
-            _ => first,
-        };
-        let must_be_mended = moved.is_some_and(|m| m.driver.is_half_way());
+        let home_of = |one: &MoveConfig| self.home_of(one);
+        let cluster = routes::serving(&self.config, &home_of, first);
         let options = &self.config.front_door;
         let made = DoorOptions {
             listen: options.listen,
             threads: options.threads,
             writer: backend(cluster),
             server_version: greeting::of(cluster, &self.config.state_dir).await?,
+            routes: routes::at_first(&self.config, &home_of),
             hold_max: options.hold_max,
             clients_max: options.clients_max,
             entrance: options.entrance.clone(),
@@ -244,8 +243,18 @@ impl Service {
             terms: options.terms,
             observe: options.observe,
         };
-        let opened = if must_be_mended { Door::start_held(made) } else { Door::start(made) };
-        let door = opened.map_err(|e| three_parts(&e.to_string()))?;
+        // Before the first client can come.
+        let connect = |control: &Control| {
+            for running in &self.moves {
+                running.gate.connect(control.clone());
+                let one = &running.config;
+                let served_here = one.source == first.name || self.config.route_of(one).is_some();
+                if served_here && running.driver.is_half_way() {
+                    running.gate.hold();
+                }
+            }
+        };
+        let door = Door::start_with(made, connect).map_err(|e| three_parts(&e.to_string()))?;
         if options.observe.slow.is_some() {
             self.slow_log.set(Some(slow_log::open(&options.slow_log)?));
         }
@@ -253,11 +262,14 @@ impl Service {
             self.slow_log.write_down(statements)?;
         }
         let control = door.control();
-        for running in &self.moves {
-            running.gate.connect(control.clone());
-        }
         self.door = Some(door);
         Ok(control)
+    }
+
+    /// The side of a move that serves; the old one if it does not run.
+    fn home_of(&self, one: &MoveConfig) -> Home {
+        let running = self.moves.iter().find(|m| m.config.spec.name == one.spec.name);
+        running.map_or(Home::Old, |m| m.driver.state().home)
     }
 
     /// Where clients connect, if the door is open.

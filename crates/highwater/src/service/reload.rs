@@ -77,8 +77,10 @@ impl Service {
 impl ResolvedConfig {
     /// Takes what is in force at once from newer settings; the rest stays as the process was started with.
     fn take_over(&mut self, new: Self) {
-        let FrontDoorOptions { listen, enabled, threads, share, cluster, .. } = self.front_door.clone();
-        self.front_door = FrontDoorOptions { listen, enabled, threads, share, cluster, ..new.front_door };
+        let FrontDoorOptions { listen, enabled, threads, share, cluster, schemas, users, .. } =
+            self.front_door.clone();
+        self.front_door =
+            FrontDoorOptions { listen, enabled, threads, share, cluster, schemas, users, ..new.front_door };
         self.throttle = new.throttle;
         self.cutover.pinned = new.cutover.pinned;
     }
@@ -153,6 +155,8 @@ impl Changed {
             threads,
             share,
             cluster,
+            schemas,
+            users,
             hold_max,
             clients_max,
             backends_max,
@@ -168,6 +172,10 @@ impl Changed {
         self.restart("front_door.threads", *threads == old.threads);
         self.restart("front_door.share", *share == old.share);
         self.restart("front_door.cluster", *cluster == old.cluster);
+        self.restart("front_door.schemas", *schemas == old.schemas);
+        for name in users.keys().chain(old.users.keys().filter(|name| !users.contains_key(*name))) {
+            self.restart(&format!("front_door.users.{name}.cluster"), users.get(name) == old.users.get(name));
+        }
         self.now("front_door.hold_max", *hold_max == old.hold_max);
         self.now("front_door.clients_max", *clients_max == old.clients_max);
         self.now("front_door.backends_max", *backends_max == old.backends_max);

@@ -7,7 +7,7 @@ use migrate::{Mover, MoverState, Reading, Watched};
 use proxy::Door;
 
 use super::{RunningMove, pace};
-use crate::control::{DoorView, MoveView, PinView, ProofView, StatusView, TableView, WatchView};
+use crate::control::{DoorView, MoveView, PinView, ProofView, RouteView, StatusView, TableView, WatchView};
 
 pub(super) fn status(moves: &[Arc<RunningMove>], door: Option<&Door>) -> StatusView {
     StatusView {
@@ -100,6 +100,10 @@ fn watch_view(watched: &Watched) -> WatchView {
     WatchView { watched: is_watched, reason, foreign_writes, writes }
 }
 
+fn route_view(route: proxy::RouteView) -> RouteView {
+    RouteView { of: route.of, cluster: route.cluster, clients: route.clients as u64 }
+}
+
 fn door_view(door: &Door) -> DoorView {
     let stats = door.control().stats();
     DoorView {
@@ -118,6 +122,10 @@ fn door_view(door: &Door) -> DoorView {
             .into_iter()
             .map(|(reason, clients)| PinView { reason, clients: clients as u64 })
             .collect(),
+        routes: match door.control().routes() {
+            all if all.len() == 1 => Vec::new(),
+            all => all.into_iter().map(route_view).collect(),
+        },
         commands: stats.commands,
     }
 }

@@ -10,7 +10,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use mysql::{Capabilities, ConnectOptions, Connection, Password, ServerKey, Tls};
-use proxy::{Backend, Door, DoorOptions, Entrance, Terms};
+use proxy::{Backend, Door, DoorOptions, Entrance, Routes, Terms};
 use sandbox::{Mysqld, Node, NodeOptions, SHOP_PASSWORD, SHOP_USER};
 
 /// A server with the database `shop`, holding 100 items.
@@ -75,6 +75,7 @@ pub fn options(node: &Node) -> DoorOptions {
         listen: "127.0.0.1:0".parse().unwrap(),
         threads: 2,
         writer: backend(node),
+        routes: Routes::default(),
         server_version: "9.7.4".into(),
         hold_max: Duration::from_secs(20),
         clients_max: 1000,

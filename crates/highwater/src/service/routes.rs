@@ -1,0 +1,85 @@
+//! Where the front door sends whom when it opens: what the settings say, and how far the moves have come.
+
+use migrate::cutover::Home;
+
+use super::backend;
+use crate::config::{ClusterConfig, MoveConfig, ResolvedConfig};
+
+/// The cluster that serves now what the settings say a cluster serves: the target of a move that took everything along.
+pub(super) fn serving<'a>(
+    config: &'a ResolvedConfig,
+    home_of: &dyn Fn(&MoveConfig) -> Home,
+    cluster: &'a ClusterConfig,
+) -> &'a ClusterConfig {
+    let took_all = |one: &&MoveConfig| {
+        one.source == cluster.name && config.route_of(one).is_none() && home_of(one) == Home::New
+    };
+    config.moves.iter().find(took_all).map_or(cluster, |one| config.target_of(one))
+}
+
+/// What goes to clusters of its own.
+pub(super) fn at_first(config: &ResolvedConfig, home_of: &dyn Fn(&MoveConfig) -> Home) -> proxy::Routes {
+    let mut routes = proxy::Routes::default();
+    for (schema, cluster) in &config.front_door.schemas {
+        let cluster = serving(config, home_of, &config.clusters[cluster]);
+        routes.schemas.insert(schema.clone(), backend(cluster));
+    }
+    for one in &config.moves {
+        let side = match home_of(one) {
+            Home::Old => config.source_of(one),
+            Home::New => config.target_of(one),
+        };
+        for schema in config.route_of(one).into_iter().flatten() {
+            routes.schemas.insert(schema.to_owned(), backend(side));
+        }
+    }
+    for (user, cluster) in &config.front_door.users {
+        routes.users.insert(user.clone().into_bytes(), backend(&config.clusters[cluster]));
+    }
+    routes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn schemas_are_where_their_moves_have_come_to_and_the_rest_where_the_settings_say() {
+        let folder = std::env::temp_dir().join(format!("hw-routes-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("password"), "x").unwrap();
+        let file = folder.join("highwater.toml");
+        let settings = |moves: &[(&str, &str, &str)]| {
+            let mut text = String::new();
+            for cluster in ["main", "a", "b", "third"] {
+                text += &format!(
+                    "[clusters.{cluster}]\nhost = '{cluster}'\nuser = 'h'\npassword_file = 'password'\n"
+                );
+            }
+            for (name, tables, target) in moves {
+                text +=
+                    &format!("[moves.{name}]\nsource = 'main'\ntarget = '{target}'\ntables = ['{tables}']\n");
+            }
+            text +=
+                "[front_door]\nschemas = { old = 'main', more = 'third' }\nusers.reports.cluster = 'third'\n";
+            std::fs::write(&file, text).unwrap();
+            crate::config::load(&file).unwrap()
+        };
+        let shown = |config: &ResolvedConfig, crossed: &str| {
+            let home_of = |one: &MoveConfig| if one.spec.name == crossed { Home::New } else { Home::Old };
+            let routes = at_first(config, &home_of);
+            assert_eq!(routes.users[b"reports".as_slice()].id, "third");
+            let schemas = routes.schemas.iter().map(|(schema, cluster)| format!("{schema} {}", cluster.id));
+            let writer = serving(config, &home_of, config.first_writer().unwrap()).name.clone();
+            [vec![writer], schemas.collect()].concat().join(", ")
+        };
+        let two = settings(&[("orders", "orders.*", "a"), ("catalog", "catalog.*", "b")]);
+        assert_eq!(shown(&two, ""), "main, catalog main, more third, old main, orders main");
+        assert_eq!(shown(&two, "orders"), "main, catalog main, more third, old main, orders a");
+        // One that is alone takes everything along.
+        let one = settings(&[("orders", "orders.*", "a")]);
+        assert_eq!(shown(&one, ""), "main, more third, old main");
+        assert_eq!(shown(&one, "orders"), "a, more third, old a");
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}
