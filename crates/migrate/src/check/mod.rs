@@ -32,6 +32,7 @@ mod server_reading;
 mod settings;
 mod shape;
 mod terminal;
+pub(crate) mod writers;
 mod zone;
 
 #[cfg(test)]
