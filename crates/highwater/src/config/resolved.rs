@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use migrate::cutover::Hooks;
 use migrate::throttle::PaceLimits;
-use migrate::{Along, MoveSpec};
+use migrate::{Along, Fence, MoveSpec};
 use model::Trouble;
 use mysql::{ConnectOptions, Password, ServerKey, Tls};
 use serde::Deserialize;
@@ -71,6 +71,10 @@ pub struct MoveConfig {
     pub accept: Vec<String>,
     /// What moves along with the tables.
     pub along: Along,
+    /// What keeps a side from taking writes.
+    pub fence: Fence,
+    /// With a fence around schemas, the accounts that are locked on the side that follows, as `user@host`.
+    pub fence_accounts: Vec<String>,
 }
 
 /// The front door's options.

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use migrate::Fence;
 use migrate::cutover::{Guardrail, Home, Hooks, Phase, TrafficGate};
 use model::Trouble;
 use proxy::{Backend, Control, PinnedPolicy, SessionPhase, SessionView};
@@ -11,16 +12,28 @@ use proxy::{Backend, Control, PinnedPolicy, SessionPhase, SessionView};
 use super::three_parts;
 
 /// What to do about other moves from the same source.
-pub(super) const NOT_ALONE_HINT: &str = "`highwater finish` the others, take them out of highwater.toml and restart; \
-    fences of single schemas (ALTER SCHEMA ... READ ONLY = 1) are not built yet";
+pub(super) const NOT_ALONE_HINT: &str =
+    "`highwater finish` the others, or take them out of highwater.toml and restart";
+
+/// What to do about them where the fence is what would stop them.
+const FENCED_HINT: &str = "set `fence = \"schemas\"` for this move, which closes only what moves; or `highwater finish` the others, or \
+    take them out of highwater.toml, and restart";
+
+/// What a crossing closes, as far as it is a gate's business.
+pub(super) struct Fenced {
+    /// What the fence is around.
+    pub by: Fence,
+    /// Accounts that cannot log in to the side that follows before the switch, as `user@host`.
+    pub accounts: Vec<String>,
+    /// The other moves from the same source.
+    pub others: Vec<String>,
+}
 
 /// The gate. Until a door is connected to it, it can say where traffic belongs, and refuses to move it.
 pub(super) struct DoorGate {
     old: Backend,
     new: Backend,
-    /// The other moves from the same source: the door sends everything to one writer, and the fence closes the whole
-    /// source, so this move cannot cross without them.
-    others: Vec<String>,
+    fenced: Fenced,
     control: OnceLock<Control>,
     pinned: Mutex<PinnedPolicy>,
     /// Whether the writer has changed since the last release.
@@ -34,14 +47,14 @@ pub(super) struct DoorGate {
 impl DoorGate {
     pub(super) fn new(
         (old, new): (Backend, Backend),
-        others: Vec<String>,
+        fenced: Fenced,
         without_door: Option<Hooks>,
         hold_max: Duration,
     ) -> Self {
         Self {
             old,
             new,
-            others,
+            fenced,
             control: OnceLock::new(),
             pinned: Mutex::default(),
             switched: AtomicBool::new(false),
@@ -61,14 +74,25 @@ impl DoorGate {
         *self.pinned.lock().unwrap_or_else(PoisonError::into_inner) = policy;
     }
 
-    /// Why this move cannot cross by itself, if it cannot.
-    pub(super) fn not_alone(&self) -> Option<String> {
-        let others: Vec<String> = self.others.iter().map(|name| format!("'{name}'")).collect();
+    /// Why this move cannot cross by itself, if it cannot, and what to do about it.
+    pub(super) fn not_alone(&self) -> Option<(String, &'static str)> {
+        let others: Vec<String> = self.fenced.others.iter().map(|name| format!("'{name}'")).collect();
+        if others.is_empty() {
+            return None;
+        }
         let (is, source) = (if others.len() == 1 { "move" } else { "moves" }, &self.old.id);
-        (!others.is_empty()).then(|| {
-            format!(
-                "{is} {} of cluster '{source}' would be stopped by the fence, which closes the whole server",
-                others.join(", ")
+        let them = format!("{is} {} of cluster '{source}' would be", others.join(", "));
+        if self.fenced.by == Fence::Server {
+            return Some((
+                format!("{them} stopped by the fence, which closes the whole server"),
+                FENCED_HINT,
+            ));
+        }
+        let door = self.without_door.is_none();
+        door.then(|| {
+            (
+                format!("{them} taken along by the front door, which sends everything to one writer"),
+                NOT_ALONE_HINT,
             )
         })
     }
@@ -117,12 +141,12 @@ impl DoorGate {
 }
 
 /// Whether other moves would be stopped by this one's fence.
-fn alone(not_alone: Option<String>) -> Guardrail {
+fn alone(not_alone: Option<(String, &'static str)>) -> Guardrail {
     let alone = not_alone.is_none();
-    let seen = not_alone.unwrap_or_else(|| "no other move from this source".to_owned());
-    Guardrail::new("alone", alone, seen, NOT_ALONE_HINT)
-        .limit("no other move")
-        .why("the fence closes the whole server")
+    let (seen, hint) = not_alone.unwrap_or_else(|| ("no other move is stopped".to_owned(), NOT_ALONE_HINT));
+    Guardrail::new("alone", alone, seen, hint)
+        .limit("no other move is stopped")
+        .why("a fence around a server stops every move from there, and a door with one writer takes every move along")
 }
 
 /// Clients whose session cannot be taken to another server, each with the reason.
@@ -173,8 +197,8 @@ impl TrafficGate for DoorGate {
 
     async fn warm(&self, to: Home) -> Result<(), Trouble> {
         let nothing = "nothing was changed; traffic is where it was";
-        if let Some(reason) = self.not_alone() {
-            return Err(Trouble::new(format!("cannot start cutover: {reason}"), nothing, NOT_ALONE_HINT));
+        if let Some((reason, hint)) = self.not_alone() {
+            return Err(Trouble::new(format!("cannot start cutover: {reason}"), nothing, hint));
         }
         if let Some((what, hint)) = self.cannot_move(to) {
             return Err(Trouble::new(what, nothing, hint));
@@ -182,7 +206,11 @@ impl TrafficGate for DoorGate {
         // Without a door, the hooks do it.
         let Some(control) = self.control.get() else { return Ok(()) };
         let report = control.warm(self.backend(to).clone()).await.map_err(|e| three_parts(&e.to_string()))?;
-        match report.failed.first() {
+        // Who is locked there until the switch logs in after it.
+        let locked = |user: &str| {
+            self.fenced.accounts.iter().any(|a| a.rsplit_once('@').is_some_and(|(u, _)| u == user))
+        };
+        match report.failed.iter().find(|(_, user, _)| !locked(user)) {
             None => Ok(()),
             Some((_, user, reason)) => Err(Trouble::new(
                 format!("account '{user}' cannot log in to cluster '{}': {reason}", self.backend(to).id),

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use migrate::Fence;
 use migrate::cutover::{Home, Hooks, MoveDriver};
 use migrate::throttle::{Pulse, PulseOptions, Throttle};
 use model::{GtidSet, Trouble};
@@ -78,7 +79,7 @@ impl Service {
         let others = others.map(|m| m.spec.name.clone()).collect();
         let gate = Arc::new(DoorGate::new(
             (backend(old), backend(new)),
-            others,
+            gate::Fenced { by: one.fence, accounts: one.fence_accounts.clone(), others },
             self.without_door(),
             self.config.front_door.hold_max,
         ));
@@ -107,6 +108,8 @@ impl Service {
                 prime_deadline: options.prime_deadline,
                 hooks: options.hooks.clone(),
                 replicas: [old.replica_options(), new.replica_options()],
+                fence: one.fence,
+                fence_accounts: one.fence_accounts.clone(),
             },
             Arc::clone(&gate),
         )
@@ -260,6 +263,11 @@ impl Service {
         };
         let left = match home {
             Home::Old => format!("cluster '{other}' takes writes again; the copied tables are still there"),
+            Home::New if running.config.fence == Fence::Schemas => {
+                format!(
+                    "the schemas that have moved stay READ ONLY on cluster '{other}', so that nobody writes there by mistake"
+                )
+            }
             Home::New => format!("cluster '{other}' stays read-only, so that nobody writes there by mistake"),
         };
         Ok(json!({ "move": name, "serving": serving, "left": left }))

@@ -23,7 +23,8 @@ pub(crate) struct Writer {
 impl Writer {
     /// Whether it could write to one of these schemas.
     pub fn could_write(&self, schemas: &[&str]) -> bool {
-        self.everywhere || self.schemas.iter().any(|pattern| schemas.iter().any(|schema| like(pattern, schema)))
+        self.everywhere
+            || self.schemas.iter().any(|pattern| schemas.iter().any(|schema| like(pattern, schema)))
     }
 
     /// Where else it could write; empty if nowhere.
@@ -50,10 +51,13 @@ pub(crate) async fn read(conn: &mut Connection) -> mysql::Result<Vec<Writer>> {
          OR Column_priv REGEXP 'Insert|Update'"
     );
     let schemas = conn.rows(schemas).await?;
-    let edges = "SELECT CONCAT(FROM_USER, '@', FROM_HOST), CONCAT(TO_USER, '@', TO_HOST) FROM mysql.role_edges";
+    let edges =
+        "SELECT CONCAT(FROM_USER, '@', FROM_HOST), CONCAT(TO_USER, '@', TO_HOST) FROM mysql.role_edges";
     let edges: Vec<(String, String)> =
         conn.rows(edges).await?.iter().map(|row| (row.text(0), row.text(1))).collect();
-    let usable = format!("SELECT {account} FROM mysql.user WHERE account_locked = 'N' AND {account} <> CURRENT_USER()");
+    let usable = format!(
+        "SELECT {account} FROM mysql.user WHERE account_locked = 'N' AND {account} <> CURRENT_USER()"
+    );
     let usable = conn.rows(usable).await?;
 
     let mut all: BTreeMap<String, Writer> = BTreeMap::new();

@@ -15,12 +15,12 @@ use super::report::{CrossingLog, CrossingReport};
 use super::state::{Event, Home, Phase, State};
 use super::stop_point::stop_point;
 use super::{Guardrail, Journal, MoveDriver, TrafficGate, fence, guard, objects, prime};
-use crate::plan::Fence;
-use crate::session;
 use crate::along;
 use crate::error::{Doing, MoveError, Side};
 use crate::mover::{Mover, gtid_executed};
 use crate::plan::Accounts;
+use crate::plan::Fence;
+use crate::session;
 use crate::verify::Verifier;
 
 /// What to do when not everything is proven.

@@ -8,9 +8,9 @@ use model::Trouble;
 use mysql::{ConnectOptions, Connection};
 use tokio::sync::{Mutex, MutexGuard};
 
+use super::fence::{self, Barrier};
 use super::guard::{self, Guardrail};
 use super::state::{Event, Home, Recovery, State};
-use super::fence::{self, Barrier};
 use super::{Hooks, Journal, TrafficGate, objects};
 use crate::copy::CopyOptions;
 use crate::direction::{MoverOptions, Start};
@@ -244,7 +244,11 @@ impl<G: TrafficGate> MoveDriver<G> {
     }
 
     /// A connection for raising and lowering it.
-    pub(super) async fn fencing(&self, options: &ConnectOptions, side: Side) -> Result<Connection, MoveError> {
+    pub(super) async fn fencing(
+        &self,
+        options: &ConnectOptions,
+        side: Side,
+    ) -> Result<Connection, MoveError> {
         fence::connect(&self.barrier(), options, side).await
     }
 

@@ -10,8 +10,8 @@ use model::Trouble;
 
 use super::state::{Event, Home, Recovery, State};
 use super::{Journal, MoveDriver, TrafficGate, objects};
-use crate::plan::Fence;
 use crate::error::{MoveError, Side};
+use crate::plan::Fence;
 
 /// How long one try may go without an answer; opening a server takes a few statements.
 const TRY: Duration = Duration::from_secs(3);

@@ -283,6 +283,22 @@ mod tests {
     }
 
     #[test]
+    fn a_journal_that_says_nothing_of_a_fence_is_one_of_servers() {
+        let fenced = |fence| Event::FencedBy { fence };
+        let old = r#"{"home":"new","epoch":1,"since":null,"step":"steady"}"#;
+        assert_eq!(serde_json::from_str::<State>(old).unwrap().fence, Fence::Server);
+        assert_eq!(State::default().fence, Fence::Server);
+        let mut events = vec![fenced(Fence::Schemas)];
+        events.extend(BEFORE.map(entered));
+        events.extend([switched(Home::New, 1), Event::Completed]);
+        assert_eq!(check(&events).unwrap().fence, Fence::Schemas, "it outlives a crossing");
+        let amid = [&events[..3], &[fenced(Fence::Server)]].concat();
+        assert!(check(&amid).is_err(), "what is under way ends as it has begun");
+        let read: Event = serde_json::from_str(r#"{"event":"fenced_by","fence":"schemas"}"#).unwrap();
+        assert_eq!(read, fenced(Fence::Schemas));
+    }
+
+    #[test]
     fn no_rehearsal_leads_to_a_switch() {
         let rehearsing = |phase| Event::Rehearsing { phase };
         for n in 0..BEFORE.len() {

@@ -31,7 +31,7 @@ pub(super) async fn lock(
     }
     let names: Vec<String> = accounts.iter().map(|account| quote_text(account)).collect();
     let sql = format!(
-        "SELECT User, Host, account_locked = 'Y', IFNULL(JSON_CONTAINS_PATH(User_attributes, 'one', '$.metadata.{MARK}'), 0), \
+        "SELECT User, Host, account_locked = 'Y', IFNULL(JSON_CONTAINS_PATH(User_attributes, _utf8mb4'one', _utf8mb4'$.metadata.{MARK}'), 0), \
          CONCAT(User, '@', Host) = CURRENT_USER() FROM mysql.user WHERE CONCAT(User, '@', Host) IN ({})",
         names.join(",")
     );
@@ -41,7 +41,9 @@ pub(super) async fn lock(
         let account = format!("{}@{}", row.text(0), row.text(1));
         if ourselves {
             return Err(MoveError::Refused {
-                what: format!("account {account} is the one this program uses on the {side}, and cannot be locked"),
+                what: format!(
+                    "account {account} is the one this program uses on the {side}, and cannot be locked"
+                ),
                 hint: "take it out of the move's `fence_accounts`".into(),
             });
         }
@@ -89,12 +91,14 @@ pub(super) async fn unlock(
     move_name: &str,
 ) -> Result<()> {
     let sql = format!(
-        "SELECT User, Host, JSON_LENGTH(User_attributes, '$.metadata.{MARK}') FROM mysql.user \
-         WHERE JSON_CONTAINS_PATH(User_attributes, 'one', '$.metadata.{MARK}.\"{move_name}\"')"
+        "SELECT User, Host, JSON_LENGTH(User_attributes, _utf8mb4'$.metadata.{MARK}') FROM mysql.user \
+         WHERE JSON_CONTAINS_PATH(User_attributes, _utf8mb4'one', _utf8mb4'$.metadata.{MARK}.\"{move_name}\"')"
     );
     let rows = match server.rows(sql).await {
         // Whoever may not look has locked nothing.
-        Err(error) if accounts.is_empty() && matches!(error.server_code(), Some(1142 | 1143)) => return Ok(()),
+        Err(error) if accounts.is_empty() && matches!(error.server_code(), Some(1142 | 1143)) => {
+            return Ok(());
+        }
         rows => rows.doing(side, "look for accounts that we have locked")?,
     };
     for row in &rows {

@@ -30,7 +30,11 @@ const ROLLING_BACK: Duration = Duration::from_secs(1);
 /// A statement that was given up because the server did not answer may still be on its way to it, and would then lower a
 /// fence, or raise one, when the next crossing relies on the contrary. So whoever sent it is ended first, an earlier
 /// process's connection too: what it does after this, it has done before.
-pub(super) async fn connect(barrier: &Barrier<'_>, options: &ConnectOptions, side: Side) -> Result<Connection> {
+pub(super) async fn connect(
+    barrier: &Barrier<'_>,
+    options: &ConnectOptions,
+    side: Side,
+) -> Result<Connection> {
     let role = barrier.role();
     let mut server = session::open_fence(options, side, &role).await?;
     let others = format!(
@@ -187,7 +191,8 @@ impl<'a> Barrier<'a> {
         };
         MoveError::Refused {
             what: format!("the source did not accept the fence within {deadline:?}; {seen}"),
-            hint: "end what is in the way, let `--kill-after` end it, or raise `cutover.fence_deadline`".into(),
+            hint: "end what is in the way, let `--kill-after` end it, or raise `cutover.fence_deadline`"
+                .into(),
         }
     }
 }

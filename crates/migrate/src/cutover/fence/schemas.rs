@@ -9,8 +9,8 @@
 use model::quote_ident;
 use mysql::Connection;
 
-use crate::cutover::in_the_way::{self, InTheWay};
 use crate::cutover::Phase;
+use crate::cutover::in_the_way::{self, InTheWay};
 use crate::error::{Doing, MoveError, Result, Side};
 use crate::schema::quote_text;
 
@@ -88,7 +88,8 @@ pub(super) async fn prove(server: &mut Connection, schemas: &[&str]) -> Result<(
     for row in there {
         let schema = row.text(0);
         let trying = format!("ALTER SCHEMA {} COLLATE {}", quote_ident(&schema), row.text(1));
-        let refused = matches!(server.execute(trying).await, Err(error) if error.server_code() == Some(READ_ONLY));
+        let refused =
+            matches!(server.execute(trying).await, Err(error) if error.server_code() == Some(READ_ONLY));
         if !refused || !closed.contains(&schema) {
             return Err(MoveError::Refused {
                 what: format!("schema {schema} of the source takes changes although the fence was raised"),

@@ -20,7 +20,9 @@ impl Look<'_> {
                 closed.push(format!("the {side} is read_only as a whole"));
             }
             let there = fence::closed(&mut server, side, &schemas).await?;
-            closed.extend(there.iter().map(|schema| format!("schema {} of the {side} is READ ONLY", plain(schema))));
+            closed.extend(
+                there.iter().map(|schema| format!("schema {} of the {side} is READ ONLY", plain(schema))),
+            );
         }
         let parted = self.spec.parted_schemas();
         closed.extend(parted.iter().map(|schema| format!("only some tables of {} move", plain(schema))));
