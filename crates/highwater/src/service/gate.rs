@@ -295,3 +295,36 @@ fn missing_hook(hooks: &Hooks) -> Option<(String, String)> {
             .to_owned(),
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn backend(id: &str) -> Backend {
+        Backend {
+            id: id.into(),
+            host: "127.0.0.1".into(),
+            port: 3306,
+            server_key: mysql::ServerKey::default(),
+            tls: mysql::Tls::default(),
+        }
+    }
+
+    fn reason(by: Fence, others: &[&str], hooks: Option<Hooks>) -> Option<String> {
+        let others = others.iter().map(|&name| name.to_owned()).collect();
+        let fenced = Fenced { by, accounts: Vec::new(), others };
+        let gate = DoorGate::new((backend("old"), backend("new")), fenced, hooks, Duration::from_secs(10));
+        gate.not_alone().map(|(reason, _)| reason)
+    }
+
+    #[test]
+    fn a_move_among_several_crosses_alone_where_neither_fence_nor_door_takes_the_others_along() {
+        let without_door = || Some(Hooks::default());
+        assert_eq!(reason(Fence::Server, &[], None), None);
+        let fence = reason(Fence::Server, &["mail"], without_door()).unwrap();
+        assert!(fence.starts_with("move 'mail' of cluster 'old' would be stopped by the fence"), "{fence}");
+        assert_eq!(reason(Fence::Schemas, &["mail"], without_door()), None);
+        let door = reason(Fence::Schemas, &["mail", "shop"], None).unwrap();
+        assert!(door.starts_with("moves 'mail', 'shop' of cluster 'old' would be taken along"), "{door}");
+    }
+}

@@ -16,7 +16,7 @@ use crate::copy::CopyOptions;
 use crate::direction::{MoverOptions, Start};
 use crate::error::{MoveError, Side};
 use crate::ledger;
-use crate::mover::{Mover, RepairPlan, RepairReport};
+use crate::mover::{Mover, RepairPlan, RepairReport, gtid_executed};
 use crate::plan::{Fence, MoveSpec};
 use crate::session;
 use crate::verify::Verification;
@@ -219,6 +219,8 @@ impl<G: TrafficGate> MoveDriver<G> {
     pub(super) async fn start_mover(&self, state: &State) -> Result<(), MoveError> {
         let (source, target) = (self.at(state.home), self.at(state.home.other()));
         let mut following = self.fencing(target, Side::Target).await?;
+        // While nobody can write there, after a crossing: what is written from here on is ours, or a stranger's.
+        let watched_from = gtid_executed(&mut following, Side::Target).await?;
         self.only_follow(&mut following, source, target).await?;
         let start = match &state.since {
             None => Start::Copy(self.copy.clone()),
@@ -229,7 +231,7 @@ impl<G: TrafficGate> MoveDriver<G> {
         if let Start::At(_) = &options.start {
             self.forget_older_ledger(&mut following, state).await?;
         }
-        let mover = Mover::start(options).await?;
+        let mover = Mover::start_watching(options, Some(watched_from)).await?;
         if !state.accepted_unproven.is_empty() {
             // Nobody has proven what this direction begins with.
             mover.forget_proof().await?;

@@ -80,14 +80,14 @@ async fn end_sessions(server: &mut Connection, side: Side, accounts: &[Row]) -> 
     }
 }
 
-/// Unlocks what this move has locked, and nothing else.
+/// Unlocks what this move has locked, but for those to keep, and nothing else.
 ///
 /// # Errors
 /// If the server refuses.
 pub(super) async fn unlock(
     server: &mut Connection,
     side: Side,
-    accounts: &[String],
+    keep: &[String],
     move_name: &str,
 ) -> Result<()> {
     let sql = format!(
@@ -95,13 +95,11 @@ pub(super) async fn unlock(
          WHERE JSON_CONTAINS_PATH(User_attributes, _utf8mb4'one', _utf8mb4'$.metadata.{MARK}.\"{move_name}\"')"
     );
     let rows = match server.rows(sql).await {
-        // Whoever may not look has locked nothing.
-        Err(error) if accounts.is_empty() && matches!(error.server_code(), Some(1142 | 1143)) => {
-            return Ok(());
-        }
+        // Whoever may not look has locked nothing: that takes a look as well.
+        Err(error) if matches!(error.server_code(), Some(1142 | 1143)) => return Ok(()),
         rows => rows.doing(side, "look for accounts that we have locked")?,
     };
-    for row in &rows {
+    for row in rows.iter().filter(|row| !keep.contains(&format!("{}@{}", row.text(0), row.text(1)))) {
         let change = match row.text(2).as_str() {
             "1" => format!("ACCOUNT UNLOCK ATTRIBUTE '{{\"{MARK}\": null}}'"),
             _ => format!("ATTRIBUTE '{}'", mark(move_name, "null")),

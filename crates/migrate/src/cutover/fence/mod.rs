@@ -3,7 +3,7 @@
 //! | side | `fence = "server"` | `fence = "schemas"` |
 //! |---|---|---|
 //! | serving | `read_only` OFF | READ ONLY = 0 on each schema that moves |
-//! | fenced during a crossing | `super_read_only` ON | READ ONLY = 1: nobody but replication's own threads writes there |
+//! | fenced during a crossing | `super_read_only` ON | READ ONLY = 1: nobody |
 //! | following | `read_only` ON: accounts with CONNECTION_ADMIN, ours | READ ONLY = 0, the named accounts locked: whoever is not |
 
 mod accounts;
@@ -90,7 +90,7 @@ impl<'a> Barrier<'a> {
             Fence::Server => server::open_for_writes(server, side).await,
             Fence::Schemas => {
                 schemas::lower(server, side, &self.schemas).await?;
-                accounts::unlock(server, side, self.accounts, self.move_name).await
+                accounts::unlock(server, side, &[], self.move_name).await
             }
         }
     }
@@ -100,7 +100,9 @@ impl<'a> Barrier<'a> {
         match self.kind {
             Fence::Server => server::follow_only(server, side).await,
             Fence::Schemas => {
-                // First, while nobody can write there.
+                // The settings may have named others before.
+                accounts::unlock(server, side, self.accounts, self.move_name).await?;
+                // While nobody can write there.
                 accounts::lock(server, side, self.accounts, self.move_name).await?;
                 schemas::lower(server, side, &self.schemas).await
             }
@@ -115,7 +117,7 @@ impl<'a> Barrier<'a> {
             Fence::Schemas => {
                 let sql = format!("SET SESSION lock_wait_timeout = 2; {}", schemas::raising(&self.schemas));
                 server.query_all(sql).await.doing(side, "close the schemas that have moved")?;
-                accounts::unlock(server, side, self.accounts, self.move_name).await
+                accounts::unlock(server, side, &[], self.move_name).await
             }
         }
     }

@@ -1,10 +1,9 @@
-//! The fence around schemas: `ALTER SCHEMA ... READ ONLY = 1`, of which the manual says (ALTER DATABASE Statement), and a server of
-//! version 9.7 was seen to do, this: it is kept in the data dictionary; it needs ALTER on the schema and nothing else; not even SUPER
-//! writes past it, and foreign keys' actions do not either; it waits for every transaction that has used a table of the schema,
-//! readers too, and so does READ ONLY = 0.
+//! The fence around schemas: `ALTER SCHEMA ... READ ONLY = 1`. Of a server of version 9.7 this was seen: it is there after `kill -9`; it
+//! needs ALTER on the schema and nothing else; not even root writes past it, and foreign keys' actions do not either; it waits for every
+//! transaction that has used a table of the schema, readers too.
 //!
-//! It is written to the binary log. The stream passes it over (`ddl/parse.rs`); replicas take it on, which is what is wanted
-//! of a replica that may have to take its source's place.
+//! It is written to the binary log. The stream passes it over (`ddl/parse.rs`), else it would close the other side as well. See
+//! `docs/decisions/0022-schema-fence.md`.
 
 use model::quote_ident;
 use mysql::Connection;
