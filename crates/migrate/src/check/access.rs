@@ -126,10 +126,14 @@ enum Need {
     Ledger(&'static [&'static str]),
     /// On the ledger's schema, if a table without a key moves.
     Bags(&'static [&'static str]),
+    /// On a schema of the server's own.
+    In(&'static str, &'static [&'static str]),
     /// On the server, if the source has events in the moved schemas.
     Events(&'static [&'static str]),
+    /// On those schemas, if they have events.
+    EventsIn(&'static [&'static str]),
 }
-use Need::{Bags, Events, Ledger, MovedSchemas, MovedTables, Server};
+use Need::{Bags, Events, EventsIn, In, Ledger, MovedSchemas, MovedTables, Server};
 
 const COPY_FROM: &[Need] =
     &[Server(&["REPLICATION SLAVE"]), Server(&["REPLICATION CLIENT"]), MovedTables(&["SELECT"])];
@@ -165,12 +169,15 @@ const FENCE: &[Need] = &[
 const FENCE_SCHEMAS: &[Need] = &[
     MovedSchemas(&["ALTER"]),
     Server(&["PROCESS"]),
+    // Who is in the way.
+    In("performance_schema", &["SELECT"]),
     // They are switched off before the fence goes up, and keep their definers.
-    Events(&["EVENT"]),
+    EventsIn(&["EVENT"]),
     Events(&["SET_ANY_DEFINER", "SET_USER_ID", "SUPER"]),
 ];
 
-const LOCK_ACCOUNTS: &[Need] = &[Server(&["CREATE USER"]), Server(&["CONNECTION_ADMIN", "SUPER"])];
+const LOCK_ACCOUNTS: &[Need] =
+    &[Server(&["CREATE USER"]), Server(&["CONNECTION_ADMIN", "SUPER"]), In("mysql", &["SELECT"])];
 
 /// What raising and lowering the fence takes, and which other fence would do with what there is.
 fn fencing(facts: &Facts, side: Side) -> Judged {
@@ -211,17 +218,16 @@ fn missing(facts: &Facts, side: Side, needs: &[Need]) -> Vec<Missing> {
         }
     };
     let moves_bags = facts.schema.tables().is_ok_and(|tables| tables.iter().any(|t| !has_row_key(t)));
+    let has_events = facts.schema.events.as_ref().is_ok_and(|events| !events.is_empty());
     for wanted in needs {
         match wanted {
             Server(any) => need(any, Scope::Server, "*.*".into()),
-            Events(any) => {
-                if facts.schema.events.as_ref().is_ok_and(|events| !events.is_empty()) {
-                    need(any, Scope::Server, "*.*".into());
-                }
-            }
+            In(schema, any) => need(any, Scope::Schema(schema), format!("{}.*", model::quote_ident(schema))),
+            Events(_) | EventsIn(_) if !has_events => {}
+            Events(any) => need(any, Scope::Server, "*.*".into()),
             Bags(_) if !moves_bags => {}
             Ledger(any) | Bags(any) => need(any, Scope::Schema("highwater"), "`highwater`.*".into()),
-            MovedSchemas(any) => {
+            MovedSchemas(any) | EventsIn(any) => {
                 for schema in facts.spec.schemas() {
                     need(any, Scope::Schema(schema), format!("{}.*", model::quote_ident(schema)));
                 }

@@ -160,7 +160,11 @@ mod tests {
 
     #[test]
     fn a_server_without_super_is_told_of_the_fence_that_it_can_have() {
-        let managed = ["GRANT PROCESS ON *.* TO `hw`@`%`", "GRANT ALL PRIVILEGES ON `shop`.* TO `hw`@`%`"];
+        let managed = [
+            "GRANT PROCESS ON *.* TO `hw`@`%`",
+            "GRANT ALL PRIVILEGES ON `shop`.* TO `hw`@`%`",
+            "GRANT SELECT ON `performance_schema`.* TO `hw`@`%`",
+        ];
         let mut facts = facts();
         facts.schema.events = Ok(Vec::new());
         facts.source.grants = Ok(Grants::parse(managed));

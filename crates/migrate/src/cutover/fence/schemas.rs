@@ -58,10 +58,9 @@ pub(super) async fn lower(server: &mut Connection, side: Side, schemas: &[&str])
         loop {
             match server.query_all(&sql).await {
                 Err(error) if error.server_code() == Some(WAITED) => {
-                    let us = server.id();
-                    let ids = in_the_way(server, side, &[&schema], us).await?;
-                    let named: Vec<InTheWay> = in_the_way::named(server, Phase::Fence, &ids).await?;
-                    in_the_way::end(server, &named).await?;
+                    if let Err(error) = end_those_in_the_way(server, side, &schema).await {
+                        tracing::warn!(target: "highwater::move", %error, schema, "who keeps it closed is waited for");
+                    }
                 }
                 done => {
                     done.doing(side, format!("open schema {schema} for writes"))?;
@@ -71,6 +70,13 @@ pub(super) async fn lower(server: &mut Connection, side: Side, schemas: &[&str])
         }
     }
     Ok(())
+}
+
+async fn end_those_in_the_way(server: &mut Connection, side: Side, schema: &str) -> Result<()> {
+    let us = server.id();
+    let ids = in_the_way(server, side, &[schema], us).await?;
+    let named: Vec<InTheWay> = in_the_way::named(server, Phase::Fence, &ids).await?;
+    in_the_way::end(server, &named).await
 }
 
 /// Sees that it is up, by asking and by trying: a statement that would change nothing has to be refused.
