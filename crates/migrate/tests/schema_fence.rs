@@ -262,7 +262,7 @@ async fn a_controller_that_dies_and_a_source_that_restarts_leave_a_known_state()
     let mut driver = site.driver(&accounts).await;
     proven(&driver).await;
     let mut home = 0;
-    for phase in [Phase::Fence, Phase::Settle, Phase::Prove, Phase::Switch, Phase::Release] {
+    for phase in [Phase::Fence, Phase::Prove, Phase::Switch, Phase::Release] {
         let (told, mut reached) = tokio::sync::mpsc::unbounded_channel();
         let to = if home == 0 { Home::New } else { Home::Old };
         {
