@@ -38,6 +38,8 @@ async fn checked(
         state: target_state(target.session(), &one.spec.name).await.map_err(failed)?,
         accept: one.accept.iter().chain(accept).cloned().collect(),
         along: one.along.clone(),
+        fence: one.fence,
+        fence_accounts: one.fence_accounts.clone(),
     };
     migrate::check::check(&mut source, &mut target, &one.spec, options).await.map_err(failed)
 }

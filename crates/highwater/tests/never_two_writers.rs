@@ -10,6 +10,7 @@ mod two_writers;
 use std::time::Duration;
 
 use broken::{Fault, Ground, PATIENCE, said};
+use migrate::Fence;
 use two_writers::TwoWriters;
 
 const LET_IN_WITHIN: Duration = Duration::from_secs(10);
@@ -69,6 +70,26 @@ async fn no_two_servers_take_an_applications_writes_and_none_is_lost() {
     for server in [0, 1] {
         println!("server {server} accepted {}", accepted.iter().filter(|a| a.server == server).count());
     }
+    let node = if home == 0 { &ground.site.old } else { &ground.site.new };
+    two_writers::assert_all_on(&mut ground.site.on(node).await, &accepted).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nor_do_they_where_only_schemas_are_fenced_and_the_account_is_locked_on_the_side_that_follows() {
+    let mut ground = Ground::fenced(Fence::Schemas).await;
+    let writers = ground.writers();
+    // One that the door has let in before, and that goes on through it.
+    let mut client = mysql::Connection::connect(&ground.site.through_door()).await.unwrap();
+    let mut home = 0;
+    for how in [None, Some(("mark", Fault::ControllerKilled))] {
+        let now = cross(&mut ground, &writers, home, how).await;
+        println!("{how:?}: from {home} to {now}");
+        if how.is_none() {
+            client.execute("INSERT INTO beside VALUES (1, 9)").await.expect("it was taken along");
+        }
+        home = now;
+    }
+    let accepted = writers.stop().await;
     let node = if home == 0 { &ground.site.old } else { &ground.site.new };
     two_writers::assert_all_on(&mut ground.site.on(node).await, &accepted).await;
 }

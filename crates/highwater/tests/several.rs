@@ -123,7 +123,7 @@ async fn a_cutover_that_would_stop_another_move_is_refused_by_name() {
         said.starts_with("error: cannot start cutover: move 'right' of cluster 'old' would be stopped"),
         "{said}"
     );
-    assert!(said.contains("ALTER SCHEMA ... READ ONLY = 1"), "{said}");
+    assert!(said.contains("set `fence = \"schemas\"` for this move"), "{said}");
     let mut old = site.on(&site.old).await;
     old.execute("UPDATE two.stays SET v = 0 WHERE id = 1").await.unwrap();
     let said = site.refused(&["cutover"]);

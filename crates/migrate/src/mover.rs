@@ -80,11 +80,22 @@ impl Mover {
     /// # Errors
     /// If a server cannot be reached or refuses, or the tables cannot be moved.
     pub async fn start(options: MoverOptions) -> Result<Self> {
+        Self::start_watching(options, None).await
+    }
+
+    /// The same, with the target watched from a position on at which nobody could have written to it; else from now on.
+    ///
+    /// # Errors
+    /// As [`Mover::start`].
+    pub(crate) async fn start_watching(options: MoverOptions, from: Option<GtidSet>) -> Result<Self> {
         let mut source = session::open(&options.source, Side::Source).await?;
         let mut target = session::open(&options.target, Side::Target).await?;
         session::adopt(&mut target, &options.target).await;
         // Before anything is written: what is written from here on is ours, or a stranger's.
-        let watched_from = gtid_executed(&mut target, Side::Target).await?;
+        let watched_from = match from {
+            Some(from) => from,
+            None => gtid_executed(&mut target, Side::Target).await?,
+        };
         ledger::create(&mut target).await?;
         let ledger = failover::ledger_of(&mut source, &mut target, &options.spec.name).await?;
         let begun = ledger::read(&mut target, &ledger).await?;

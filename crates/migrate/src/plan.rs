@@ -38,6 +38,27 @@ pub enum Accounts {
     Named(Vec<String>),
 }
 
+/// What keeps a side of a move from taking the application's writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fence {
+    /// The whole server: `read_only` and `super_read_only`.
+    #[default]
+    Server,
+    /// The schemas that move and nothing else: `ALTER SCHEMA ... READ ONLY = 1`, which MySQL has since 8.0.22. The side that
+    /// follows has no fence, since it would stop us too: it is watched, and accounts that are named are locked there.
+    Schemas,
+}
+
+impl std::fmt::Display for Fence {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Server => "server",
+            Self::Schemas => "schemas",
+        })
+    }
+}
+
 /// A table, or all base tables of a schema.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TablePattern {
@@ -57,6 +78,14 @@ impl MoveSpec {
     pub fn whole_schemas(&self) -> Vec<&str> {
         let mut schemas = self.schemas();
         schemas.retain(|s| self.tables.iter().any(|p| p.schema == *s && p.table.is_none()));
+        schemas
+    }
+
+    /// The schemas of which the move takes some tables and leaves others, as far as its patterns tell.
+    pub fn parted_schemas(&self) -> Vec<&str> {
+        let whole = self.whole_schemas();
+        let mut schemas = self.schemas();
+        schemas.retain(|schema| !whole.contains(schema));
         schemas
     }
 

@@ -23,8 +23,6 @@ const SETTINGS: &str = "SET SESSION time_zone='+00:00', \
 
 /// What our connections say of themselves, encoded: a process that comes after us knows by it which are an earlier one's.
 const ATTRIBUTES: &[u8] = b"\x0cprogram_name\x09highwater";
-/// The same, of a connection that raises or lowers a fence.
-const FENCE_ATTRIBUTES: &[u8] = b"\x0cprogram_name\x09highwater\x0ehighwater_role\x05fence";
 /// Connections remembered of one server.
 const OPENED_KEPT: usize = 1 << 16;
 
@@ -72,12 +70,15 @@ pub async fn open(options: &ConnectOptions, side: Side) -> Result<Connection> {
     open_as(options, side, ATTRIBUTES).await
 }
 
-/// Opens a connection that says of itself that it raises and lowers fences.
+/// Opens a connection that says of itself that it raises and lowers fences; its role has fewer than 251 bytes.
 ///
 /// # Errors
 /// As [`open`].
-pub(crate) async fn open_fence(options: &ConnectOptions, side: Side) -> Result<Connection> {
-    open_as(options, side, FENCE_ATTRIBUTES).await
+pub(crate) async fn open_fence(options: &ConnectOptions, side: Side, role: &str) -> Result<Connection> {
+    // A length of more bytes would be written otherwise.
+    assert!(role.len() < 251, "a role's length takes one byte");
+    let role = [&[role.len() as u8], role.as_bytes()].concat();
+    open_as(options, side, &[ATTRIBUTES, b"\x0ehighwater_role", &role].concat()).await
 }
 
 async fn open_as(options: &ConnectOptions, side: Side, attributes: &[u8]) -> Result<Connection> {

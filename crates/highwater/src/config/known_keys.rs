@@ -23,7 +23,8 @@ const CLUSTER: &[&str] = &[
     "tls_key",
     "replicas",
 ];
-const MOVE: &[&str] = &["source", "target", "tables", "accept", "objects", "accounts"];
+const MOVE: &[&str] =
+    &["source", "target", "tables", "accept", "objects", "accounts", "fence", "fence_accounts"];
 const FRONT_DOOR: &[&str] = &[
     "listen",
     "enabled",

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use migrate::cutover::{Hooks, Phase};
 use migrate::throttle::PaceLimits;
-use migrate::{MoveSpec, TablePattern};
+use migrate::{Fence, MoveSpec, TablePattern};
 use model::Trouble;
 use mysql::{Password, ServerKey};
 use toml::Spanned;
@@ -191,13 +191,57 @@ fn resolve_move(
         return Err(source.refuse(written.tables.span(), format!("move '{name}' has no tables"), hint));
     }
     let tables = written.tables.get_ref().iter().map(|table| table.0.clone()).collect();
+    let spec = MoveSpec { name: name.to_owned(), tables };
+    refuse_half_fence(source, written, &spec)?;
     Ok(MoveConfig {
-        spec: MoveSpec { name: name.to_owned(), tables },
+        spec,
         source: from.to_owned(),
         target: to.to_owned(),
         accept: written.accept.clone(),
         along: migrate::Along { objects: written.objects, accounts: accounts(&written.accounts) },
+        fence: written.fence,
+        fence_accounts: written.fence_accounts.clone().map(Spanned::into_inner).unwrap_or_default(),
     })
+}
+
+/// What a fence around schemas cannot be, and what is for one only.
+fn refuse_half_fence(source: &SourceText, written: &WrittenMove, spec: &MoveSpec) -> Result<(), Trouble> {
+    let locked = written.fence_accounts.as_ref().filter(|accounts| !accounts.get_ref().is_empty());
+    let name = &spec.name;
+    if let (Fence::Server, Some(locked)) = (written.fence, locked) {
+        return Err(source.refuse(
+            locked.span(),
+            format!("move '{name}' has `fence_accounts`, which its fence does not need"),
+            "a server that follows is read-only: remove them, or set `fence = \"schemas\"`",
+        ));
+    }
+    if written.fence == Fence::Server {
+        return Ok(());
+    }
+    if let Some(parted) = spec.parted_schemas().first() {
+        return Err(source.refuse(
+            written.tables.span(),
+            format!("move '{name}' is fenced by schemas, and takes only some tables of {parted}"),
+            format!("let all of it go (`{parted}.*`), or leave `fence` at \"server\""),
+        ));
+    }
+    let Some(locked) = locked else { return Ok(()) };
+    if let Some(odd) = locked.get_ref().iter().find(|account| !account.contains('@')) {
+        return Err(source.refuse(
+            locked.span(),
+            format!("'{odd}' is not an account"),
+            "write it as `user@host`, as SELECT User, Host FROM mysql.user shows it",
+        ));
+    }
+    let moves_along = !matches!(written.accounts, WrittenAccounts::All(false));
+    if moves_along {
+        return Err(source.refuse(
+            locked.span(),
+            format!("move '{name}' locks accounts on the side that follows, and has accounts move along"),
+            "a locked account is another one than the source's: create the accounts on the target yourself, or lock none",
+        ));
+    }
+    Ok(())
 }
 
 fn accounts(written: &WrittenAccounts) -> migrate::Accounts {

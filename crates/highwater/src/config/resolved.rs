@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use migrate::cutover::Hooks;
 use migrate::throttle::PaceLimits;
-use migrate::{Along, MoveSpec};
+use migrate::{Along, Fence, MoveSpec};
 use model::Trouble;
 use mysql::{ConnectOptions, Password, ServerKey, Tls};
 use serde::Deserialize;
@@ -72,6 +72,10 @@ pub struct MoveConfig {
     pub accept: Vec<String>,
     /// What moves along with the tables.
     pub along: Along,
+    /// What keeps a side from taking writes.
+    pub fence: Fence,
+    /// With a fence around schemas, the accounts that are locked on the side that follows, as `user@host`.
+    pub fence_accounts: Vec<String>,
 }
 
 /// The front door's options.
@@ -194,11 +198,12 @@ impl ResolvedConfig {
     }
 
     /// The schemas of a move that has a route of its own in the front door, so that its crossings move their clients alone:
-    /// one of whole schemas, beside other moves from the same source. Any other move takes along all that its source serves.
+    /// one whose fence is around whole schemas. Any other move takes along all that its source serves. It does not depend on
+    /// the other moves: one that is finished and gone from the settings must not send its schemas after those of another.
     pub fn route_of<'a>(&self, one: &'a MoveConfig) -> Option<Vec<&'a str>> {
-        let beside = self.moves.iter().any(|m| m.source == one.source && m.spec.name != one.spec.name);
         let whole = one.spec.tables.iter().all(|t| t.table.is_none() && routes::is_plain(&t.schema));
-        (beside && whole).then(|| one.spec.tables.iter().map(|t| t.schema.as_str()).collect())
+        (one.fence == Fence::Schemas && whole)
+            .then(|| one.spec.tables.iter().map(|t| t.schema.as_str()).collect())
     }
 
     /// The cluster a move takes its tables from.

@@ -308,6 +308,40 @@ fn cluster_that_one_move_makes_read_only_is_no_source_of_another() {
 }
 
 #[test]
+fn fence_around_schemas_takes_whole_schemas_and_accounts_that_do_not_move_along() {
+    let of = |tables: &str, more: &str| {
+        resolve_text(&format!(
+            "{CLUSTERS}[moves.shop]\nsource = 'old'\ntarget = 'new'\ntables = [{tables}]\n{more}\n"
+        ))
+    };
+    let whole = of("'shop.*'", "fence = 'schemas'\nfence_accounts = ['shop@%']").unwrap();
+    assert_eq!(
+        (whole.moves[0].fence, whole.moves[0].fence_accounts.as_slice()),
+        (migrate::Fence::Schemas, ["shop@%".to_owned()].as_slice())
+    );
+    assert_eq!(of("'shop.*'", "").unwrap().moves[0].fence, migrate::Fence::Server);
+    let refused = |tables: &str, more: &str| of(tables, more).unwrap_err().what;
+    for (tables, more, what) in [
+        (
+            "'shop.*', 'other.t1'",
+            "fence = 'schemas'",
+            "is fenced by schemas, and takes only some tables of other",
+        ),
+        ("'shop.*'", "fence_accounts = ['shop@%']", "has `fence_accounts`, which its fence does not need"),
+        ("'shop.*'", "fence = 'schemas'\nfence_accounts = ['shop']", "'shop' is not an account"),
+        (
+            "'shop.*'",
+            "fence = 'schemas'\naccounts = true\nfence_accounts = ['shop@%']",
+            "and has accounts move along",
+        ),
+        ("'shop.*'", "fence = 'schema'", "schemas"),
+    ] {
+        let said = refused(tables, more);
+        assert!(said.contains(what), "{said}");
+    }
+}
+
+#[test]
 fn hooks_are_commands_by_phase_and_programs_are_found_beside_the_file() {
     let hooks = "[cutover.hooks]\nbefore.hold = ['bin/maintenance', 'on']\nafter.switch = ['point-dns', 'a b; c']\n\
                  undone = ['/opt/off']\ndeadline = '20s'";
@@ -436,9 +470,9 @@ fn schemas_and_accounts_are_sent_to_clusters_that_exist_and_are_not_moved_by_oth
         let of = |m| config.route_of(m).map(|schemas| schemas.join(" "));
         config.moves.iter().map(of).collect::<Vec<_>>()
     };
-    // One move from a source takes everything along; of several, each that has whole schemas takes its own.
+    // A move takes everything along, unless it closes only its own schemas.
     assert_eq!(routed(&one("a", "'shop.*'")), [None]);
-    let both = one("a", "'shop.*', 'orders.*'") + &one("b", "'other.t'");
+    let both = one("a", "'shop.*', 'orders.*'") + "fence = 'schemas'\n" + &one("b", "'other.t'");
     assert_eq!(routed(&both), [Some("shop orders".to_owned()), None]);
     let users =
         resolve_text(&text(&both, "[front_door.users.reports]\ncluster = 'new'")).unwrap().front_door.users;

@@ -80,6 +80,9 @@ pub struct WrittenMove {
     pub objects: bool,
     #[serde(default)]
     pub accounts: WrittenAccounts,
+    #[serde(default)]
+    pub fence: migrate::Fence,
+    pub fence_accounts: Option<Spanned<Vec<String>>>,
 }
 
 /// `false`, `true`, or a list of `user@host`.

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use migrate::Fence;
 use migrate::cutover::{Guardrail, Home, Hooks, Phase, TrafficGate};
 use model::Trouble;
 use proxy::{Backend, Control, PinnedPolicy, SessionPhase, SessionView};
@@ -11,18 +12,30 @@ use proxy::{Backend, Control, PinnedPolicy, SessionPhase, SessionView};
 use super::three_parts;
 
 /// What to do about other moves from the same source.
-pub(super) const NOT_ALONE_HINT: &str = "`highwater finish` the others, take them out of highwater.toml and restart; \
-    fences of single schemas (ALTER SCHEMA ... READ ONLY = 1) are not built yet";
+pub(super) const NOT_ALONE_HINT: &str =
+    "`highwater finish` the others, or take them out of highwater.toml and restart";
+
+/// What to do about them where the fence is what would stop them.
+const FENCED_HINT: &str = "set `fence = \"schemas\"` for this move, which closes only what moves; or `highwater finish` the others, or \
+    take them out of highwater.toml, and restart";
+
+/// What a crossing closes, as far as it is a gate's business.
+pub(super) struct Fenced {
+    /// What the fence is around.
+    pub by: Fence,
+    /// Accounts that cannot log in to the side that follows before the switch, as `user@host`.
+    pub accounts: Vec<String>,
+    /// The other moves from the same source.
+    pub others: Vec<String>,
+    /// The schemas of a move with a route of its own: only their clients go with it.
+    pub route: Option<Vec<String>>,
+}
 
 /// The gate. Until a door is connected to it, it can say where traffic belongs, and refuses to move it.
 pub(super) struct DoorGate {
     old: Backend,
     new: Backend,
-    /// The other moves from the same source: the door sends everything to one writer, and the fence closes the whole
-    /// source, so this move cannot cross without them.
-    others: Vec<String>,
-    /// The schemas of a move with a route of its own: only their clients go with it.
-    schemas: Option<Vec<String>>,
+    fenced: Fenced,
     control: OnceLock<Control>,
     pinned: Mutex<PinnedPolicy>,
     /// Whether a drain has succeeded since the last release: only then may the writer change.
@@ -38,16 +51,14 @@ pub(super) struct DoorGate {
 impl DoorGate {
     pub(super) fn new(
         (old, new): (Backend, Backend),
-        others: Vec<String>,
-        schemas: Option<Vec<String>>,
+        fenced: Fenced,
         without_door: Option<Hooks>,
         hold_max: Duration,
     ) -> Self {
         Self {
             old,
             new,
-            others,
-            schemas,
+            fenced,
             control: OnceLock::new(),
             pinned: Mutex::default(),
             drained: AtomicBool::new(false),
@@ -59,12 +70,12 @@ impl DoorGate {
 
     /// From now on this door carries out what a crossing asks for.
     pub(super) fn connect(&self, control: Control) {
-        let own = match &self.schemas {
+        let own = match &self.fenced.route {
             Some(schemas) => control.of_schemas(schemas),
             None => Some(control),
         };
         let Some(own) = own else {
-            return tracing::error!(schemas = ?self.schemas, "the front door has no route for these schemas");
+            return tracing::error!(schemas = ?self.fenced.route, "the front door has no route for these schemas");
         };
         // A second door would be a bug of the wiring; the first one stays.
         let _ = self.control.set(own);
@@ -80,14 +91,25 @@ impl DoorGate {
         *self.pinned.lock().unwrap_or_else(PoisonError::into_inner) = policy;
     }
 
-    /// Why this move cannot cross by itself, if it cannot.
-    pub(super) fn not_alone(&self) -> Option<String> {
-        let others: Vec<String> = self.others.iter().map(|name| format!("'{name}'")).collect();
+    /// Why this move cannot cross by itself, if it cannot, and what to do about it.
+    pub(super) fn not_alone(&self) -> Option<(String, &'static str)> {
+        let others: Vec<String> = self.fenced.others.iter().map(|name| format!("'{name}'")).collect();
+        if others.is_empty() {
+            return None;
+        }
         let (is, source) = (if others.len() == 1 { "move" } else { "moves" }, &self.old.id);
-        (!others.is_empty()).then(|| {
-            format!(
-                "{is} {} of cluster '{source}' would be stopped by the fence, which closes the whole server",
-                others.join(", ")
+        let them = format!("{is} {} of cluster '{source}' would be", others.join(", "));
+        if self.fenced.by == Fence::Server {
+            return Some((
+                format!("{them} stopped by the fence, which closes the whole server"),
+                FENCED_HINT,
+            ));
+        }
+        let door = self.without_door.is_none() && self.fenced.route.is_none();
+        door.then(|| {
+            (
+                format!("{them} taken along by the front door, which sends everything to one writer"),
+                NOT_ALONE_HINT,
             )
         })
     }
@@ -134,7 +156,7 @@ impl DoorGate {
 
     /// Who goes along, if that is not everybody.
     fn whose(&self) -> String {
-        match &self.schemas {
+        match &self.fenced.route {
             Some(schemas) => format!("; those of schema {} go along", schemas.join(", ")),
             None => String::new(),
         }
@@ -149,12 +171,12 @@ impl DoorGate {
 }
 
 /// Whether other moves would be stopped by this one's fence.
-fn alone(not_alone: Option<String>) -> Guardrail {
+fn alone(not_alone: Option<(String, &'static str)>) -> Guardrail {
     let alone = not_alone.is_none();
-    let seen = not_alone.unwrap_or_else(|| "no other move from this source".to_owned());
-    Guardrail::new("alone", alone, seen, NOT_ALONE_HINT)
-        .limit("no other move")
-        .why("the fence closes the whole server")
+    let (seen, hint) = not_alone.unwrap_or_else(|| ("no other move is stopped".to_owned(), NOT_ALONE_HINT));
+    Guardrail::new("alone", alone, seen, hint)
+        .limit("no other move is stopped")
+        .why("a fence around a server stops every move from there, and a door with one writer takes every move along")
 }
 
 /// Clients whose session cannot be taken to another server, each with the reason.
@@ -205,8 +227,8 @@ impl TrafficGate for DoorGate {
 
     async fn warm(&self, to: Home) -> Result<(), Trouble> {
         let nothing = "nothing was changed; traffic is where it was";
-        if let Some(reason) = self.not_alone() {
-            return Err(Trouble::new(format!("cannot start cutover: {reason}"), nothing, NOT_ALONE_HINT));
+        if let Some((reason, hint)) = self.not_alone() {
+            return Err(Trouble::new(format!("cannot start cutover: {reason}"), nothing, hint));
         }
         if let Some((what, hint)) = self.cannot_move(to) {
             return Err(Trouble::new(what, nothing, hint));
@@ -214,7 +236,11 @@ impl TrafficGate for DoorGate {
         // Without a door, the hooks do it.
         let Some(control) = self.control.get() else { return Ok(()) };
         let report = control.warm(self.backend(to).clone()).await.map_err(|e| three_parts(&e.to_string()))?;
-        match report.failed.first() {
+        // Who is locked there until the switch logs in after it.
+        let locked = |user: &str| {
+            self.fenced.accounts.iter().any(|a| a.rsplit_once('@').is_some_and(|(u, _)| u == user))
+        };
+        match report.failed.iter().find(|(_, user, _)| !locked(user)) {
             None => Ok(()),
             Some((_, user, reason)) => Err(Trouble::new(
                 format!("account '{user}' cannot log in to cluster '{}': {reason}", self.backend(to).id),
@@ -302,4 +328,39 @@ fn missing_hook(hooks: &Hooks) -> Option<(String, String)> {
         "add it to [cutover.hooks], or set `front_door.enabled = true` and let the application connect there"
             .to_owned(),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn backend(id: &str) -> Backend {
+        Backend {
+            id: id.into(),
+            host: "127.0.0.1".into(),
+            port: 3306,
+            server_key: mysql::ServerKey::default(),
+            tls: mysql::Tls::default(),
+        }
+    }
+
+    fn reason(by: Fence, others: &[&str], hooks: Option<Hooks>, route: Option<&str>) -> Option<String> {
+        let others = others.iter().map(|&name| name.to_owned()).collect();
+        let route = route.map(|schema| vec![schema.to_owned()]);
+        let fenced = Fenced { by, accounts: Vec::new(), others, route };
+        let gate = DoorGate::new((backend("old"), backend("new")), fenced, hooks, Duration::from_secs(10));
+        gate.not_alone().map(|(reason, _)| reason)
+    }
+
+    #[test]
+    fn a_move_among_several_crosses_alone_where_neither_fence_nor_door_takes_the_others_along() {
+        let without_door = || Some(Hooks::default());
+        assert_eq!(reason(Fence::Server, &[], None, None), None);
+        let fence = reason(Fence::Server, &["mail"], without_door(), None).unwrap();
+        assert!(fence.starts_with("move 'mail' of cluster 'old' would be stopped by the fence"), "{fence}");
+        assert_eq!(reason(Fence::Schemas, &["mail"], without_door(), None), None);
+        assert_eq!(reason(Fence::Schemas, &["mail"], None, Some("shop")), None);
+        let door = reason(Fence::Schemas, &["mail", "shop"], None, None).unwrap();
+        assert!(door.starts_with("moves 'mail', 'shop' of cluster 'old' would be taken along"), "{door}");
+    }
 }

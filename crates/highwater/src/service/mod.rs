@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use migrate::Fence;
 use migrate::cutover::{Home, Hooks, MoveDriver, TrafficGate};
 use migrate::throttle::{Pulse, PulseOptions, Throttle};
 use model::{GtidSet, Trouble};
@@ -125,8 +126,12 @@ impl Service {
         let others = others.map(|m| m.spec.name.clone()).collect();
         let gate = Arc::new(DoorGate::new(
             (backend(old), backend(new)),
-            others,
-            self.config.route_of(one).map(|schemas| schemas.into_iter().map(str::to_owned).collect()),
+            gate::Fenced {
+                by: one.fence,
+                accounts: one.fence_accounts.clone(),
+                others,
+                route: self.config.route_of(one).map(|all| all.into_iter().map(str::to_owned).collect()),
+            },
             self.without_door(),
             self.config.front_door.hold_max,
         ));
@@ -155,6 +160,8 @@ impl Service {
                 prime_deadline: options.prime_deadline,
                 hooks: options.hooks.clone(),
                 replicas: [old.replica_options(), new.replica_options()],
+                fence: one.fence,
+                fence_accounts: one.fence_accounts.clone(),
             },
             Arc::clone(&gate),
         )?;
@@ -353,6 +360,11 @@ impl Service {
         };
         let left = match home {
             Home::Old => format!("cluster '{other}' takes writes again; the copied tables are still there"),
+            Home::New if running.config.fence == Fence::Schemas => {
+                format!(
+                    "the schemas that have moved stay READ ONLY on cluster '{other}', so that nobody writes there by mistake"
+                )
+            }
             Home::New => format!("cluster '{other}' stays read-only, so that nobody writes there by mistake"),
         };
         Ok(json!({ "move": name, "serving": serving, "left": left }))

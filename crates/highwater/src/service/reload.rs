@@ -138,12 +138,14 @@ impl Changed {
     }
 
     fn one_move(&mut self, old: &MoveConfig, new: &MoveConfig) {
-        let MoveConfig { spec, source, target, accept, along } = new;
+        let MoveConfig { spec, source, target, accept, along, fence, fence_accounts } = new;
         let mut one = |key: &str, same| self.restart(&format!("moves.{}.{key}", spec.name), same);
         one("tables", spec.tables == old.spec.tables);
         one("source", *source == old.source);
         one("target", *target == old.target);
         one("accept", *accept == old.accept);
+        one("fence", *fence == old.fence);
+        one("fence_accounts", *fence_accounts == old.fence_accounts);
         one("objects", along.objects == old.along.objects);
         one("accounts", along.accounts == old.along.accounts);
     }

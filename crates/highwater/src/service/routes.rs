@@ -49,7 +49,7 @@ mod tests {
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("password"), "x").unwrap();
         let file = folder.join("highwater.toml");
-        let settings = |moves: &[(&str, &str, &str)]| {
+        let settings = |moves: &[(&str, &str, &str)], fence: &str| {
             let mut text = String::new();
             for cluster in ["main", "a", "b", "third"] {
                 text += &format!(
@@ -57,8 +57,9 @@ mod tests {
                 );
             }
             for (name, tables, target) in moves {
-                text +=
-                    &format!("[moves.{name}]\nsource = 'main'\ntarget = '{target}'\ntables = ['{tables}']\n");
+                text += &format!(
+                    "[moves.{name}]\nsource = 'main'\ntarget = '{target}'\ntables = ['{tables}']\nfence = '{fence}'\n"
+                );
             }
             text +=
                 "[front_door]\nschemas = { old = 'main', more = 'third' }\nusers.reports.cluster = 'third'\n";
@@ -73,11 +74,11 @@ mod tests {
             let writer = serving(config, &home_of, config.first_writer().unwrap()).name.clone();
             [vec![writer], schemas.collect()].concat().join(", ")
         };
-        let two = settings(&[("orders", "orders.*", "a"), ("catalog", "catalog.*", "b")]);
+        let two = settings(&[("orders", "orders.*", "a"), ("catalog", "catalog.*", "b")], "schemas");
         assert_eq!(shown(&two, ""), "main, catalog main, more third, old main, orders main");
         assert_eq!(shown(&two, "orders"), "main, catalog main, more third, old main, orders a");
-        // One that is alone takes everything along.
-        let one = settings(&[("orders", "orders.*", "a")]);
+        // One with the server's fence takes everything along.
+        let one = settings(&[("orders", "orders.*", "a")], "server");
         assert_eq!(shown(&one, ""), "main, more third, old main");
         assert_eq!(shown(&one, "orders"), "a, more third, old a");
         std::fs::remove_dir_all(&folder).unwrap();

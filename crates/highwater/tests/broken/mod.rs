@@ -7,6 +7,7 @@ use std::process::{Child, Output};
 use std::time::{Duration, Instant};
 
 use load::{Scale, Shop};
+use migrate::Fence;
 use migrate::cutover::{Event, Home, State};
 use mysql::Connection;
 use sandbox::{Node, Relay};
@@ -67,21 +68,35 @@ pub struct Ground {
     pub site: Site,
     pub serve: Running,
     pub wires: [Relay; 2],
+    /// What the fence is around.
+    fence: Fence,
 }
 
 impl Ground {
     /// A small shop, copied; whoever writes past the door has a table of its own in it.
     pub async fn new() -> Self {
+        Self::fenced(Fence::Server).await
+    }
+
+    /// The same, with a fence of either kind.
+    pub async fn fenced(fence: Fence) -> Self {
         let site = Site::new("");
         Shop::create(&site.admin(&site.old), Scale { rows: 4_000 }, 7).await.unwrap();
         site.on(&site.old).await.execute(two_writers::TABLE).await.unwrap();
         let wires = [Relay::start(site.old.port()).unwrap(), Relay::start(site.new.port()).unwrap()];
         let ports = (wires[0].port(), wires[1].port());
-        site.write_settings_between(sandbox::ADMIN_USER, ports, "shop.*", SETTINGS);
+        // Lines of the section of the move, after those that name its tables.
+        let tables = match fence {
+            Fence::Server => "shop.*".to_owned(),
+            Fence::Schemas => {
+                format!("shop.*']\nfence = 'schemas'\nfence_accounts = ['{}@%", sandbox::SHOP_USER)
+            }
+        };
+        site.write_settings_between(sandbox::ADMIN_USER, ports, &tables, SETTINGS);
         std::fs::create_dir(site.dir.join("stops")).unwrap();
         let serve = site.start("serve");
         site.wait_for(&["following"]);
-        Self { site, serve, wires }
+        Self { site, serve, wires, fence }
     }
 
     /// An application at each server, past the door and past the wires.
@@ -146,10 +161,17 @@ impl Ground {
         assert_eq!(serving, ["old", "new"][by_journal], "the status and the journal disagree");
         for (server, node) in [&site.old, &site.new].into_iter().enumerate() {
             let flags = "SELECT @@GLOBAL.read_only, @@GLOBAL.super_read_only, (SELECT COUNT(*) FROM \
-                     performance_schema.persisted_variables WHERE VARIABLE_VALUE = 'ON')";
+                     performance_schema.persisted_variables WHERE VARIABLE_VALUE = 'ON'), \
+                     (SELECT COUNT(*) FROM information_schema.SCHEMATA_EXTENSIONS WHERE OPTIONS <> ''), \
+                     (SELECT COUNT(*) FROM mysql.user WHERE User = 'shop' AND account_locked = 'Y')";
             let row = site.on(node).await.row(flags).await.unwrap().unwrap();
-            let expected = if server == by_journal { ["0", "0", "0"] } else { ["1", "0", "1"] };
-            assert_eq!([row.text(0), row.text(1), row.text(2)], expected, "server {server} of {by_journal}");
+            let expected = match (server == by_journal, self.fence) {
+                (true, _) => ["0", "0", "0", "0", "0"],
+                (false, Fence::Server) => ["1", "0", "1", "0", "0"],
+                (false, Fence::Schemas) => ["0", "0", "0", "0", "1"],
+            };
+            let seen: Vec<String> = (0..5).map(|flag| row.text(flag)).collect();
+            assert_eq!(seen, expected, "server {server} of {by_journal}");
         }
         by_journal
     }

@@ -5,7 +5,7 @@ use super::grants::{Grants, Scope};
 use super::report::{Outcome, Side};
 use super::rule::{Acceptance, Judge, Judged, Rule, listed, passed, refused, statements, warned};
 use super::shape::has_row_key;
-use crate::plan::TablePattern;
+use crate::plan::{Fence, TablePattern};
 
 const fn privileges(name: &'static str, side: Side, judge: fn(&Facts) -> Judged, why: &'static str) -> Rule {
     Rule {
@@ -39,14 +39,14 @@ pub(super) const RULES: &[Rule] = &[
     privileges(
         "privileges-cutover",
         Side::Source,
-        |f| lacking(&f.source, &missing(f, Side::Source, FENCE)),
-        "the cutover fences the source (super_read_only) and closes connections that still write",
+        |f| fencing(f, Side::Source),
+        "the cutover fences the source and closes connections that still write",
     ),
     privileges(
         "privileges-cutover",
         Side::Target,
-        |f| lacking(&f.target, &missing(f, Side::Target, FENCE)),
-        "the target stays read-only to all but us until the switch, and is opened at it",
+        |f| fencing(f, Side::Target),
+        "the target is kept from the application until the switch, and is opened at it; after it the source is",
     ),
     privileges(
         "privileges-rollback",
@@ -76,19 +76,46 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         name: "persisted-variables",
-        judge: Judge::Each(persisted_variables),
+        judge: Judge::On(Side::Source, |f| of_servers(f, Side::Source, persisted_variables)),
         acceptance: Acceptance::Never,
         unread: Outcome::Refused,
-        why: "a fenced server that restarts would accept writes again, and two servers would be written to",
+        why: PERSISTED,
+    },
+    Rule {
+        name: "persisted-variables",
+        judge: Judge::On(Side::Target, |f| of_servers(f, Side::Target, persisted_variables)),
+        acceptance: Acceptance::Never,
+        unread: Outcome::Refused,
+        why: PERSISTED,
     },
     Rule {
         name: "other-writers",
-        judge: Judge::Each(other_writers),
+        judge: Judge::On(Side::Source, |f| of_servers(f, Side::Source, other_writers)),
         acceptance: Acceptance::Operator,
         unread: Outcome::Warned,
-        why: "whoever may write through read_only, or lift super_read_only, can write to the fenced side of a cutover",
+        why: OTHERS,
+    },
+    Rule {
+        name: "other-writers",
+        judge: Judge::On(Side::Target, |f| of_servers(f, Side::Target, other_writers)),
+        acceptance: Acceptance::Operator,
+        unread: Outcome::Warned,
+        why: OTHERS,
     },
 ];
+
+const PERSISTED: &str =
+    "a fenced server that restarts would accept writes again, and two servers would be written to";
+const OTHERS: &str =
+    "whoever may write through read_only, or lift super_read_only, can write to the fenced side of a cutover";
+
+/// What matters only where a server as a whole is fenced.
+fn of_servers(facts: &Facts, side: Side, judge: fn(&ServerFacts) -> Judged) -> Judged {
+    match facts.fence {
+        Fence::Server => judge(facts.server(side)),
+        Fence::Schemas => passed("the fence is around schemas"),
+    }
+}
 
 /// A privilege that is needed; any one of the names will do, and the first is the one to ask for.
 #[derive(Debug, Clone, Copy)]
@@ -99,8 +126,14 @@ enum Need {
     Ledger(&'static [&'static str]),
     /// On the ledger's schema, if a table without a key moves.
     Bags(&'static [&'static str]),
+    /// On a schema of the server's own.
+    In(&'static str, &'static [&'static str]),
+    /// On the server, if the source has events in the moved schemas.
+    Events(&'static [&'static str]),
+    /// On those schemas, if they have events.
+    EventsIn(&'static [&'static str]),
 }
-use Need::{Bags, Ledger, MovedSchemas, MovedTables, Server};
+use Need::{Bags, Events, EventsIn, In, Ledger, MovedSchemas, MovedTables, Server};
 
 const COPY_FROM: &[Need] =
     &[Server(&["REPLICATION SLAVE"]), Server(&["REPLICATION CLIENT"]), MovedTables(&["SELECT"])];
@@ -133,6 +166,43 @@ const FENCE: &[Need] = &[
     Server(&["PROCESS"]),
 ];
 
+const FENCE_SCHEMAS: &[Need] = &[
+    MovedSchemas(&["ALTER"]),
+    Server(&["PROCESS"]),
+    // Who is in the way.
+    In("performance_schema", &["SELECT"]),
+    // They are switched off before the fence goes up, and keep their definers.
+    EventsIn(&["EVENT"]),
+    Events(&["SET_ANY_DEFINER", "SET_USER_ID", "SUPER"]),
+];
+
+const LOCK_ACCOUNTS: &[Need] =
+    &[Server(&["CREATE USER"]), Server(&["CONNECTION_ADMIN", "SUPER"]), In("mysql", &["SELECT"])];
+
+/// What raising and lowering the fence takes, and which other fence would do with what there is.
+fn fencing(facts: &Facts, side: Side) -> Judged {
+    let server = facts.server(side);
+    let schemas = || {
+        let mut all = missing(facts, side, FENCE_SCHEMAS);
+        if !facts.fence_accounts.is_empty() {
+            all.extend(missing(facts, side, LOCK_ACCOUNTS));
+        }
+        all
+    };
+    if facts.fence == Fence::Schemas {
+        return lacking(server, &schemas());
+    }
+    let mut finding = lacking(server, &missing(facts, side, FENCE))?;
+    let other = super::fences::schemas_can(facts, side) && schemas().is_empty();
+    if let (Some(fix), true) = (&mut finding.fix, other) {
+        fix.push_str(&format!(
+            "\n-- or set `fence = \"schemas\"` in [moves.{}], for which it has what it needs",
+            facts.spec.name
+        ));
+    }
+    Ok(finding)
+}
+
 /// Something our account may not do: the privilege, and where, as GRANT writes it.
 type Missing = (&'static str, String);
 
@@ -148,12 +218,16 @@ fn missing(facts: &Facts, side: Side, needs: &[Need]) -> Vec<Missing> {
         }
     };
     let moves_bags = facts.schema.tables().is_ok_and(|tables| tables.iter().any(|t| !has_row_key(t)));
+    let has_events = facts.schema.events.as_ref().is_ok_and(|events| !events.is_empty());
     for wanted in needs {
         match wanted {
             Server(any) => need(any, Scope::Server, "*.*".into()),
+            In(schema, any) => need(any, Scope::Schema(schema), format!("{}.*", model::quote_ident(schema))),
+            Events(_) | EventsIn(_) if !has_events => {}
+            Events(any) => need(any, Scope::Server, "*.*".into()),
             Bags(_) if !moves_bags => {}
             Ledger(any) | Bags(any) => need(any, Scope::Schema("highwater"), "`highwater`.*".into()),
-            MovedSchemas(any) => {
+            MovedSchemas(any) | EventsIn(any) => {
                 for schema in facts.spec.schemas() {
                     need(any, Scope::Schema(schema), format!("{}.*", model::quote_ident(schema)));
                 }
@@ -223,6 +297,12 @@ fn source_writable(facts: &Facts) -> Judged {
 
 fn target_writable(facts: &Facts) -> Judged {
     let evidence = fence(&facts.target);
+    if facts.fence == Fence::Schemas && facts.target.variables.get("read_only")? == "ON" {
+        return refused(
+            format!("{evidence}; a fence around schemas opens schemas, and no server"),
+            "SET PERSIST read_only = OFF;  -- or `fence = \"server\"`",
+        );
+    }
     if facts.target.variables.get("super_read_only")? == "ON" {
         return refused(evidence, "SET PERSIST super_read_only = OFF;");
     }

@@ -9,7 +9,8 @@ use super::grants::Grants;
 use super::probe::Behaviour;
 use super::report::Side;
 use super::rule::{Fact, Unread};
-use crate::plan::{Along, MoveSpec};
+use super::writers::Writer;
+use crate::plan::{Along, Fence, MoveSpec};
 
 /// Everything the rules may look at.
 #[derive(Debug, Clone)]
@@ -18,6 +19,10 @@ pub(super) struct Facts {
     pub state: TargetState,
     /// What moves along with the tables.
     pub along: Along,
+    /// What is to keep a side from taking writes.
+    pub fence: Fence,
+    /// Accounts that are to be locked on the side that follows, as `user@host`.
+    pub fence_accounts: Vec<String>,
     pub source: ServerFacts,
     pub target: ServerFacts,
     /// The moved tables and what hangs on them, on the source.
@@ -39,6 +44,8 @@ pub(super) struct ServerFacts {
     pub clock: Fact<Clock>,
     pub grants: Fact<Grants>,
     pub accounts: Fact<Vec<Account>>,
+    /// Accounts that could write somewhere; read where the fence is around schemas.
+    pub writers: Fact<Vec<Writer>>,
     /// Plugins that accounts may log in with; read where accounts move along.
     pub login_plugins: Fact<BTreeSet<String>>,
     pub log_filters: Fact<LogFilters>,
@@ -93,6 +100,16 @@ pub(super) struct Version(pub u16, pub u16, pub u16);
 impl std::fmt::Display for Version {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}.{}.{}", self.0, self.1, self.2)
+    }
+}
+
+impl Facts {
+    /// What was read from one of the servers.
+    pub fn server(&self, side: Side) -> &ServerFacts {
+        match side {
+            Side::Target => &self.target,
+            _ => &self.source,
+        }
     }
 }
 

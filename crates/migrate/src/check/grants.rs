@@ -144,7 +144,7 @@ fn unquote(name: &str) -> Option<String> {
 }
 
 /// SQL's LIKE, without regard to a collation.
-fn like(pattern: &str, text: &str) -> bool {
+pub(super) fn like(pattern: &str, text: &str) -> bool {
     let mut p = pattern.chars();
     match p.next() {
         None => text.is_empty(),

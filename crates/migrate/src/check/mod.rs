@@ -16,6 +16,7 @@ mod columns;
 mod expression;
 mod expressions;
 mod facts;
+mod fences;
 mod foreign_keys;
 pub(crate) mod grants;
 mod identity;
@@ -32,6 +33,7 @@ mod server_reading;
 mod settings;
 mod shape;
 mod terminal;
+pub(crate) mod writers;
 mod zone;
 
 #[cfg(test)]
@@ -40,7 +42,7 @@ mod sample;
 pub use report::{Check, CheckReport, Outcome, Side};
 pub use server::Server;
 
-use crate::plan::{Along, MoveSpec};
+use crate::plan::{Along, Fence, MoveSpec};
 use facts::Facts;
 use rule::Rule;
 
@@ -63,11 +65,21 @@ pub struct CheckOptions {
     pub accept: Vec<String>,
     /// What moves along with the tables.
     pub along: Along,
+    /// What is to keep a side from taking writes.
+    pub fence: Fence,
+    /// Accounts that are to be locked on the side that follows, as `user@host`.
+    pub fence_accounts: Vec<String>,
 }
 
 impl From<TargetState> for CheckOptions {
     fn from(state: TargetState) -> Self {
-        Self { state, accept: Vec::new(), along: Along::default() }
+        Self {
+            state,
+            accept: Vec::new(),
+            along: Along::default(),
+            fence: Fence::default(),
+            fence_accounts: Vec::new(),
+        }
     }
 }
 
@@ -77,6 +89,7 @@ fn rules() -> impl Iterator<Item = &'static Rule> {
         identity::RULES,
         log::RULES,
         access::RULES,
+        fences::RULES,
         logins::RULES,
         activity::RULES,
         zone::RULES,
@@ -117,10 +130,20 @@ async fn read(
     options: &CheckOptions,
 ) -> mysql::Result<Facts> {
     let (state, along) = (options.state, options.along.clone());
-    let source_facts = server_reading::read(source, Side::Source, &along).await?;
-    let target_facts = server_reading::read(target, Side::Target, &along).await?;
+    let source_facts = server_reading::read(source, Side::Source, &along, options.fence).await?;
+    let target_facts = server_reading::read(target, Side::Target, &along, options.fence).await?;
     let schema = schema_reading::read(&mut source.ours, &source_facts, spec).await?;
     let there =
         schema_reading::read_target(&mut target.ours, &source_facts, &target_facts, spec, state).await?;
-    Ok(Facts { spec: spec.clone(), state, along, source: source_facts, target: target_facts, schema, there })
+    Ok(Facts {
+        spec: spec.clone(),
+        state,
+        along,
+        fence: options.fence,
+        fence_accounts: options.fence_accounts.clone(),
+        source: source_facts,
+        target: target_facts,
+        schema,
+        there,
+    })
 }

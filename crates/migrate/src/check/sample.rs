@@ -14,7 +14,7 @@ use super::grants::Grants;
 use super::probe::{Answer, Behaviour};
 use super::report::{Outcome, Side};
 use super::rule::Judged;
-use crate::plan::{Along, MoveSpec, TablePattern};
+use crate::plan::{Along, Fence, MoveSpec, TablePattern};
 
 const VARIABLES: &[(&str, &str)] = &[
     ("version", "9.7.4"),
@@ -75,6 +75,7 @@ pub(super) fn server(side: Side) -> ServerFacts {
         clock: Ok(Clock { now: 0, january: 0, july: 0, names_loaded: true }),
         grants: Ok(Grants::parse(all)),
         accounts: Ok(vec![ours]),
+        writers: Ok(Vec::new()),
         login_plugins: Ok(["caching_sha2_password".to_owned()].into()),
         log_filters: Ok(LogFilters::default()),
         channels: Ok(Vec::new()),
@@ -134,6 +135,8 @@ pub(super) fn facts() -> Facts {
         },
         state: TargetState::Fresh,
         along: Along::default(),
+        fence: Fence::default(),
+        fence_accounts: Vec::new(),
         source: server(Side::Source),
         target: server(Side::Target),
         schema: SchemaFacts {

@@ -13,7 +13,8 @@ use super::probe;
 use super::report::Side;
 use super::rule::{Fact, Unread};
 use super::server::Server;
-use crate::plan::{Accounts, Along};
+use super::writers;
+use crate::plan::{Accounts, Along, Fence};
 
 /// The global variables the rules look at. SHOW leaves out those a server does not have; a SELECT would fail.
 const VARIABLES: &[&str] = &[
@@ -70,7 +71,12 @@ const VARIABLES: &[&str] = &[
 ///
 /// # Errors
 /// If the connection breaks.
-pub(super) async fn read(server: &mut Server, side: Side, along: &Along) -> mysql::Result<ServerFacts> {
+pub(super) async fn read(
+    server: &mut Server,
+    side: Side,
+    along: &Along,
+    fence: Fence,
+) -> mysql::Result<ServerFacts> {
     let behaviour = probe::read(&mut server.application).await?;
     let conn = &mut server.ours;
     let variables = read_variables(conn).await?;
@@ -86,6 +92,17 @@ pub(super) async fn read(server: &mut Server, side: Side, along: &Along) -> mysq
         clock: read_clock(conn).await?,
         grants: grants.map(|rows| Grants::parse(texts(&rows).iter().map(String::as_str))),
         accounts: accounts::read(conn, &us).await?,
+        writers: match fence {
+            Fence::Server => Ok(Vec::new()),
+            Fence::Schemas => match writers::read(conn).await {
+                Ok(all) => Ok(all),
+                Err(error @ Error::Server(_)) => Err(Unread {
+                    error: error.to_string(),
+                    fix: grant("SELECT", &us).replace("*.*", "mysql.*"),
+                }),
+                Err(error) => return Err(error),
+            },
+        },
         login_plugins: match along.accounts {
             Accounts::None => Ok(BTreeSet::new()),
             _ => read_login_plugins(conn).await?,

@@ -20,6 +20,8 @@ use crate::along;
 use crate::error::{Doing, MoveError, Side};
 use crate::mover::{Mover, gtid_executed};
 use crate::plan::Accounts;
+use crate::plan::Fence;
+use crate::session;
 use crate::verify::Verifier;
 
 /// What to do when not everything is proven.
@@ -138,15 +140,19 @@ impl<G: TrafficGate> MoveDriver<G> {
         let creating = hands.as_ref().map(objects::Hands::target_id);
         let primed = prime::prime((from, onto), &mover.tables(), self.options.prime_deadline).await;
         log.lock().primed = Some(primed);
-        let source = fence::connect(from, Side::Source).await.map_err(failed)?;
-        let mut target = fence::connect(onto, Side::Target).await.map_err(failed)?;
+        let marking = match state.fence {
+            Fence::Server => None,
+            Fence::Schemas => Some(session::open(from, Side::Source).await.map_err(failed)?),
+        };
+        let source = self.fencing(from, Side::Source).await.map_err(failed)?;
+        let mut target = self.fencing(onto, Side::Target).await.map_err(failed)?;
         // A statement that is given up must not go on waiting on the target, in the stream's way.
         let patience =
             format!("SET SESSION lock_wait_timeout = {}", self.options.prove_deadline.as_secs().max(1));
         target.execute(patience).await.doing(Side::Target, "bound its waits").map_err(failed)?;
         let mut verifier = mover.verifier().await.map_err(failed)?;
         self.prove_most(&mover, &mut verifier, unproven).await?;
-        Ok(Ready { mover, source, target, verifier, hands, creating })
+        Ok(Ready { mover, source, target, verifier, marking, hands, creating })
     }
 
     pub(super) fn course<'a>(
@@ -190,7 +196,8 @@ impl<G: TrafficGate> MoveDriver<G> {
         // From here on, who writes there may.
         mover.end_watch();
         stop_point("switch").await;
-        let opened = match answered(Side::Target, fence::open_for_writes(&mut target, Side::Target)).await {
+        let barrier = self.barrier();
+        let opened = match answered(Side::Target, barrier.open_for_writes(&mut target, Side::Target)).await {
             Ok(()) => Ok(()),
             // Again on a connection of its own; each statement may run twice.
             Err(_) => self.open_new_home_at_last(to).await,
@@ -306,8 +313,12 @@ impl<G: TrafficGate> MoveDriver<G> {
         course.end(Phase::Drain).await?;
 
         self.enter::<P>(course, Phase::Fence).await?;
+        if let Some(marking) = &mut ready.marking {
+            answered(Side::Source, objects::mark_events(marking, self.spec())).await.map_err(failed)?;
+            stop_point("mark").await;
+        }
         let patience = fence::Patience { deadline: self.options.fence_deadline, kill_after };
-        let ended = fence::raise(from, &mut ready.source, &patience).await.map_err(failed)?;
+        let ended = self.barrier().raise(from, &mut ready.source, &patience).await.map_err(failed)?;
         course.log.lock().ended.extend(ended);
         stop_point("fence").await;
         course.end(Phase::Fence).await?;
@@ -403,7 +414,8 @@ impl<G: TrafficGate> MoveDriver<G> {
         proof: &Proof,
         unproven: Unproven,
     ) -> Result<(), Trouble> {
-        let looking = last_look(ready, proof, unproven);
+        let barrier = self.barrier();
+        let looking = last_look(&barrier, ready, proof, unproven);
         match tokio::time::timeout(self.options.prove_deadline, looking).await {
             Ok(seen) => seen,
             Err(_) => Err(Trouble::new(
@@ -452,6 +464,8 @@ pub(super) struct Ready {
     pub source: Connection,
     pub target: Connection,
     verifier: Verifier,
+    /// On the source, where its events must not run behind the fence.
+    marking: Option<Connection>,
     /// Where objects go along.
     hands: Option<objects::Hands>,
     /// The connection of those hands on the target.

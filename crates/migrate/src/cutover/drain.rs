@@ -9,10 +9,12 @@ use std::time::{Duration, Instant};
 use model::Trouble;
 use mysql::{ConnectOptions, Connection};
 
+use super::fence;
 use super::in_the_way::{self, InTheWay};
 use super::mend::answered;
 use super::{MoveDriver, Phase, TrafficGate};
 use crate::error::{Doing, MoveError, Result, Side};
+use crate::plan::Fence;
 use crate::session;
 
 /// Between two questions. The server answers from a copy that it makes anew only if nobody has asked for 100 ms
@@ -35,7 +37,12 @@ impl<G: TrafficGate> MoveDriver<G> {
             return self.drain_the_door(source, kill_after, deadline).await;
         }
         self.gate.drain(deadline).await?;
-        drain_the_source(options, source, kill_after, deadline).await.map_err(|e| e.trouble())
+        let around = match self.state().fence {
+            Fence::Server => None,
+            Fence::Schemas => Some(self.spec().schemas()),
+        };
+        let of = Of { options, schemas: around };
+        drain_the_source(&of, source, kill_after, deadline).await.map_err(|e| e.trouble())
     }
 
     async fn drain_the_door(
@@ -66,9 +73,16 @@ async fn end(source: &mut Connection, open: &[u64]) -> Result<Vec<InTheWay>> {
     Ok(named)
 }
 
+/// Whose transactions are waited for.
+struct Of<'a> {
+    options: &'a ConnectOptions,
+    /// Of those who have used a table of one of these; of all, if there are none.
+    schemas: Option<Vec<&'a str>>,
+}
+
 /// Waits until nobody but us has a transaction open on the source that has changed or locked a row.
 async fn drain_the_source(
-    options: &ConnectOptions,
+    of: &Of<'_>,
     source: &mut Connection,
     kill_after: Option<Duration>,
     deadline: Duration,
@@ -76,7 +90,7 @@ async fn drain_the_source(
     let begun = Instant::now();
     let mut ended = Vec::new();
     loop {
-        let open = open(options, source).await?;
+        let open = open(of, source).await?;
         if open.is_empty() {
             return Ok(ended);
         }
@@ -100,10 +114,15 @@ async fn drain_the_source(
     }
 }
 
-async fn open(options: &ConnectOptions, source: &mut Connection) -> Result<Vec<u64>> {
+async fn open(of: &Of<'_>, source: &mut Connection) -> Result<Vec<u64>> {
     let sql = "SELECT trx_mysql_thread_id FROM information_schema.INNODB_TRX \
                WHERE trx_mysql_thread_id <> 0 AND trx_rows_modified + trx_rows_locked > 0";
     let rows = source.rows(sql).await.doing(Side::Source, "look for open transactions")?;
     let open = rows.iter().filter_map(|row| row.number::<u32>(0));
-    Ok(open.filter(|id| !session::is_ours(options, *id)).map(u64::from).collect())
+    let mut open: Vec<u64> = open.filter(|id| !session::is_ours(of.options, *id)).map(u64::from).collect();
+    if let (Some(schemas), false) = (&of.schemas, open.is_empty()) {
+        let there = fence::with_locks_in(source, Side::Source, schemas, source.id()).await?;
+        open.retain(|id| there.contains(id));
+    }
+    Ok(open)
 }

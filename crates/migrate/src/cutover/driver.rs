@@ -9,15 +9,16 @@ use model::Trouble;
 use mysql::{ConnectOptions, Connection};
 use tokio::sync::{Mutex, MutexGuard};
 
+use super::fence::{self, Barrier};
 use super::guard::{self, Guardrail};
 use super::state::{Event, Home, State};
-use super::{Hooks, Journal, NotBegun, TrafficGate, fence, objects, recover};
+use super::{Hooks, Journal, NotBegun, TrafficGate, objects, recover};
 use crate::copy::CopyOptions;
 use crate::direction::{MoverOptions, Start};
 use crate::error::{MoveError, Side};
 use crate::ledger;
-use crate::mover::{Mover, RepairPlan, RepairReport};
-use crate::plan::MoveSpec;
+use crate::mover::{Mover, RepairPlan, RepairReport, gtid_executed};
+use crate::plan::{Fence, MoveSpec};
 use crate::session;
 use crate::verify::Verification;
 
@@ -40,6 +41,10 @@ pub struct CutoverOptions {
     pub hooks: Hooks,
     /// The replicas of the old side and of the new one, as far as they are known.
     pub replicas: [Vec<ConnectOptions>; 2],
+    /// What keeps a side from taking writes.
+    pub fence: Fence,
+    /// With [`Fence::Schemas`], the accounts that are locked on the side that follows, as `user@host`.
+    pub fence_accounts: Vec<String>,
 }
 
 impl Default for CutoverOptions {
@@ -53,6 +58,8 @@ impl Default for CutoverOptions {
             prime_deadline: Duration::from_secs(10),
             hooks: Hooks::default(),
             replicas: Default::default(),
+            fence: Fence::default(),
+            fence_accounts: Vec::new(),
         }
     }
 }
@@ -119,6 +126,25 @@ impl<G: TrafficGate> MoveDriver<G> {
         Ok(Self { spec, old, new, copy, options, gate, journal, view, opened })
     }
 
+    /// From now on another kind of fence, if the settings say so.
+    pub(super) async fn change_fence(&self, journal: &mut Journal) -> Result<(), NotBegun> {
+        let (now, wanted) = (journal.state().fence, self.options.fence);
+        if now == wanted {
+            return Ok(());
+        }
+        if now == Fence::Schemas {
+            // Accounts that are locked would be so for ever. Of a server's fence nothing is undone: that it is up may be
+            // somebody else's wish by now, and a guardrail names it.
+            let following = self.at(journal.state().home.other());
+            let opening = async {
+                let mut server = self.fencing(following, Side::Target).await?;
+                self.barrier().open_for_writes(&mut server, Side::Target).await
+            };
+            opening.await.map_err(|e| NotBegun::of(&e, journal.state().home))?;
+        }
+        self.record(journal, Event::FencedBy { fence: wanted }).map_err(NotBegun::Refused)
+    }
+
     /// Where the move stands.
     pub fn state(&self) -> State {
         self.view.read().unwrap_or_else(PoisonError::into_inner).state.clone()
@@ -174,7 +200,9 @@ impl<G: TrafficGate> MoveDriver<G> {
     /// Starts the stream from the serving side to the other one.
     pub(super) async fn start_mover(&self, state: &State) -> Result<(), MoveError> {
         let (source, target) = (self.at(state.home), self.at(state.home.other()));
-        let mut following = fence::connect(target, Side::Target).await?;
+        let mut following = self.fencing(target, Side::Target).await?;
+        // While nobody can write there, after a crossing: what is written from here on is ours, or a stranger's.
+        let watched_from = gtid_executed(&mut following, Side::Target).await?;
         self.only_follow(&mut following, source, target).await?;
         let start = match &state.since {
             None => Start::Copy(self.copy.clone()),
@@ -185,13 +213,27 @@ impl<G: TrafficGate> MoveDriver<G> {
         if let Start::At(_) = &options.start {
             self.forget_older_ledger(&mut following, state).await?;
         }
-        let mover = Mover::start(options).await?;
+        let mover = Mover::start_watching(options, Some(watched_from)).await?;
         if !state.accepted_unproven.is_empty() {
             // Nobody has proven what this direction begins with.
             mover.forget_proof().await?;
         }
         self.set_mover(Some(Arc::new(mover)));
         Ok(())
+    }
+
+    /// The move's fence, of the kind that the journal says is in force.
+    pub(super) fn barrier(&self) -> Barrier<'_> {
+        Barrier::new(self.state().fence, &self.spec, &self.options.fence_accounts)
+    }
+
+    /// A connection for raising and lowering it.
+    pub(super) async fn fencing(
+        &self,
+        options: &ConnectOptions,
+        side: Side,
+    ) -> Result<Connection, MoveError> {
+        fence::connect(&self.barrier(), options, side).await
     }
 
     /// Makes a side follow: read-only to all but us, and without triggers and events that would write to it.
@@ -201,11 +243,16 @@ impl<G: TrafficGate> MoveDriver<G> {
         source: &ConnectOptions,
         target: &ConnectOptions,
     ) -> Result<(), MoveError> {
+        let barrier = self.barrier();
         if !self.copy.along.objects {
-            return fence::follow_only(following, Side::Target).await;
+            return barrier.follow_only(following, Side::Target).await;
         }
-        let stopped = objects::stop_scheduler(following, &self.spec).await?;
-        fence::follow_only(following, Side::Target).await?;
+        // The scheduler is everybody's; what a fence of schemas does instead, it has done before it went up.
+        let stopped = match self.state().fence {
+            Fence::Server => objects::stop_scheduler(following, &self.spec).await?,
+            Fence::Schemas => false,
+        };
+        barrier.follow_only(following, Side::Target).await?;
         objects::clear(source, target, &self.spec).await?;
         if stopped {
             objects::start_scheduler(following).await?;
@@ -215,8 +262,8 @@ impl<G: TrafficGate> MoveDriver<G> {
 
     /// After a switch, on the side that serves now.
     pub(super) async fn enable_events(&self, home: Home) -> Result<(), MoveError> {
-        match self.copy.along.objects {
-            true => objects::enable_events(self.at(home), &self.spec).await,
+        match self.copy.along.objects || self.state().fence == Fence::Schemas {
+            true => objects::enable_events(self.at(home), Side::Target, &self.spec).await,
             false => Ok(()),
         }
     }
@@ -321,8 +368,10 @@ impl<G: TrafficGate> MoveDriver<G> {
             for side in [home.other(), home] {
                 let mut server = session::open(self.at(side), Side::Target).await?;
                 ledger::forget(&mut server, &self.spec.name).await?;
-                if side == home.other() && home == Home::Old {
-                    fence::open_for_writes(&mut server, Side::Target).await?;
+                match (side == home.other(), home) {
+                    (true, Home::Old) => self.barrier().open_for_writes(&mut server, Side::Target).await?,
+                    (true, Home::New) => self.barrier().leave_closed(&mut server, Side::Target).await?,
+                    (false, _) => {}
                 }
             }
             Ok::<(), MoveError>(())

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | stream, copy, lag | settle: it waits until the target has everything the fenced source has |
 //! | proof, differences, watch | prove, with the last keys compared and the target's log read to its end; and here, as far as we know by ourselves |
-//! | read_only | fence raises it and reads it back; here: it is still up, and nothing was written since the proof |
+//! | read_only | fence raises it and reads it back; here: it is still up, and, if it is around the whole server, nothing was written since the proof |
 //! | replication | here: no channel has been started on the target |
 //! | door, pinned clients, open transactions | drain, and fence |
 //! | the others | nobody: tables change only by statements, which the stream repeats, and the fence refuses |
@@ -16,6 +16,7 @@ use model::Trouble;
 use mysql::{Connection, Error};
 
 use super::crossing::{Ready, Unproven};
+use super::fence::Barrier;
 use super::guard;
 use super::point::Proof;
 use crate::error::{Doing, MoveError, Result, Side};
@@ -26,32 +27,20 @@ use crate::error::{Doing, MoveError, Result, Side};
 /// If the source's fence is down, something was written there since, the target replicates from elsewhere, a write on it is not
 /// ours, or a server does not answer.
 pub(super) async fn last_look(
+    barrier: &Barrier<'_>,
     ready: &mut Ready,
     proof: &Proof,
     unproven: Unproven,
 ) -> std::result::Result<(), Trouble> {
-    let (source, target) =
-        tokio::join!(still_fenced(&mut ready.source, proof), follows_nobody(&mut ready.target));
+    let (source, target) = tokio::join!(
+        barrier.still_up(&mut ready.source, &proof.proven_as_of),
+        follows_nobody(&mut ready.target)
+    );
     source.and(target).map_err(|error| error.trouble())?;
     match guard::unproven(&ready.mover).into_iter().next() {
         Some(missing) if unproven == Unproven::Refuse => Err(missing),
         _ => Ok(()),
     }
-}
-
-async fn still_fenced(source: &mut Connection, proof: &Proof) -> Result<()> {
-    let sql = format!(
-        "SELECT @@GLOBAL.super_read_only, GTID_SUBTRACT(@@GLOBAL.gtid_executed, '{}')",
-        proof.proven_as_of
-    );
-    let row = source.row(sql).await.doing(Side::Source, "look at the fence")?;
-    let (fenced, since) = row.map(|row| (row.text(0), row.text(1))).unwrap_or_default();
-    let what = match (fenced.as_str(), since.as_str()) {
-        ("1", "") => return Ok(()),
-        (_, "") => "the source is not read-only any more: somebody has lowered the fence".to_owned(),
-        (_, since) => format!("the source has executed {since} since it was fenced, which nobody has proven"),
-    };
-    Err(MoveError::Refused { what, hint: "find out who sets super_read_only there, then try again".into() })
 }
 
 async fn follows_nobody(target: &mut Connection) -> Result<()> {

@@ -2,15 +2,16 @@
 //! a switch. A server that does not answer now may in a moment, and a restarted one comes back with its fence.
 //!
 //! Everything here may run twice: what was given up for want of an answer may have been done all the same. What it must not
-//! be is done *later*, when the next crossing relies on something else: see [`fence::connect`].
+//! be is done *later*, when the next crossing relies on something else: see [`super::fence::connect`].
 
 use std::time::Duration;
 
 use model::Trouble;
 
 use super::state::{Event, Home, Recovery, State};
-use super::{Journal, MoveDriver, TrafficGate, fence};
+use super::{Journal, MoveDriver, TrafficGate, objects};
 use crate::error::{MoveError, Side};
+use crate::plan::Fence;
 
 /// How long one try may go without an answer; opening a server takes a few statements.
 const TRY: Duration = Duration::from_secs(3);
@@ -22,7 +23,18 @@ const PAUSE: Duration = Duration::from_millis(100);
 impl<G: TrafficGate> MoveDriver<G> {
     /// Lets the application write where it wrote before. One try.
     pub(super) async fn lower_fence(&self, home: Home) -> Result<(), MoveError> {
-        self.open_side(home, Side::Source).await
+        self.open_side(home, Side::Source).await?;
+        self.let_events_run(home).await
+    }
+
+    /// Before a fence of schemas goes up, the events in them are marked not to run; when it is down they are to.
+    pub(super) async fn let_events_run(&self, home: Home) -> Result<(), MoveError> {
+        match self.state().fence {
+            Fence::Server => Ok(()),
+            Fence::Schemas => {
+                answered(Side::Source, objects::enable_events(self.at(home), Side::Source, self.spec())).await
+            }
+        }
     }
 
     /// The same, until it is done or refused: while the source is away nobody can be served there, and when it is back its
@@ -84,8 +96,8 @@ impl<G: TrafficGate> MoveDriver<G> {
 
     async fn open_side(&self, home: Home, side: Side) -> Result<(), MoveError> {
         answered(side, async {
-            let mut server = fence::connect(self.at(home), side).await?;
-            fence::open_for_writes(&mut server, side).await
+            let mut server = self.fencing(self.at(home), side).await?;
+            self.barrier().open_for_writes(&mut server, side).await
         })
         .await
     }

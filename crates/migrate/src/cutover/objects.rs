@@ -114,12 +114,23 @@ pub(super) async fn clear(
     Ok(())
 }
 
-/// After the switch: lets the events run that were created to run.
-pub(super) async fn enable_events(serving: &ConnectOptions, spec: &MoveSpec) -> Result<()> {
-    let mut server = session::open(serving, Side::Target).await?;
-    let events = objects::read(&mut server, Side::Target, spec, &[Kind::Event]).await?;
+/// Lets the events run that are marked to run here: after the switch, and after a fence of schemas has gone down again.
+pub(super) async fn enable_events(serving: &ConnectOptions, side: Side, spec: &MoveSpec) -> Result<()> {
+    let mut server = session::open(serving, side).await?;
+    let events = objects::read(&mut server, side, spec, &[Kind::Event]).await?;
     for event in events.iter().filter(|e| e.status == Some(EventStatus::DisabledOnReplica)) {
-        objects::enable(&mut server, Side::Target, event).await?;
+        objects::set_status(&mut server, side, event, EventStatus::Enabled).await?;
+    }
+    Ok(())
+}
+
+/// Before a fence of schemas: keeps the serving side's events from running, and marks them for [`enable_events`]. An event that
+/// falls due in a schema that is read-only ends the event scheduler of the whole server, as was seen of MySQL 9.7 ("Unable to
+/// schedule event" in its error log): it cannot write down when the event has run.
+pub(super) async fn mark_events(serving: &mut Connection, spec: &MoveSpec) -> Result<()> {
+    let events = objects::read(serving, Side::Source, spec, &[Kind::Event]).await?;
+    for event in events.iter().filter(|e| e.status == Some(EventStatus::Enabled)) {
+        objects::set_status(serving, Side::Source, event, EventStatus::DisabledOnReplica).await?;
     }
     Ok(())
 }

@@ -52,7 +52,7 @@ impl NotBegun {
     }
 
     /// What an error means, seen from the direction in which rows come from `source`.
-    fn of(error: &MoveError, source: Home) -> Self {
+    pub(super) fn of(error: &MoveError, source: Home) -> Self {
         let server = match error.away() {
             Some(Side::Source) => source,
             Some(Side::Target) => source.other(),
@@ -119,6 +119,10 @@ impl<G: TrafficGate> MoveDriver<G> {
     /// If a server is away or refuses, or the move cannot start.
     pub async fn begin(&self, patience: Option<Duration>) -> Result<(), NotBegun> {
         let mut journal = self.journal.lock().await;
+        // The kind of fence is changed only where nothing is under way: until here it was undone as it was made.
+        if self.mover().is_none() && journal.state().recovery() == Recovery::None {
+            self.change_fence(&mut journal).await?;
+        }
         let state = journal.state().clone();
         if self.mover().is_none() {
             let starting = self.start_mover(&state);

@@ -3,6 +3,8 @@
 use model::GtidSet;
 use serde::{Deserialize, Serialize};
 
+use crate::plan::Fence;
+
 /// The two ends of a move, by the names they had when it began. Roles (source, target) swap at a switch; these do not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -93,6 +95,11 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         accepted_unproven: Vec<String>,
     },
+    /// From now on the sides are fenced this way; until there is such an event, the servers as a whole.
+    FencedBy {
+        /// The kind.
+        fence: Fence,
+    },
     /// The crossing is complete: clients go on, the stream back runs.
     Completed,
     /// The move is over.
@@ -111,6 +118,9 @@ pub struct State {
     /// What was not proven at the last switch, and accepted by the operator.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub accepted_unproven: Vec<String>,
+    /// The kind of fence that is in force, by which a restart undoes or completes what was begun.
+    #[serde(default)]
+    pub fence: Fence,
     /// What is under way.
     pub step: Step,
 }
@@ -154,7 +164,14 @@ pub struct Illegal {
 
 impl Default for State {
     fn default() -> Self {
-        Self { home: Home::Old, epoch: 0, since: None, accepted_unproven: Vec::new(), step: Step::Steady }
+        Self {
+            home: Home::Old,
+            epoch: 0,
+            since: None,
+            accepted_unproven: Vec::new(),
+            fence: Fence::Server,
+            step: Step::Steady,
+        }
     }
 }
 
@@ -198,6 +215,10 @@ impl State {
                 Step::Switched
             }
             (Step::Switched, Event::Completed) => Step::Steady,
+            (Step::Steady, Event::FencedBy { fence }) => {
+                next.fence = *fence;
+                Step::Steady
+            }
             (Step::Steady, Event::Finished) => Step::Finished,
             _ => return Err(Illegal { event: event.clone(), step: self.step }),
         };
@@ -259,6 +280,22 @@ mod tests {
         let old = r#"{"event":"switched","to":"new","position":"","epoch":1}"#;
         let read: Event = serde_json::from_str(old).unwrap();
         assert_eq!(read, switched(Home::New, 1), "a journal from before there was such a thing");
+    }
+
+    #[test]
+    fn a_journal_that_says_nothing_of_a_fence_is_one_of_servers() {
+        let fenced = |fence| Event::FencedBy { fence };
+        let old = r#"{"home":"new","epoch":1,"since":null,"step":"steady"}"#;
+        assert_eq!(serde_json::from_str::<State>(old).unwrap().fence, Fence::Server);
+        assert_eq!(State::default().fence, Fence::Server);
+        let mut events = vec![fenced(Fence::Schemas)];
+        events.extend(BEFORE.map(entered));
+        events.extend([switched(Home::New, 1), Event::Completed]);
+        assert_eq!(check(&events).unwrap().fence, Fence::Schemas, "it outlives a crossing");
+        let amid = [&events[..3], &[fenced(Fence::Server)]].concat();
+        assert!(check(&amid).is_err(), "what is under way ends as it has begun");
+        let read: Event = serde_json::from_str(r#"{"event":"fenced_by","fence":"schemas"}"#).unwrap();
+        assert_eq!(read, fenced(Fence::Schemas));
     }
 
     #[test]

@@ -112,6 +112,7 @@ impl<G: TrafficGate> MoveDriver<G> {
             tables: mover.tables(),
             drain_deadline: self.options.drain_deadline,
             lag_max: self.options.lag_max,
+            fence: self.state().fence,
         };
         let mut all = guard::look(mover, self.options.lag_max);
         all.extend(look.ask().await);

@@ -9,9 +9,10 @@ use super::course::Course;
 use super::crossing::Ready;
 use super::mend::{again, answered};
 use super::state::{Event, Home, Phase, State, Step};
-use super::{MoveDriver, Run, TrafficGate, fence, objects};
+use super::{MoveDriver, Run, TrafficGate, objects};
 use crate::error::{MoveError, Side};
 use crate::mover::Mover;
+use crate::plan::Fence;
 
 /// What came of putting everything back.
 pub(super) struct PutBack {
@@ -70,7 +71,11 @@ impl<G: TrafficGate> MoveDriver<G> {
         let lowered = match source {
             _ if reached < Phase::Fence => Ok(()),
             Some(source) => {
-                match answered(Side::Source, fence::open_for_writes(source, Side::Source)).await {
+                let opening = async {
+                    self.barrier().open_for_writes(source, Side::Source).await?;
+                    self.let_events_run(home).await
+                };
+                match answered(Side::Source, opening).await {
                     Ok(()) => Ok(()),
                     Err(_) => self.lower_fence_at_last(home).await,
                 }
@@ -116,9 +121,12 @@ impl<G: TrafficGate> MoveDriver<G> {
             _ => "everything was put back; traffic is where it was".to_owned(),
         };
         let hint = match (&lowered, undone) {
-            (Err(_), _) => {
-                "SET GLOBAL super_read_only = OFF; SET GLOBAL read_only = OFF on the source".to_owned()
-            }
+            (Err(_), _) => match self.state().fence {
+                Fence::Server => "SET GLOBAL super_read_only = OFF; SET GLOBAL read_only = OFF on the source".to_owned(),
+                Fence::Schemas => "ALTER SCHEMA ... READ ONLY = 0 for each schema of the move, and ALTER EVENT ... ENABLE for its events \
+                                   that are DISABLE ON REPLICA, on the source"
+                    .to_owned(),
+            },
             (Ok(()), _) if cleared.is_err() => {
                 "start this process again: it removes them and goes on".to_owned()
             }

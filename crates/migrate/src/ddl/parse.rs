@@ -182,6 +182,8 @@ impl Cursor<'_> {
         match (verb, named) {
             ("CREATE", Some(name)) => self.change(Kind::CreateSchema(name)),
             ("DROP", Some(name)) => self.change(Kind::DropSchema(name)),
+            // Whether a schema may be written to is each server's own.
+            ("ALTER", _) if self.is_fence() => Some(Parsed::Harmless),
             ("ALTER", Some(name)) => self.change(Kind::AlterSchema(name)),
             ("ALTER", None) => {
                 self.unqualified = true;
@@ -189,6 +191,18 @@ impl Cursor<'_> {
             }
             _ => None,
         }
+    }
+
+    /// Whether what follows is `READ ONLY [=] value` and nothing else.
+    fn is_fence(&mut self) -> bool {
+        let begun = self.at;
+        let mut fence = self.eat_all(&["READ", "ONLY"]);
+        // `=` or not, a value, and the end.
+        let left = &self.tokens[self.at..];
+        let words = left.iter().filter(|t| matches!(t.token, Token::Word(_))).count();
+        fence &= left.len() <= 2 && words <= 1;
+        self.at = begun;
+        fence
     }
 
     fn create_table(&mut self) -> Option<Parsed> {
@@ -538,12 +552,16 @@ mod tests {
         assert_eq!(kind("DROP INDEX `on` ON t"), Kind::AlterIndex { table: app("t") });
         assert_eq!(kind("ALTER DATABASE CHARACTER SET utf8mb4"), Kind::AlterSchema("app".into()));
         assert_eq!(kind("ALTER SCHEMA x COLLATE utf8mb4_bin"), Kind::AlterSchema("x".into()));
+        assert_eq!(kind("ALTER SCHEMA x READ ONLY = 0 COLLATE utf8mb4_bin"), Kind::AlterSchema("x".into()));
         assert_eq!(kind("DROP DATABASE `character`"), Kind::DropSchema("character".into()));
     }
 
     #[test]
     fn other_objects_are_harmless_and_the_rest_is_unknown() {
         for sql in [
+            "ALTER SCHEMA app READ ONLY = 1",
+            "alter database `app` read only=DEFAULT",
+            "ALTER SCHEMA READ ONLY 0",
             "CREATE DEFINER=`a`@`%` TRIGGER x BEFORE INSERT ON t FOR EACH ROW SET @a = 1",
             "CREATE OR REPLACE ALGORITHM=MERGE VIEW v AS SELECT 1",
             "DROP VIEW v",

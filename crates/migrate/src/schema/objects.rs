@@ -158,6 +158,12 @@ pub(crate) async fn read(
     Ok(found)
 }
 
+/// What the server says to whoever lacks a privilege for a setting (ER_SPECIFIC_ACCESS_DENIED_ERROR).
+const NOT_GRANTED: u16 = 1227;
+
+/// What the server says when an event is to be enabled that would run once and whose time has passed (ER_EVENT_CANNOT_ALTER_IN_THE_PAST).
+const PAST: u16 = 1589;
+
 /// 1305, 1360, 1539 and 1146: there is no such routine, trigger, event or view.
 const NONE_SUCH: [u16; 4] = [1305, 1360, 1539, 1146];
 
@@ -276,11 +282,17 @@ pub(crate) async fn remove(server: &mut Connection, side: Side, object: &Definit
     Ok(())
 }
 
-/// Lets an event run, without a word in the binary log: a replica must not take over whether events run.
+/// Whether an event runs, without a word in the binary log: a replica must not take over whether events run. Where we may not leave
+/// the log out, a replica marks what comes by it as DISABLE ON REPLICA by itself.
 ///
 /// # Errors
 /// If the server refuses.
-pub(crate) async fn enable(server: &mut Connection, side: Side, event: &Definition) -> Result<()> {
+pub(crate) async fn set_status(
+    server: &mut Connection,
+    side: Side,
+    event: &Definition,
+    status: EventStatus,
+) -> Result<()> {
     // ALTER EVENT makes whoever runs it the definer, and takes the session's character sets.
     let definer = event.statement.strip_prefix(b"CREATE ".as_slice()).and_then(|rest| {
         let end = rest.windows(7).position(|w| w == b" EVENT ")?;
@@ -288,10 +300,23 @@ pub(crate) async fn enable(server: &mut Connection, side: Side, event: &Definiti
     });
     let definer = definer.unwrap_or_default();
     enter_session_of(server, side, event).await?;
-    server.execute("SET SESSION sql_log_bin=0").await.doing(side, "leave the binary log alone")?;
-    let sql = [b"ALTER ".as_slice(), definer, b" EVENT ", event.quoted().as_bytes(), b" ENABLE"].concat();
-    server.execute(sql).await.doing(side, format!("enable {event}"))?;
-    server.execute("SET SESSION sql_log_bin=1").await.doing(side, "write to the binary log again")?;
+    let clause = status.clause().as_bytes();
+    let sql = [b"ALTER ".as_slice(), definer, b" EVENT ", event.quoted().as_bytes(), b" ", clause].concat();
+    let unlogged = match server.execute("SET SESSION sql_log_bin=0").await {
+        Err(error) if error.server_code() == Some(NOT_GRANTED) => false,
+        done => done.doing(side, "leave the binary log alone").map(|_| true)?,
+    };
+    match server.execute(sql).await {
+        Err(error) if error.server_code() == Some(PAST) => {
+            tracing::warn!(target: "highwater::move", "{event} on the {side} stays off: its time has passed");
+        }
+        done => {
+            done.doing(side, format!("set {event} to {}", status.clause()))?;
+        }
+    }
+    if unlogged {
+        server.execute("SET SESSION sql_log_bin=1").await.doing(side, "write to the binary log again")?;
+    }
     Ok(())
 }
 

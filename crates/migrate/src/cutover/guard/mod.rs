@@ -2,6 +2,7 @@
 //!
 //! Here are those that we know by ourselves; `servers.rs` asks the servers, and the gate knows its own.
 
+mod fences;
 pub(super) mod servers;
 
 use std::time::Duration;

@@ -10,7 +10,7 @@ use mysql::{ConnectOptions, Connection};
 use super::Guardrail;
 use crate::definition::{Subject, definitions};
 use crate::error::{Doing, Result, Side};
-use crate::plan::MoveSpec;
+use crate::plan::{Fence, MoveSpec};
 use crate::schema::{foreign_keys, quote_text};
 use crate::session;
 use crate::throttle;
@@ -37,15 +37,23 @@ pub(in crate::cutover) struct Look<'a> {
     pub tables: Arc<Vec<Table>>,
     pub drain_deadline: Duration,
     pub lag_max: Duration,
+    /// The kind of fence.
+    pub fence: Fence,
 }
 
 impl Look<'_> {
     /// Asks both servers.
     pub async fn ask(&self) -> Vec<Guardrail> {
-        let (transactions, clocks, fence, replicated, replicas, tables, definers, keys) = tokio::join!(
+        let (transactions, clocks, fence, writers, replicated, replicas, tables, definers, keys) = tokio::join!(
             told("open transactions", self.open_transactions()),
             told("clocks", self.clocks()),
-            told("read_only", self.read_only()),
+            told("read_only", async {
+                match self.fence {
+                    Fence::Server => self.read_only().await,
+                    Fence::Schemas => self.schemas_open().await,
+                }
+            }),
+            self.direct_writers(),
             told("replication", self.replication()),
             self.replicas(),
             told("tables", self.definitions()),
@@ -53,6 +61,7 @@ impl Look<'_> {
             told("foreign keys", self.foreign_keys()),
         );
         let mut all = vec![fence, tables, transactions, replicated];
+        all.extend(writers);
         all.extend(replicas);
         all.extend([clocks, definers, keys]);
         all
@@ -357,7 +366,7 @@ async fn clock(server: &mut Connection, side: Side) -> Result<(f64, (Instant, Du
 }
 
 /// The guardrail, or that it could not be looked at.
-async fn told(name: &str, look: impl Future<Output = Result<Guardrail>>) -> Guardrail {
+pub(super) async fn told(name: &str, look: impl Future<Output = Result<Guardrail>>) -> Guardrail {
     let unknown = |why: String| {
         Guardrail::new(name, false, format!("cannot be told: {why}"), "see why, and look again").only_warns()
     };
@@ -368,7 +377,7 @@ async fn told(name: &str, look: impl Future<Output = Result<Guardrail>>) -> Guar
     }
 }
 
-fn listed(items: impl ExactSizeIterator<Item = impl ToString>) -> String {
+pub(super) fn listed(items: impl ExactSizeIterator<Item = impl ToString>) -> String {
     let more = items.len().saturating_sub(SHOWN);
     let mut text = items.take(SHOWN).map(|item| item.to_string()).collect::<Vec<_>>().join("; ");
     if more > 0 {
@@ -378,6 +387,6 @@ fn listed(items: impl ExactSizeIterator<Item = impl ToString>) -> String {
 }
 
 /// What a terminal can be shown.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).collect()
 }
