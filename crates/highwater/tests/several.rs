@@ -5,13 +5,20 @@ mod site;
 
 use std::time::{Duration, Instant};
 
+use mysql::{ConnectOptions, Connection};
 use sandbox::{ADMIN_USER, Mysqld, Node, NodeOptions};
 use site::Site;
 
 const ROWS: u32 = 3_000;
 
+/// What the two moves take, as lines of their sections: by schema and by table.
+const BY_TABLE: [&str; 2] = ["tables = ['one.*', 'two.b']", "tables = ['two.c']"];
+/// The same by schema, each behind a fence of its own.
+const BY_SCHEMA: [&str; 2] =
+    ["tables = ['one.*']\nfence = 'schemas'", "tables = ['two.*']\nfence = 'schemas'"];
+
 /// A site whose source has two schemas, and the settings of two moves to two clusters.
-async fn split() -> (Site, Node) {
+async fn split([left, right]: [&str; 2]) -> (Site, Node) {
     let site = Site::new("");
     let third = Node::start(&Mysqld::find().unwrap(), NodeOptions::new("third").server_id(3)).unwrap();
     let mut old = site.on(&site.old).await;
@@ -31,9 +38,9 @@ async fn split() -> (Site, Node) {
     };
     let settings = format!(
         "state_dir = 'state'\n{}{}{}\
-         [moves.left]\nsource = 'old'\ntarget = 'new'\ntables = ['one.*', 'two.b']\n\
-         [moves.right]\nsource = 'old'\ntarget = 'third'\ntables = ['two.c']\n\
-         [front_door]\nlisten = '127.0.0.1:0'\n",
+         [moves.left]\nsource = 'old'\ntarget = 'new'\n{left}\n\
+         [moves.right]\nsource = 'old'\ntarget = 'third'\n{right}\n\
+         [front_door]\nlisten = '127.0.0.1:0'\ncluster = 'old'\n",
         cluster("old", site.old.port()),
         cluster("new", site.new.port()),
         cluster("third", third.port())
@@ -81,7 +88,7 @@ async fn becomes(site: &Site, node: &Node, wanted: &[String]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_source_is_split_by_schema_and_by_table_and_each_move_has_its_own_ledger() {
-    let (site, third) = split().await;
+    let (site, third) = split(BY_TABLE).await;
     let sum = u64::from(ROWS) * u64::from(ROWS + 1) / 2;
     let mut running = site.start("copy");
     wait_for(&site, &["left", "right"]);
@@ -110,7 +117,7 @@ async fn one_source_is_split_by_schema_and_by_table_and_each_move_has_its_own_le
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cutover_that_would_stop_another_move_is_refused_by_name() {
-    let (site, _third) = split().await;
+    let (site, _third) = split(BY_TABLE).await;
     let _running = site.start("serve");
     wait_for(&site, &["left", "right"]);
     for name in ["left", "right"] {
@@ -128,4 +135,53 @@ async fn a_cutover_that_would_stop_another_move_is_refused_by_name() {
     old.execute("UPDATE two.stays SET v = 0 WHERE id = 1").await.unwrap();
     let said = site.refused(&["cutover"]);
     assert!(said.contains("several moves, and none was named"), "{said}");
+}
+
+/// A client of the front door in a schema.
+async fn client(site: &Site, schema: &str) -> Connection {
+    let status = site.status().unwrap();
+    let listen = status["door"]["listen"].as_str().unwrap().to_owned();
+    let port = listen.rsplit(':').next().unwrap().parse().unwrap();
+    let schema = Some(schema.as_bytes().to_vec());
+    Connection::connect(&ConnectOptions { port, schema, ..site.admin(&site.old) }).await.unwrap()
+}
+
+/// The server a client's statements go to, seen behind a write of its own.
+async fn writes_to(client: &mut Connection, table: &str) -> String {
+    client.execute(format!("UPDATE {table} SET v = v + 1 WHERE id = 2")).await.unwrap();
+    client.row("SELECT @@server_id").await.unwrap().unwrap().text(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn moves_of_schemas_cross_one_by_one_and_back_while_clients_of_the_other_go_on() {
+    let (site, third) = split(BY_SCHEMA).await;
+    let sum = u64::from(ROWS) * u64::from(ROWS + 1) / 2;
+    let _running = site.start("serve");
+    wait_for(&site, &["left", "right"]);
+    let (mut one, mut two) = (client(&site, "one").await, client(&site, "two").await);
+    for name in ["left", "right"] {
+        site.done(&["verify", "--move", name]);
+    }
+    // How often each has written, and where to.
+    assert_eq!((writes_to(&mut one, "a").await, writes_to(&mut two, "b").await), ("1".into(), "1".into()));
+    site.done(&["cutover", "--move", "left"]);
+    assert_eq!((writes_to(&mut one, "a").await, writes_to(&mut two, "b").await), ("2".into(), "1".into()));
+    // Together no statement can use them now; one by one a client can.
+    let across = one.execute("UPDATE one.a, two.b SET a.v = 0, b.v = 0").await.unwrap_err();
+    assert_eq!(across.server_code(), Some(1235), "{across}");
+    one.execute("USE two").await.unwrap();
+    assert_eq!(writes_to(&mut one, "b").await, "1");
+    one.execute("USE one").await.unwrap();
+    site.done(&["cutover", "--move", "right"]);
+    assert_eq!((writes_to(&mut one, "a").await, writes_to(&mut two, "b").await), ("2".into(), "3".into()));
+    site.done(&["rollback", "--move", "left"]);
+    assert_eq!((writes_to(&mut one, "a").await, writes_to(&mut two, "b").await), ("1".into(), "3".into()));
+    // Every write is on both servers of its move, once.
+    becomes(&site, &site.new, &[format!("one.a:{}", sum + 4)]).await;
+    let rest = [format!("two.b:{}", sum + 5), format!("two.c:{sum}"), format!("two.stays:{sum}")];
+    becomes(&site, &third, &rest).await;
+    becomes(&site, &site.old, &[&[format!("one.a:{}", sum + 4)], &rest[..]].concat()).await;
+    for name in ["left", "right"] {
+        assert!(site.done(&["verify", "--move", name]).contains("every row is equal"));
+    }
 }
