@@ -10,15 +10,15 @@ use wire::packet::HEADER_LEN;
 use wire::response::OkPacket;
 use wire::{Capabilities, WireError};
 
-use crate::command::text_after_attributes;
-use crate::login::ChangeUser;
-use crate::prepared::Place;
-use crate::profile::Profile;
-use crate::relay::shorten;
-use crate::response::{Expect, Kind, Scan, Step};
-use crate::screen::{Screen, Screened};
-use crate::settings::Settings;
-use crate::statements::Statements;
+use crate::arrival::login::ChangeUser;
+use crate::backend::response::{Expect, Kind, Scan, Step};
+use crate::session::command::text_after_attributes;
+use crate::session::relay::shorten;
+use crate::state::prepared::Place;
+use crate::state::profile::Profile;
+use crate::state::settings::Settings;
+use crate::state::statements::Statements;
+use crate::text::screen::{Screen, Screened};
 
 /// What the screen says of a statement that comes in these pieces, for comparing.
 pub fn screened(pieces: &[&[u8]], backslash: bool) -> String {
@@ -49,7 +49,7 @@ pub fn change_user(payload: &[u8], capabilities: Capabilities) -> Option<String>
 
 /// The cells of a one-row text result.
 pub fn cells(answer: &[u8]) -> Option<Vec<Option<Vec<u8>>>> {
-    crate::restore::cells(answer)
+    crate::session::restore::cells(answer)
 }
 
 /// A server's answer that arrives `piece` bytes at a time: what the client is sent of it, what was noted on the way, and

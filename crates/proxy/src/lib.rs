@@ -11,65 +11,27 @@
 //!
 //! Each thread has a listener of its own on the one address, and a session stays on its thread. Backend connections
 //! are opened with the clients' own accounts and passwords: the door has no list of passwords. A session has one for
-//! the length of a transaction, or, without sharing, for itself (`sharing.rs` says how). Rows pass unread; what the server
+//! the length of a transaction, or, without sharing, for itself (`session/sharing.rs` says how). Rows pass unread; what the server
 //! reports beside them is what the door knows of a session.
 //!
-//! What goes to which cluster is said by a table (`routes.rs`); each cluster has a gate of its own. A statement goes to one
-//! cluster or, if it would need two, nowhere (`steer.rs`).
+//! What goes to which cluster is said by a table (`gate/routes.rs`); each cluster has a gate of its own. A statement goes to one
+//! cluster or, if it would need two, nowhere (`session/steer.rs`).
 //!
 //! Connection ids: the greeting tells a client an id of the door's own (above 2^31). `KILL` takes that, and also the
-//! server's id as `CONNECTION_ID()` told it (`kill.rs`).
+//! server's id as `CONNECTION_ID()` told it (`session/kill.rs`).
 //!
 //! Invariant: a command is sent to a backend once, or not at all. One whose answer was lost is reported as of unknown
 //! outcome; nothing here sends it again.
 
-mod accounts;
-mod admission;
+mod arrival;
 mod backend;
-mod buffer;
-mod clock;
-mod command;
-mod control;
-mod digest;
-mod digests;
-mod entrance;
-mod exit;
+mod figures;
 #[doc(hidden)]
 pub mod fuzzing;
-mod held;
-mod hold;
-mod idle;
-mod kill;
-mod lexer;
-mod listener;
-mod local_file;
-mod login;
-mod names;
-mod network;
-mod observed;
-mod overdue;
-mod pace;
-mod parked;
-mod pool;
-mod prepared;
-mod profile;
-mod proven;
-mod queue;
-mod registry;
-mod relay;
-mod response;
-mod restore;
-mod routes;
-mod rules;
-mod screen;
-mod sending;
+mod gate;
 mod session;
-mod settings;
-mod sharing;
-mod statements;
-mod steer;
-mod terms;
-mod tls;
+mod state;
+mod text;
 mod trouble;
 
 use std::net::SocketAddr;
@@ -80,26 +42,26 @@ use std::time::Duration;
 use mysql::{ServerKey, Tls};
 use tokio::sync::{mpsc, watch};
 
-pub use control::{Control, DrainError, PinnedPolicy, RouteView, WarmReport};
-pub use digests::{DigestFigures, Digests};
-pub use entrance::{Entrance, UserRule};
-pub use exit::SeenOut;
-pub use held::Held;
-pub use network::Network;
-pub use observed::{Observe, SlowStatement};
-pub use registry::{OpenSession, SessionPhase, SessionView, Stats};
-pub use routes::Routes;
-pub use rules::Rules;
-pub use terms::Terms;
-pub use tls::DoorTls;
+pub use arrival::entrance::{Entrance, UserRule};
+pub use arrival::network::Network;
+pub use arrival::tls::DoorTls;
+pub use figures::digests::{DigestFigures, Digests};
+pub use figures::held::Held;
+pub use figures::observed::{Observe, SlowStatement};
+pub use figures::registry::{OpenSession, SessionPhase, SessionView, Stats};
+pub use gate::control::{Control, DrainError, PinnedPolicy, RouteView, WarmReport};
+pub use gate::routes::Routes;
+pub use gate::rules::Rules;
+pub use session::exit::SeenOut;
+pub use session::terms::Terms;
 
-use accounts::Accounts;
-use exit::Exit;
-use observed::Observing;
-use proven::ProvenAccounts;
-use registry::Registry;
-use routes::{Routing, Scope};
-use settings::{Interned, Settings};
+use arrival::accounts::Accounts;
+use arrival::proven::ProvenAccounts;
+use figures::observed::Observing;
+use figures::registry::Registry;
+use gate::routes::{Routing, Scope};
+use session::exit::Exit;
+use state::settings::{Interned, Settings};
 
 /// A server that sessions may be connected to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -195,9 +157,9 @@ pub struct Door {
 pub(crate) struct Shared {
     pub routing: Arc<Routing>,
     pub registry: Registry,
-    pub key: Arc<login::DoorKey>,
+    pub key: Arc<arrival::login::DoorKey>,
     pub server_version: String,
-    pub rules: rules::Current,
+    pub rules: gate::rules::Current,
     pub accounts: Arc<Accounts>,
     pub share: bool,
     pub exit: Exit,
@@ -226,12 +188,12 @@ impl Door {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             n => n,
         };
-        let listeners = listener::bind(options.listen, threads)
+        let listeners = arrival::listener::bind(options.listen, threads)
             .map_err(|source| DoorError::Listen { address: options.listen, source })?;
         let address = listeners[0]
             .local_addr()
             .map_err(|source| DoorError::Listen { address: options.listen, source })?;
-        let rules = rules::Current::new(options.rules());
+        let rules = gate::rules::Current::new(options.rules());
         let shared = Arc::new(Shared {
             routing: Arc::new(Routing::new(
                 options.writer,
@@ -241,7 +203,7 @@ impl Door {
             )),
             registry: Registry::default(),
             rules,
-            key: Arc::new(login::DoorKey::generate().map_err(|e| DoorError::Start(e.to_string()))?),
+            key: Arc::new(arrival::login::DoorKey::generate().map_err(|e| DoorError::Start(e.to_string()))?),
             server_version: options.server_version,
             accounts: Arc::default(),
             share: options.share,
@@ -255,9 +217,13 @@ impl Door {
         let mut door = Self { address, shared, stop, threads: Vec::new() };
         first(&door.control());
         for (shard, socket) in listeners.into_iter().enumerate() {
-            let thread =
-                listener::spawn((shard, threads), socket, Arc::clone(&door.shared), door.stop.subscribe())
-                    .map_err(|e| DoorError::Start(e.to_string()))?;
+            let thread = arrival::listener::spawn(
+                (shard, threads),
+                socket,
+                Arc::clone(&door.shared),
+                door.stop.subscribe(),
+            )
+            .map_err(|e| DoorError::Start(e.to_string()))?;
             door.threads.push(thread);
         }
         Ok(door)

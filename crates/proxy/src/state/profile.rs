@@ -1,0 +1,435 @@
+//! What a session has become since its login, as the server reported it: what another backend must be given
+//! before it may serve this client, and why one perhaps cannot be.
+//!
+//! Known by report: schema, system variables, transaction state. [`crate::text::screen`] says what is not reported.
+//! Two reports are late. A result set of a client without `CLIENT_DEPRECATE_EOF` ends with an EOF, which carries none;
+//! an ERR carries none either, and may leave a transaction open (a procedure that fails after its
+//! `START TRANSACTION`) or have closed one. After both the state is *unconfirmed*, and the session counts as inside
+//! a transaction until a `COM_PING`, sent only when somebody holds the gate, has brought the truth.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use wire::WireError;
+use wire::capability::Status;
+use wire::response::{OkPacket, SessionChange};
+
+use crate::state::settings::{Baseline, Interned, Results, Settings};
+use crate::text::screen::{Asks, Screened};
+
+/// The variables the server is asked to report. Not `*`: that reports `statement_id` with every statement. A change of
+/// a variable that is not here is reported as an unexplained state change, and pins.
+pub(crate) const TRACKED: &str = "autocommit,auto_increment_increment,auto_increment_offset,big_tables,\
+binlog_direct_non_transactional_updates,binlog_row_image,binlog_rows_query_log_events,block_encryption_mode,\
+bulk_insert_buffer_size,character_set_client,character_set_connection,character_set_filesystem,\
+character_set_results,collation_connection,completion_type,cte_max_recursion_depth,\
+default_collation_for_utf8mb4,default_storage_engine,default_tmp_storage_engine,default_week_format,\
+div_precision_increment,end_markers_in_json,eq_range_index_dive_limit,explain_format,\
+explicit_defaults_for_timestamp,foreign_key_checks,group_concat_max_len,group_replication_consistency,\
+histogram_generation_max_mem_size,information_schema_stats_expiry,innodb_ft_enable_stopword,\
+innodb_lock_wait_timeout,innodb_parallel_read_threads,innodb_strict_mode,innodb_table_locks,\
+interactive_timeout,internal_tmp_mem_storage_engine,join_buffer_size,last_insert_id,lc_messages,lc_time_names,\
+lock_wait_timeout,long_query_time,low_priority_updates,max_error_count,max_execution_time,max_heap_table_size,\
+max_join_size,max_length_for_sort_data,max_points_in_geometry,max_seeks_for_key,max_sort_length,\
+max_sp_recursion_depth,min_examined_row_limit,myisam_sort_buffer_size,net_read_timeout,net_retry_count,\
+net_write_timeout,new,old_alter_table,optimizer_prune_level,optimizer_search_depth,optimizer_switch,\
+optimizer_trace_features,optimizer_trace_limit,optimizer_trace_max_mem_size,print_identified_with_as_hex,\
+query_alloc_block_size,query_prealloc_size,range_alloc_block_size,range_optimizer_max_mem_size,\
+read_buffer_size,read_rnd_buffer_size,select_into_buffer_size,select_into_disk_sync,session_track_gtids,\
+session_track_schema,session_track_state_change,session_track_system_variables,session_track_transaction_info,\
+set_operations_buffer_size,show_create_table_verbosity,show_gipk_in_create_table_and_information_schema,\
+sort_buffer_size,sql_auto_is_null,sql_big_selects,sql_buffer_result,sql_generate_invisible_primary_key,\
+sql_log_bin,sql_log_off,sql_mode,sql_notes,sql_quote_show_create,sql_require_primary_key,sql_safe_updates,\
+sql_select_limit,sql_warnings,time_zone,tmp_table_size,transaction_isolation,transaction_read_only,\
+tx_isolation,tx_read_only,unique_checks,updatable_views_with_limit,use_secondary_engine,wait_timeout,\
+windowing_use_high_precision";
+
+/// What a session has become since its login.
+#[derive(Debug)]
+pub(crate) struct Profile {
+    /// What any backend can be given.
+    pub settings: Arc<Settings>,
+    /// Whether the settings changed since they were interned.
+    settings_changed: bool,
+    /// What `LAST_INSERT_ID()` returns, as far as OK packets tell.
+    pub last_insert_id: u64,
+    /// The last insert's id may be an explicit key that was only echoed, or a statement may have set another one that was
+    /// not reported: what `LAST_INSERT_ID()` returns, only the backend can say. If it is gone before it could be asked,
+    /// the function may return such a key.
+    pub last_insert_id_unsure: bool,
+    /// The last statement left warnings or an error, which `SHOW WARNINGS` can still ask for.
+    pub warnings: bool,
+    /// `FOUND_ROWS()` on this link is about a query of this session.
+    pub own_found: bool,
+    /// Why the session cannot be moved.
+    pub pin: Option<Cow<'static, str>>,
+    /// Why its backend cannot be lent to others between its statements, though it could be moved.
+    pub keeps: Option<&'static str>,
+    /// Inside a transaction, by the status flags.
+    in_transaction: bool,
+    /// Tables are locked.
+    tables_locked: bool,
+    /// `SET TRANSACTION` waits for the next transaction.
+    one_shot: bool,
+    /// A savepoint was set before the transaction that it will belong to has begun: possible with autocommit off, and shown
+    /// by no status flag (seen on 9.7.4).
+    savepoint: bool,
+    /// The last answer did not say what the state is.
+    pub unconfirmed: bool,
+    /// The connection's collation may have changed without being reported.
+    pub collation_unknown: bool,
+    /// Whether a backslash escapes inside quotes.
+    no_backslash: bool,
+    /// Seconds after which the server closes a connection with these settings.
+    pub wait_timeout: u32,
+    /// The same, if the client itself has said so.
+    pub own_wait_timeout: Option<u32>,
+}
+
+/// `SERVER_STATUS_NO_BACKSLASH_ESCAPES`.
+const NO_BACKSLASH_ESCAPES: Status = Status(1 << 9);
+
+impl Profile {
+    /// The profile of a session that has just logged in.
+    pub fn new(settings: Arc<Settings>, status: Status) -> Self {
+        let mut profile = Self::of(settings);
+        profile.status(status);
+        profile
+    }
+
+    fn of(settings: Arc<Settings>) -> Self {
+        Self {
+            wait_timeout: settings.wait_timeout(),
+            own_wait_timeout: None,
+            settings,
+            settings_changed: false,
+            last_insert_id: 0,
+            last_insert_id_unsure: false,
+            warnings: false,
+            own_found: false,
+            pin: None,
+            keeps: None,
+            in_transaction: false,
+            tables_locked: false,
+            one_shot: false,
+            savepoint: false,
+            unconfirmed: false,
+            collation_unknown: false,
+            no_backslash: false,
+        }
+    }
+
+    /// The profile of nobody: a client that has not logged in.
+    pub fn nobody() -> Self {
+        Self::of(Arc::new(Settings::of_login(0)))
+    }
+
+    /// Whether the session must stay where it is until its transaction ends. Also true of a `SET TRANSACTION` not
+    /// used yet and of locked tables, and while the last answer left it open.
+    pub fn inside(&self) -> bool {
+        self.in_transaction || self.tables_locked || self.one_shot || self.savepoint || self.unconfirmed
+    }
+
+    /// Whether the session is inside a transaction for certain.
+    pub fn certainly_inside(&self) -> bool {
+        self.inside() && !self.unconfirmed
+    }
+
+    /// Whether the backend knows something of this session that the door does not: then it must be asked before the
+    /// backend may serve another.
+    pub fn burdened(&self) -> bool {
+        self.unconfirmed || self.warnings || self.last_insert_id_unsure
+    }
+
+    /// The status flags of an answer that no server gives.
+    pub fn shown_status(&self) -> Status {
+        let off = self.settings.variables.get(b"autocommit".as_slice()).is_some_and(|on| **on == *b"OFF");
+        let autocommit = if off { 0 } else { Status::AUTOCOMMIT.0 };
+        let inside = if self.in_transaction { Status::IN_TRANS.0 } else { 0 };
+        let quotes = if self.no_backslash { NO_BACKSLASH_ESCAPES.0 } else { 0 };
+        Status(autocommit | inside | quotes)
+    }
+
+    /// After a command: gives the settings their interned form; whether they had changed.
+    pub fn intern(&mut self, interned: &Interned<Settings>) -> bool {
+        let changed = std::mem::take(&mut self.settings_changed);
+        if changed {
+            self.settings = interned.intern(Arc::clone(&self.settings));
+        }
+        changed
+    }
+
+    /// The status flags of this session between transactions.
+    pub fn idle_status(&self) -> Status {
+        let autocommit = self.settings.variables.get(b"autocommit".as_slice()).is_none_or(|v| **v != *b"OFF");
+        let autocommit = if autocommit { Status::AUTOCOMMIT.0 } else { 0 };
+        Status(autocommit | if self.no_backslash { NO_BACKSLASH_ESCAPES.0 } else { 0 })
+    }
+
+    /// Whether a backslash escapes inside quotes.
+    pub fn backslash(&self) -> bool {
+        !self.no_backslash
+    }
+
+    /// Pins the session; the first reason stays.
+    pub fn pin(&mut self, reason: impl Into<Cow<'static, str>>) {
+        self.pin.get_or_insert_with(|| reason.into());
+    }
+
+    /// Takes note of the status flags of an answer.
+    pub fn status(&mut self, status: Status) {
+        self.in_transaction = status.has(Status::IN_TRANS);
+        self.savepoint &= !self.in_transaction && !status.has(Status::AUTOCOMMIT);
+        self.no_backslash = status.has(NO_BACKSLASH_ESCAPES);
+    }
+
+    /// Takes note of an OK without text and session changes.
+    pub fn plain_ok(&mut self, status: Status, last_insert_id: u64) {
+        self.status(status);
+        self.unconfirmed = false;
+        if last_insert_id != 0 {
+            self.last_insert_id = last_insert_id;
+            self.last_insert_id_unsure = true;
+        }
+    }
+
+    /// Takes note of a statement that was sent.
+    pub fn asked(&mut self, screened: Screened) {
+        if let Some(reason) = screened.pins {
+            self.pin(reason);
+        }
+        if self.keeps.is_none() {
+            self.keeps = screened.keeps;
+        }
+        self.last_insert_id_unsure |= screened.sets_insert_id;
+        self.savepoint = screened.savepoint.unwrap_or(self.savepoint);
+    }
+
+    /// Takes note of how many warnings a statement left.
+    pub fn warned(&mut self, warnings: u16, screened: Screened) {
+        // Asking for them may leave them in place.
+        self.warnings = warnings > 0 || self.warnings && screened.asks == Asks::Diagnostics;
+    }
+
+    /// Takes note of an OK.
+    ///
+    /// # Errors
+    /// If its session changes cannot be read.
+    pub fn ok(&mut self, ok: &OkPacket, screened: Screened) -> Result<(), WireError> {
+        self.plain_ok(ok.status, ok.last_insert_id);
+        let (mut changed, mut explained) = (false, false);
+        for change in ok.session_changes()? {
+            match change {
+                SessionChange::Variable { name, value } => {
+                    explained = true;
+                    self.variable(name, value, screened);
+                }
+                SessionChange::Schema(schema) => {
+                    explained = true;
+                    let schema = Some(schema.into_boxed_slice()).filter(|s| !s.is_empty());
+                    if self.settings.schema != schema {
+                        self.change().schema = schema;
+                    }
+                }
+                SessionChange::State(state) => changed |= state,
+                SessionChange::TransactionState(state) => self.tables_locked = state.get(7) == Some(&b'L'),
+                SessionChange::TransactionCharacteristics(text) => {
+                    // Inside a transaction they only describe it, but for what waited for it: that is used up when it is
+                    // reported gone, and not by every end of a transaction (`SET autocommit = 1` leaves it, on 9.7.4).
+                    let waits = text.starts_with(b"SET TRANSACTION");
+                    self.one_shot = waits || !text.is_empty() && !self.in_transaction;
+                }
+                SessionChange::Gtids(_) => {}
+                SessionChange::Unknown(_) => changed = true,
+            }
+        }
+        if changed && !(explained && screened.explains) {
+            self.pin("it has state that cannot be copied (a user variable, temporary table or the like)");
+        }
+        Ok(())
+    }
+
+    fn variable(&mut self, name: Vec<u8>, value: Vec<u8>, screened: Screened) {
+        match name.as_slice() {
+            b"statement_id" => return,
+            b"last_insert_id" => {
+                self.last_insert_id =
+                    std::str::from_utf8(&value).ok().and_then(|v| v.parse().ok()).unwrap_or(0);
+                self.last_insert_id_unsure = false;
+                return;
+            }
+            b"session_track_schema" | b"session_track_state_change" if value == b"ON" => return,
+            b"session_track_transaction_info" if value == b"CHARACTERISTICS" => return,
+            b"session_track_schema"
+            | b"session_track_state_change"
+            | b"session_track_system_variables"
+            | b"session_track_transaction_info" => {
+                return self.pin("it changed what the server reports (session_track_...)");
+            }
+            // `SET NAMES x COLLATE y` reports the character set alone.
+            b"character_set_connection" => self.collation_unknown = true,
+            b"character_set_results" => {
+                let results =
+                    if screened.collates { Results::Collated(Box::default()) } else { Results::Named };
+                if self.settings.results != results {
+                    self.change().results = results;
+                }
+            }
+            b"wait_timeout" => {
+                let seconds = std::str::from_utf8(&value).ok().and_then(|v| v.parse().ok());
+                self.own_wait_timeout = seconds;
+                self.wait_timeout = seconds.unwrap_or(self.wait_timeout);
+            }
+            _ => {}
+        }
+        if !name.iter().chain(&value).all(|b| (b' '..0x7F).contains(b) && *b != b'\\') {
+            return self.pin("it set a variable to text that cannot be quoted safely");
+        }
+        self.set(&name, value);
+    }
+
+    fn set(&mut self, name: &[u8], value: Vec<u8>) {
+        if self.settings.variables.get(name).is_none_or(|now| **now != *value) {
+            self.change().variables.insert(name.into(), value.into());
+        }
+    }
+
+    /// The settings, to be changed.
+    fn change(&mut self) -> &mut Settings {
+        self.settings_changed = true;
+        Arc::make_mut(&mut self.settings)
+    }
+
+    /// `COM_SET_OPTION` succeeded.
+    pub fn option(&mut self, option: Option<[u8; 2]>) {
+        self.change().option = option;
+    }
+
+    /// What a question to the server said the connection's collation is.
+    pub fn collation(&mut self, collation: Vec<u8>) {
+        self.collation_unknown = false;
+        if self.settings.results == Results::Collated(Box::default()) {
+            self.change().results = Results::Collated(collation.as_slice().into());
+        }
+        self.set(b"collation_connection", collation);
+    }
+
+    /// `COM_RESET_CONNECTION` succeeded: only schema and option stay.
+    pub fn reset(&mut self) {
+        let Settings { schema, option, .. } = (*self.settings).clone();
+        *self = Self::nobody();
+        *self.change() = Settings { results: Results::Reset, schema, option, ..Settings::of_login(0) };
+    }
+
+    /// The answer to [`crate::state::settings::baseline_question`] after a reset, which undoes the login's own character set.
+    pub fn baseline(&mut self, baseline: &Baseline) {
+        self.change().set_baseline(baseline);
+        self.wait_timeout = self.settings.wait_timeout();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::screen::Screen;
+
+    fn put(out: &mut Vec<u8>, kind: u8, parts: &[&[u8]]) {
+        let mut data = Vec::new();
+        match kind {
+            2 => data.extend_from_slice(parts[0]),
+            _ => parts.iter().for_each(|p| wire::put_lenenc_bytes(&mut data, p)),
+        }
+        out.push(kind);
+        wire::put_lenenc_bytes(out, &data);
+    }
+
+    fn ok(status: u16, changes: &[(u8, &[&[u8]])]) -> OkPacket {
+        let mut session_track = Vec::new();
+        changes.iter().for_each(|(kind, parts)| put(&mut session_track, *kind, parts));
+        OkPacket { status: Status(status), session_track, ..OkPacket::default() }
+    }
+
+    fn after(text: &str, changes: &[(u8, &[&[u8]])]) -> Profile {
+        let mut profile = Profile::new(Arc::new(Settings::of_login(45)), Status(2));
+        profile.ok(&ok(2, changes), Screen::of(text.as_bytes(), true)).unwrap();
+        profile
+    }
+
+    fn restoring(profile: &Profile) -> String {
+        String::from_utf8(Settings::of_login(45).steps_to(&profile.settings).assignments).unwrap()
+    }
+
+    #[test]
+    fn a_reported_setting_is_restored_and_does_not_pin() {
+        let zone: (u8, &[&[u8]]) = (0, &[b"time_zone", b"+00:00"]);
+        let limit: (u8, &[&[u8]]) = (0, &[b"sql_select_limit", b"5"]);
+        let profile = after("SET time_zone='+00:00', sql_select_limit=5", &[zone, limit, (2, &[b"1"])]);
+        assert!(profile.pin.is_none());
+        assert_eq!(restoring(&profile), "SESSION sql_select_limit=5, SESSION time_zone='+00:00'");
+    }
+
+    #[test]
+    fn an_unexplained_change_pins() {
+        assert!(after("SET @a=1", &[(2, &[b"1"])]).pin.is_some());
+        assert!(after("SELECT f()", &[(0, &[b"sql_mode", b""]), (2, &[b"1"])]).pin.is_some());
+        assert!(after("SELECT 1", &[(9, &[b"?"])]).pin.is_some());
+        assert!(after("SET x", &[(0, &[b"session_track_state_change", b"OFF"])]).pin.is_some());
+    }
+
+    #[test]
+    fn locks_and_one_shot_settings_count_as_a_transaction() {
+        assert!(after("LOCK TABLES t READ", &[(5, &[b"_______L"])]).inside());
+        assert!(!after("UNLOCK TABLES", &[(5, &[b"________"])]).inside());
+        assert!(after("SET TRANSACTION READ ONLY", &[(4, &[b"SET TRANSACTION READ ONLY;"])]).inside());
+        assert!(!after("SELECT 1", &[(4, &[b""])]).inside());
+        // A transaction that `SET autocommit = 1` ended, and the next one is read-only all the same.
+        let mut profile = after("SET TRANSACTION READ ONLY", &[(4, &[b"SET TRANSACTION READ ONLY;"])]);
+        profile.plain_ok(Status::IN_TRANS, 0);
+        profile.plain_ok(Status::AUTOCOMMIT, 0);
+        assert!(profile.inside());
+        profile.ok(&ok(2, &[(4, &[b""])]), Screened::COMMAND).unwrap();
+        assert!(!profile.inside());
+    }
+
+    #[test]
+    fn a_savepoint_before_its_transaction_counts_as_one() {
+        let mut profile = after("SELECT 1", &[]);
+        let mut inside = |text: &str, status: Status| {
+            profile.asked(Screen::of(text.as_bytes(), true));
+            profile.plain_ok(status, 0);
+            profile.inside()
+        };
+        assert!(!inside("SAVEPOINT s", Status::AUTOCOMMIT), "gone at once");
+        assert!(inside("SAVEPOINT s", Status(0)) && inside("SELECT 1", Status(0)));
+        assert!(inside("ROLLBACK TO s", Status(0)) && !inside("COMMIT", Status(0)));
+        assert!(inside("SAVEPOINT s", Status(0)) && inside("INSERT INTO t VALUES (1)", Status::IN_TRANS));
+        assert!(!inside("COMMIT", Status(0)));
+    }
+
+    #[test]
+    fn the_collation_is_asked_for_after_the_character_set_changed() {
+        let mut profile = after("SET NAMES latin1", &[(0, &[b"character_set_connection", b"latin1"])]);
+        assert!(profile.collation_unknown);
+        profile.collation(b"latin1_bin".to_vec());
+        assert_eq!(
+            restoring(&profile),
+            "SESSION character_set_connection='latin1', SESSION collation_connection='latin1_bin'"
+        );
+    }
+
+    #[test]
+    fn what_only_the_backend_knows_burdens_it() {
+        let mut profile = after("SELECT 1", &[]);
+        assert!(!profile.burdened());
+        profile.plain_ok(Status(2), 7);
+        assert!(profile.burdened() && profile.last_insert_id == 7);
+        profile.ok(&ok(2, &[(0, &[b"last_insert_id", b"9"])]), Screen::of(b"SET x", true)).unwrap();
+        assert!(!profile.burdened() && profile.last_insert_id == 9);
+        profile.warned(1, Screen::of(b"SELECT 1", true));
+        profile.warned(0, Screen::of(b"SHOW WARNINGS", true));
+        assert!(profile.burdened());
+        profile.warned(0, Screen::of(b"SELECT 1", true));
+        profile.asked(Screen::of(b"CALL p()", true));
+        assert!(profile.burdened() && profile.keeps.is_some() && profile.pin.is_none());
+    }
+}
