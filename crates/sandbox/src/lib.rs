@@ -25,6 +25,7 @@ pub use error::SandboxError;
 pub use mysqld::{Mysqld, client_tool};
 pub use node::Node;
 pub use options::NodeOptions;
+pub use port::PortLease;
 pub use relay::Relay;
 
 /// The account that may do everything, from any host.

@@ -15,7 +15,7 @@ const RANGE: Range<u16> = 13_000..32_000;
 
 /// The port, reserved until this is dropped.
 #[derive(Debug)]
-pub(crate) struct PortLease {
+pub struct PortLease {
     port: u16,
     /// None: the caller chose the port, and answers for it.
     _lock: Option<File>,
@@ -35,7 +35,10 @@ impl PortLease {
     }
 
     /// Reserves a port that nothing listens on.
-    pub(crate) fn free() -> Result<Self, SandboxError> {
+    ///
+    /// # Errors
+    /// If there is none, or its file cannot be locked.
+    pub fn free() -> Result<Self, SandboxError> {
         static TRIED: AtomicU16 = AtomicU16::new(0);
         // One folder per user: nobody can lock files in another's.
         let locks = std::env::temp_dir().join(format!("highwater-ports-{}", launch::user_id()));
@@ -64,7 +67,8 @@ impl PortLease {
         ))
     }
 
-    pub(crate) fn port(&self) -> u16 {
+    /// Its number.
+    pub fn port(&self) -> u16 {
         self.port
     }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use sandbox::PortLease;
 use serde_json::json;
 
 use super::{Home, Pair, Switch, Switcher};
@@ -18,16 +19,15 @@ const PATIENCE: Duration = Duration::from_secs(600);
 pub(super) struct Ours {
     program: Program,
     pair: Pair,
-    door: u16,
+    door: PortLease,
 }
 
 impl Ours {
     /// Copies the shop, proves it equal, and opens the front door.
     pub fn bring(told: Option<&Path>, ground: &Ground, pair: Pair) -> Result<Self> {
         let mut program = Program::find(told, ground.dir().join("ours"))?;
-        // Beside the server's own, which its lease keeps apart.
-        let door = pair.old.port() + 20_000;
-        let more = format!("[front_door]\nlisten = '127.0.0.1:{door}'\ncluster = 'old'\n");
+        let door = PortLease::free().map_err(|e| failed("reserve a port", e.to_string()))?;
+        let more = format!("[front_door]\nlisten = '127.0.0.1:{}'\ncluster = 'old'\n", door.port());
         program.set_up_with(pair.old.port(), pair.new.port(), &[SHOP], &more)?;
         program.serve()?;
         program.following(PATIENCE)?;
@@ -49,7 +49,7 @@ impl Switcher for Ours {
     }
 
     fn port(&self) -> u16 {
-        self.door
+        self.door.port()
     }
 
     fn pair(&self) -> &Pair {

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use load::{Scale, Shop, ShopperOptions, Shoppers};
 use mysql::{ConnectOptions, Connection, Password};
-use sandbox::{ADMIN_PASSWORD, ADMIN_USER, Mysqld, Node, NodeOptions, SHOP_PASSWORD, SHOP_USER};
+use sandbox::{ADMIN_PASSWORD, ADMIN_USER, Mysqld, Node, NodeOptions, PortLease, SHOP_PASSWORD, SHOP_USER};
 
 /// Rows of the shop: enough for a copy to be interrupted, few enough for a test.
 pub const ROWS: u64 = 40_000;
@@ -26,6 +26,8 @@ pub struct Site {
     pub old: Node,
     pub new: Node,
     pub dir: PathBuf,
+    /// The front door's.
+    door: PortLease,
 }
 
 /// The program, running; killed when dropped.
@@ -81,7 +83,7 @@ impl Site {
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).unwrap();
         std::fs::write(dir.join("password"), ADMIN_PASSWORD).unwrap();
-        let site = Self { old, new, dir };
+        let site = Self { old, new, dir, door: PortLease::free().unwrap() };
         site.write_settings(ADMIN_USER, site.old.port(), "shop.*", more);
         site
     }
@@ -104,9 +106,8 @@ impl Site {
         std::fs::write(self.dir.join("highwater.toml"), settings).unwrap();
     }
 
-    /// Beside the servers' own, which their leases keep apart.
     fn door_port(&self) -> u16 {
-        self.old.port() + 20_000
+        self.door.port()
     }
 
     pub async fn with_shop(self) -> Self {
