@@ -195,7 +195,7 @@ fn guardrails(html: &mut String, guardrails: &[Guardrail]) {
         push(
             html,
             format_args!(
-                "<tr><td class=\"{class}\">{word}</td><td title=\"{}\">{}</td><td>{}</td><td>{}</td></tr>",
+                "<tr><td class=\"{class}\">{word}</td><td class=\"what\" title=\"{}\">{}</td><td>{}</td><td class=\"limit\">{}</td></tr>",
                 escape(&rail.why),
                 escape(&rail.name),
                 escape(&rail.seen),
