@@ -54,6 +54,8 @@ fn a_client_between_transactions_can_be_killed(node: &Node) {
             killer.execute(format!("KILL QUERY {id}")).await.unwrap();
             assert_eq!(cell(&mut victim, "SELECT 2").await, "2");
             // Whose account may not.
+            let idle = |s: &proxy::SessionView| s.client_id != id || s.backend_connection_id == 0;
+            until("it has no connection", || door.control().sessions().iter().all(idle)).await;
             let mut stranger = other_account(&door).await;
             assert_eq!(code(stranger.query(format!("KILL {id}")).await), 1095);
             assert_eq!(cell(&mut victim, "SELECT 3").await, "3");

@@ -55,6 +55,8 @@ struct List(Mutex<Vec<Parked>>);
 struct Queue {
     /// Places of the budget that are taken.
     open: usize,
+    /// Those of them whose connection is being closed because there are too many.
+    shed: usize,
     waiters: Turns<Waiter>,
 }
 
@@ -143,21 +145,33 @@ impl Pool {
         self.max.store(max, SeqCst);
         self.surplus.store(true, SeqCst);
         // The caller is not inside the gate, so there is no goodbye.
-        while self.has_surplus() && self.evict(false).is_some() {}
+        while self.sheds() {
+            let evicted = self.evict(false).is_some();
+            self.has_shed();
+            if !evicted {
+                break;
+            }
+        }
         if self.is_awaited() {
             self.serve();
         }
     }
 
-    /// Whether there are more than there may be; once there are not, nobody asks again before the next change.
-    fn has_surplus(&self) -> bool {
+    /// Whether there are more than there may be, so that the caller must close one, and then say [`Pool::has_shed`]; once there
+    /// are not, nobody asks again before the next change. Counted here: of two threads that ask at once with one too many, one closes.
+    fn sheds(&self) -> bool {
         if !self.surplus.load(Relaxed) {
             return false;
         }
-        let queue = lock(&self.queue);
-        let surplus = queue.open > self.max();
+        let mut queue = lock(&self.queue);
+        let surplus = queue.open.saturating_sub(queue.shed) > self.max();
+        queue.shed += usize::from(surplus);
         self.surplus.store(surplus, SeqCst);
         surplus
+    }
+
+    fn has_shed(&self) {
+        lock(&self.queue).shed -= 1;
     }
 
     /// Statements prepared on one connection at most: all of them together stay below the 16,382 that a server allows
@@ -226,8 +240,9 @@ impl Pool {
 
     /// Takes a connection back: for who waits longest, else to this thread's list.
     pub fn park(self: &Arc<Self>, shard: usize, parked: Parked) {
-        if self.has_surplus() {
+        if self.sheds() {
             drop(parked.close(true));
+            self.has_shed();
             return;
         }
         lock(&self.lists[shard].0).push(parked);

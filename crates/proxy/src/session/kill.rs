@@ -11,6 +11,8 @@
 //! A server's id can mean two clients: who uses that connection now, and who was told that id and uses another, or none, now. The
 //! first counts, since that is what the server's own list shows; the second if the connection is in nobody's hands. It means a client
 //! on the cluster of whoever kills.
+//!
+//! A kill that meets the end of the victim's transaction may find its connection gone, and is then answered with the server's 1094.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
