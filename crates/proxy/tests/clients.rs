@@ -8,26 +8,15 @@ use std::process::Command;
 
 use mysql_async::prelude::Queryable;
 use sandbox::{SHOP_PASSWORD, SHOP_USER};
-use world::{block_on, door, node, run, sysbench, tools};
+use world::{block_on, door, mysql_client, node, run, sysbench, tools};
 
 #[test]
 fn the_mysql_client_works_through_the_door() {
     let node = node("cli", 1, &[]);
     let door = door(&node);
-    let mysql = sandbox::client_tool("mysql").expect("the mysql client comes with the server");
     let client = |password: &str, sql: &str| {
-        let mut command = Command::new(&mysql);
-        command
-            .args([
-                "--no-defaults",
-                "--host=127.0.0.1",
-                "--get-server-public-key",
-                "--batch",
-                "--skip-column-names",
-            ])
-            .arg(format!("--port={}", door.address().port()))
-            .args([&format!("--user={SHOP_USER}"), &format!("--execute={sql}"), "shop"])
-            .env("MYSQL_PWD", password);
+        let mut command = mysql_client(&door, &[], sql);
+        command.env("MYSQL_PWD", password);
         command
     };
     let out =

@@ -4,8 +4,6 @@
 
 mod world;
 
-use std::process::Command;
-
 use mysql_async::prelude::Queryable;
 use proxy::{Door, DoorOptions, Terms};
 use sandbox::{Node, SHOP_PASSWORD, SHOP_USER};
@@ -14,7 +12,7 @@ use wire::Capabilities;
 use wire::auth::CACHING_SHA2;
 use wire::compressed::{Algorithm, FRAME_HEADER_LEN, FrameHeader, pack};
 use world::raw::Client;
-use world::{block_on, door_with, node, options, run, until};
+use world::{block_on, door_with, mysql_client, node, options, run, until};
 
 #[test]
 fn clients_compress_both_ways() {
@@ -25,22 +23,7 @@ fn clients_compress_both_ways() {
 }
 
 fn mysql(door: &Door, args: &[&str], sql: &str) -> String {
-    let mysql = sandbox::client_tool("mysql").expect("the mysql client comes with the server");
-    let mut command = Command::new(mysql);
-    command
-        .args([
-            "--no-defaults",
-            "--host=127.0.0.1",
-            "--get-server-public-key",
-            "--batch",
-            "--skip-column-names",
-        ])
-        .args(["--max-allowed-packet=1G"])
-        .arg(format!("--port={}", door.address().port()))
-        .args([&format!("--user={SHOP_USER}"), &format!("--execute={sql}"), "shop"])
-        .args(args)
-        .env("MYSQL_PWD", SHOP_PASSWORD);
-    run(&mut command)
+    run(mysql_client(door, args, sql).arg("--max-allowed-packet=1G"))
 }
 
 fn the_mysql_client_compresses_both_ways(node: &Node) {

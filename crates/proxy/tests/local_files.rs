@@ -5,13 +5,12 @@
 mod world;
 
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use mysql::{Capabilities, Connection, Error};
 use proxy::{Door, DoorOptions, PinnedPolicy, SessionPhase, Terms};
-use sandbox::{Node, SHOP_PASSWORD, SHOP_USER};
-use world::{admin, backend, block_on, cell, client, node, options, until};
+use sandbox::{Node, SHOP_USER};
+use world::{admin, backend, block_on, cell, client, mysql_client, node, options, until};
 
 const SENDS_FILES: Capabilities = Capabilities(
     Capabilities::DEPRECATE_EOF.0 | Capabilities::LOCAL_FILES.0 | Capabilities::MULTI_STATEMENTS.0,
@@ -45,21 +44,7 @@ fn prepare(name: &str) -> Node {
 
 /// Runs MySQL's own client with these arguments, whether or not it succeeds; what it said.
 fn mysql(door: &Door, args: &[&str], sql: &str) -> (bool, String) {
-    let mysql = sandbox::client_tool("mysql").expect("the mysql client comes with the server");
-    let mut command = Command::new(mysql);
-    command
-        .args([
-            "--no-defaults",
-            "--host=127.0.0.1",
-            "--get-server-public-key",
-            "--batch",
-            "--skip-column-names",
-        ])
-        .arg(format!("--port={}", door.address().port()))
-        .args([&format!("--user={SHOP_USER}"), &format!("--execute={sql}"), "shop"])
-        .args(args)
-        .env("MYSQL_PWD", SHOP_PASSWORD);
-    let out = command.output().unwrap();
+    let out = mysql_client(door, args, sql).output().unwrap();
     let said = [out.stdout, out.stderr].concat();
     (out.status.success(), String::from_utf8_lossy(&said).into_owned())
 }

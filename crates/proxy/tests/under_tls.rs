@@ -14,7 +14,7 @@ use tokio::io::AsyncReadExt;
 use wire::auth::CACHING_SHA2;
 use world::certificates::Certificates;
 use world::raw::{self, Client};
-use world::{admin, backend, block_on, cell, door_with, node, options, run, tools, until};
+use world::{admin, backend, block_on, cell, door_with, mysql_client, node, options, run, tools, until};
 
 fn with_tls(certificates: &Certificates) -> Entrance {
     let client_ca = certificates.cert("ca");
@@ -49,23 +49,7 @@ fn the_mysql_client_verifies_the_door_and_is_refused_without_tls_where_it_is_req
     let node = node("cli", 1, &[]);
     let optional = door_with(&node, with_tls(&certificates));
     let required = door_with(&node, Entrance { tls_required: true, ..with_tls(&certificates) });
-    let mysql = sandbox::client_tool("mysql").expect("the mysql client comes with the server");
-    let client = |door: &Door, args: &[&str]| {
-        let mut command = Command::new(&mysql);
-        command
-            .args([
-                "--no-defaults",
-                "--host=127.0.0.1",
-                "--get-server-public-key",
-                "--batch",
-                "--skip-column-names",
-            ])
-            .arg(format!("--port={}", door.address().port()))
-            .args([&format!("--user={SHOP_USER}"), "--execute=SELECT COUNT(*) FROM item", "shop"])
-            .args(args)
-            .env("MYSQL_PWD", SHOP_PASSWORD);
-        command
-    };
+    let client = |door: &Door, args: &[&str]| mysql_client(door, args, "SELECT COUNT(*) FROM item");
     let ca = |name: &str| format!("--ssl-ca={}", certificates.cert(name).display());
     // Each twice: the second login is the fast one, and resumes nothing.
     for door in [&optional, &required, &optional] {

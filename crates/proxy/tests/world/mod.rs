@@ -127,6 +127,25 @@ pub async fn until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
+/// MySQL's own client at the door, as the shop, with these arguments.
+pub fn mysql_client(door: &Door, args: &[&str], sql: &str) -> Command {
+    let mysql = sandbox::client_tool("mysql").expect("the mysql client comes with the server");
+    let mut command = Command::new(mysql);
+    command
+        .args([
+            "--no-defaults",
+            "--host=127.0.0.1",
+            "--get-server-public-key",
+            "--batch",
+            "--skip-column-names",
+        ])
+        .arg(format!("--port={}", door.address().port()))
+        .args([&format!("--user={SHOP_USER}"), &format!("--execute={sql}"), "shop"])
+        .args(args)
+        .env("MYSQL_PWD", SHOP_PASSWORD);
+    command
+}
+
 /// What `scripts/test-tools.sh` found or fetched.
 pub struct Tools {
     pub python: PathBuf,
