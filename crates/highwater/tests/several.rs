@@ -184,4 +184,9 @@ async fn moves_of_schemas_cross_one_by_one_and_back_while_clients_of_the_other_g
     for name in ["left", "right"] {
         assert!(site.done(&["verify", "--move", name]).contains("every row is equal"));
     }
+    let said = site.done(&["finish", "--move", "right"]);
+    assert!(
+        said.contains("in place of [moves.right] the settings need `schemas = { two = \"third\" }`"),
+        "{said}"
+    );
 }

@@ -114,6 +114,11 @@ impl MoveError {
         }
     }
 
+    /// Whether the server chose us as the victim of a deadlock, which it sees at once.
+    pub(crate) fn is_deadlock(&self) -> bool {
+        matches!(self, Self::Server { error, .. } if error.server_code() == Some(1213))
+    }
+
     /// Whether the server gave up waiting for a lock, or chose us as the victim of a deadlock.
     pub(crate) fn is_lock_conflict(&self) -> bool {
         matches!(self, Self::Server { error, .. } if matches!(error.server_code(), Some(1205 | 1213)))

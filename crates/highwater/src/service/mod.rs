@@ -361,9 +361,21 @@ impl Service {
         let left = match home {
             Home::Old => format!("cluster '{other}' takes writes again; the copied tables are still there"),
             Home::New if running.config.fence == Fence::Schemas => {
-                format!(
+                let closed = format!(
                     "the schemas that have moved stay READ ONLY on cluster '{other}', so that nobody writes there by mistake"
-                )
+                );
+                match self.config.route_of(&running.config) {
+                    // Its route goes with its section: after a restart without it clients would be sent to the old rows.
+                    Some(schemas) if self.door.is_some() => {
+                        let routes: Vec<String> =
+                            schemas.iter().map(|schema| format!("{schema} = \"{serving}\"")).collect();
+                        let routes = routes.join(", ");
+                        format!(
+                            "{closed}; in place of [moves.{name}] the settings need `schemas = {{ {routes} }}` in [front_door]"
+                        )
+                    }
+                    _ => closed,
+                }
             }
             Home::New => format!("cluster '{other}' stays read-only, so that nobody writes there by mistake"),
         };

@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use model::{GtidSet, TableName};
 use mysql::{Connection, Row};
@@ -39,8 +39,11 @@ pub(crate) const KEYS_AT_ONCE: usize = 500;
 const BAG_VALUES_AT_ONCE: usize = 5_000;
 /// The most rows of a range to verify.
 pub(crate) const RANGE_ROWS: u64 = 20_000;
-/// How often a comparison is made before a lock conflict is the answer.
-const TRIES: u32 = 10;
+/// How often a comparison is made before a deadlock is the answer. Each may lose with even odds while somebody changes definitions
+/// without a pause, and ten in a row were lost in a test that does.
+const TRIES: u32 = 60;
+/// As how many of them it counts that a lock was not had in the time for that, which is long.
+const WAITED_IN_VAIN: u32 = 6;
 
 pub(crate) const SNAPSHOT: &str =
     "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
@@ -189,10 +192,12 @@ impl Verifier {
     /// takes locks on definitions, so it can be a deadlock's victim: the first one of a table takes the schema's
     /// while it holds the table's, ALTER DATABASE the other way round.
     pub(crate) async fn gave_way(&mut self, tries: &mut u32, error: &MoveError) -> Result<bool> {
-        *tries += 1;
+        *tries += if error.is_deadlock() { 1 } else { WAITED_IN_VAIN };
         if !error.is_lock_conflict() || *tries >= TRIES {
             return Ok(false);
         }
+        // Not in step with whoever it was.
+        tokio::time::sleep(Duration::from_millis(u64::from(*tries))).await;
         self.target.execute("ROLLBACK").await.doing(Side::Target, "give up the snapshot")?;
         self.reader.source().execute("ROLLBACK").await.doing(Side::Source, "give up the snapshot")?;
         Ok(true)
