@@ -391,7 +391,7 @@ mod tests {
     }
 
     fn run(tables: &Tables, shard: usize, text: &str, user: &str, ran: Ran) {
-        let sql = Sql { text: text.as_bytes(), backslash: true, whole: true };
+        let sql = Sql { text: text.as_bytes(), backslash: true, whole: true, multibyte: false };
         let digest = sql.digest();
         let key = key_of(digest, user.as_bytes());
         tables.find_place(shard, (key, digest), user.as_bytes(), sql);
@@ -458,7 +458,12 @@ mod tests {
             let began = Instant::now();
             let mut sum = 0;
             for _ in 0..TIMES {
-                let sql = Sql { text: std::hint::black_box(text.as_bytes()), backslash: true, whole: true };
+                let sql = Sql {
+                    text: std::hint::black_box(text.as_bytes()),
+                    backslash: true,
+                    whole: true,
+                    multibyte: false,
+                };
                 sum ^= sql.digest();
             }
             std::hint::black_box(sum);

@@ -225,6 +225,12 @@ fn apart((one, here): (&[u8], &Arc<Gate>), (other, there): (&[u8], &Arc<Gate>)) 
     across(&what, &format!("USE {} first, or use another connection for it", shown(other)))
 }
 
+/// Whether text under these settings may have letters of which a byte looks like ASCII; yes, if that is not known.
+pub(crate) fn is_multibyte(settings: &Settings) -> bool {
+    let set = settings.variables.get(b"character_set_client".as_slice());
+    set.is_none_or(|set| MULTIBYTE.contains(&&**set))
+}
+
 /// How a server reads text under these settings; what is not known is as the session is told, or taken for the worst.
 fn reading(settings: &Settings, backslash: bool) -> Reading {
     let variable = |name: &[u8]| settings.variables.get(name);
@@ -234,6 +240,6 @@ fn reading(settings: &Settings, backslash: bool) -> Reading {
     Reading {
         backslash: mode(b"NO_BACKSLASH_ESCAPES").map_or(backslash, |no| !no),
         ansi_quotes: mode(b"ANSI_QUOTES").unwrap_or(false),
-        multibyte: variable(b"character_set_client").is_none_or(|set| MULTIBYTE.contains(&&**set)),
+        multibyte: is_multibyte(settings),
     }
 }

@@ -9,14 +9,16 @@
 //! | `select`, `SELECT`; `` `t` ``, `t` | the same; the text that is shown is the first one's |
 //!
 //! Invariant: nothing between quotes that can be a value is shown, whatever `sql_mode` the session has: with `ANSI_QUOTES` a name
-//! in double quotes counts as a value. (Bytes are read as the door's screen reads them; in a character set in which half a character can be a
-//! backslash, such as gbk or sjis, a quote can be taken for escaped.) Two texts that count as the same have the same hash because both come from the same
+//! in double quotes counts as a value. In a character set in which half a character can be a backslash, such as gbk or sjis, a quote can be
+//! taken for escaped: of those no text is shown at all. Two texts that count as the same have the same hash because both come from the same
 //! tokens, in one pass that allocates nothing; the text to be shown comes from a second pass, made once per digest.
 
 /// Groups nested deeper than this are read as flat.
 const DEPTH_MAX: usize = 16;
 /// Bytes of a digest's text that are kept.
 const SHOWN_MAX: usize = 1024;
+/// What is shown instead of a text in which values cannot be told from the rest.
+const HIDDEN: &str = "(in a character set whose values cannot be taken out)";
 const SEED: u64 = 0xcbf2_9ce4_8422_2325;
 
 /// What a digest is taken of.
@@ -28,6 +30,8 @@ pub(crate) struct Sql<'a> {
     pub backslash: bool,
     /// Whether the text is all of the statement.
     pub whole: bool,
+    /// Whether a byte that looks like ASCII may be half a letter, so that where a value ends cannot be told.
+    pub multibyte: bool,
 }
 
 impl Sql<'_> {
@@ -40,6 +44,9 @@ impl Sql<'_> {
 
     /// The text with its values taken out, cut where it is too long to be kept.
     pub fn shown(self) -> String {
+        if self.multibyte {
+            return HIDDEN.to_owned();
+        }
         let mut fold = Fold::<true>::new();
         fold.read(self);
         let mut shown: String = String::from_utf8_lossy(&fold.shown)
@@ -426,7 +433,7 @@ mod tests {
     use super::*;
 
     fn sql(text: &str) -> Sql<'_> {
-        Sql { text: text.as_bytes(), backslash: true, whole: true }
+        Sql { text: text.as_bytes(), backslash: true, whole: true, multibyte: false }
     }
 
     fn shows(text: &str, expected: &str) {
@@ -490,11 +497,20 @@ mod tests {
     #[test]
     fn the_beginning_of_a_long_insert_counts_as_the_whole() {
         let text = b"INSERT INTO t VALUES (1, now(), 'x'), (2, now(), 'y'), (3, now(), 'z')";
-        let first = Sql { text: &text[..36], backslash: true, whole: true }.digest();
+        let first = Sql { text: &text[..36], backslash: true, whole: true, multibyte: false }.digest();
         for end in 36..=text.len() {
-            let part = Sql { text: &text[..end], backslash: true, whole: false };
+            let part = Sql { text: &text[..end], backslash: true, whole: false, multibyte: false };
             assert_eq!(part.digest(), first, "{end}");
         }
+    }
+
+    #[test]
+    fn nothing_is_shown_where_half_a_letter_may_be_a_backslash() {
+        // In gbk the first string is one letter, and `secret` is another string; by bytes the quote is escaped.
+        let text = b"SELECT '\xbf\\', 'secret'";
+        let gbk = Sql { text, backslash: true, whole: true, multibyte: true };
+        assert!(!gbk.shown().contains("secret"), "{}", gbk.shown());
+        assert_eq!(gbk.digest(), Sql { multibyte: false, ..gbk }.digest());
     }
 
     #[test]
@@ -502,7 +518,12 @@ mod tests {
         let text = b"SELECT ((((((((((((((((((((1)))))))))))))))))))))) /*!5 'a\\'`\"#--/*x\xff\0 0x 0b 1e 1e+ . .5e _x'";
         for begin in 0..text.len() {
             for end in begin..=text.len() {
-                let part = Sql { text: &text[begin..end], backslash: begin % 2 == 0, whole: end % 2 == 0 };
+                let part = Sql {
+                    text: &text[begin..end],
+                    backslash: begin % 2 == 0,
+                    whole: end % 2 == 0,
+                    multibyte: false,
+                };
                 assert!(part.digest() > 0);
                 part.shown();
             }
