@@ -40,6 +40,7 @@ async fn checked(
         along: one.along.clone(),
         fence: one.fence,
         fence_accounts: one.fence_accounts.clone(),
+        spared: from.replicas.iter().map(|(host, port)| format!("{host}:{port}")).collect(),
     };
     migrate::check::check(&mut source, &mut target, &one.spec, options).await.map_err(failed)
 }

@@ -230,6 +230,56 @@ async fn each_refusal_names_its_fix() {
     assert_eq!(report.refused(), 0, "{report}");
 }
 
+/// What a table's statement asks of the server, and who follows the source: a real tablespace, folder and replica.
+#[tokio::test]
+async fn places_that_the_target_lacks_and_replicas_nobody_spares_are_named() {
+    let folder = std::env::temp_dir().join(format!("highwater-check-{}", std::process::id()));
+    std::fs::create_dir(&folder).unwrap();
+    let elsewhere = folder.to_str().unwrap();
+    let source = NodeOptions::new("source").arg(format!("--innodb-directories={elsewhere}"));
+    let pair = Pair::new(source, NodeOptions::new("target")).await;
+    pair.on_source(&format!(
+        "CREATE TABLESPACE fast ADD DATAFILE 'fast.ibd';
+         CREATE TABLE shop.hot (id INT PRIMARY KEY) TABLESPACE fast;
+         CREATE TABLE shop.cold (id INT PRIMARY KEY) DATA DIRECTORY '{elsewhere}'"
+    ))
+    .await;
+    let report = pair.check(TargetState::Fresh).await;
+    assert_eq!(names(&report, Outcome::Refused), ["data-directories", "tablespaces"].into(), "{report}");
+    let spaces = named(&report, "tablespaces");
+    assert_eq!(spaces.evidence, "not on the target: fast");
+    run_fix(&mut connect(&pair.target).await, spaces.fix.as_deref().unwrap()).await;
+    let folders = named(&report, "data-directories");
+    assert!(folders.evidence.contains(elsewhere), "{}", folders.evidence);
+    // That the server says the same.
+    let sql = format!("CREATE TABLE cold (id INT PRIMARY KEY) DATA DIRECTORY '{elsewhere}'");
+    pair.on_target("CREATE DATABASE tried").await;
+    let refused = connect(&pair.target).await.query_all(format!("USE tried; {sql}")).await;
+    assert!(refused.is_err_and(|e| e.to_string().contains("3121")));
+
+    assert_eq!(named(&report, "source-replicas").outcome, Outcome::Passed, "{report}");
+    let port = pair.source.port();
+    pair.on_target(&format!(
+        "CHANGE REPLICATION SOURCE TO SOURCE_HOST='127.0.0.1', SOURCE_PORT={port}, SOURCE_USER='{ADMIN_USER}', \
+           SOURCE_PASSWORD='{ADMIN_PASSWORD}', SOURCE_AUTO_POSITION=1, GET_SOURCE_PUBLIC_KEY=1;
+         START REPLICA IO_THREAD"
+    ))
+    .await;
+    let mut source = connect(&pair.source).await;
+    let registered = async { while source.rows("SHOW REPLICAS").await.unwrap().is_empty() {} };
+    tokio::time::timeout(Duration::from_secs(30), registered).await.unwrap();
+    let report = pair.check(TargetState::Fresh).await;
+    let replicas = named(&report, "source-replicas");
+    assert_eq!(replicas.outcome, Outcome::Warned, "{report}");
+    assert!(replicas.evidence.contains("one that does not report its host"), "{}", replicas.evidence);
+    assert!(!names(&report, Outcome::Refused).contains("tablespaces"), "{report}");
+    let spared = vec![format!("127.0.0.1:{}", pair.target.port())];
+    let report = pair.check(CheckOptions { spared, ..TargetState::Fresh.into() }).await;
+    assert_eq!(named(&report, "source-replicas").outcome, Outcome::Passed, "{report}");
+    drop(pair);
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
 #[tokio::test]
 async fn an_unknown_table_is_refused_with_the_nearest_name() {
     let pair = Pair::alike().await;

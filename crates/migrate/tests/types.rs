@@ -35,6 +35,7 @@ CREATE TABLE zoo.keyed (
   la VARCHAR(10) CHARACTER SET latin1 NOT NULL, v INT, PRIMARY KEY (en, de, ts, bi, la)
 );
 CREATE TABLE zoo.by_enum (e ENUM('z','a','m') PRIMARY KEY, v INT);
+CREATE TABLE zoo.rounded (id INT AUTO_INCREMENT PRIMARY KEY, r DOUBLE(20,5), rw DOUBLE(53,30), f FLOAT(20,2), fz FLOAT(8,6) UNSIGNED ZEROFILL, v INT);
 CREATE TABLE zoo.by_bits (b BIT(60) PRIMARY KEY, v INT);
 CREATE TABLE zoo.by_moment (ts TIMESTAMP(3) PRIMARY KEY, v INT);
 INSERT INTO zoo.by_enum VALUES ('z', 1), ('a', 2), ('m', 3);
@@ -88,6 +89,12 @@ async fn insert(source: &mut Connection, from: i32) {
         ),
         format!("INSERT INTO zoo.counted (u) VALUES ({from}), ({from}+1), (NULL), (NULL)"),
         format!("INSERT INTO zoo.parted VALUES ({from}, 1990), ({from}, 2020)"),
+        // Numbers that are rounded to digits as they are stored must not be rounded again into others.
+        format!(
+            "INSERT INTO zoo.rounded (r, rw, f, fz, v) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i < 200)
+             SELECT (RAND({from}) - 0.5) * POW(10, i % 15), (RAND() - 0.5) * POW(10, i % 23 - 3), (RAND() - 0.5) * POW(10, i % 17),
+             RAND() * 99, i FROM n"
+        ),
     ];
     for sql in statements {
         source.execute(&sql).await.unwrap_or_else(|e| panic!("{e} in {sql}"));
@@ -130,6 +137,7 @@ async fn every_supported_type_arrives_exactly() {
         "UPDATE zoo.by_bits SET v = v + 1",
         "UPDATE zoo.by_moment SET v = v + 1",
         "DELETE FROM zoo.by_enum WHERE e = 'a'",
+        "UPDATE zoo.rounded SET r = r / 3, rw = rw * 7, f = f / 7, fz = fz / 3, v = v + 1 WHERE v % 2 = 0",
     ];
     for sql in changes {
         source.execute(sql).await.unwrap_or_else(|e| panic!("{e} in {sql}"));

@@ -119,7 +119,7 @@ fn of_servers(facts: &Facts, side: Side, judge: fn(&ServerFacts) -> Judged) -> J
 
 /// A privilege that is needed; any one of the names will do, and the first is the one to ask for.
 #[derive(Debug, Clone, Copy)]
-enum Need {
+pub(super) enum Need {
     Server(&'static [&'static str]),
     MovedTables(&'static [&'static str]),
     MovedSchemas(&'static [&'static str]),
@@ -204,9 +204,10 @@ fn fencing(facts: &Facts, side: Side) -> Judged {
 }
 
 /// Something our account may not do: the privilege, and where, as GRANT writes it.
-type Missing = (&'static str, String);
+pub(super) type Missing = (&'static str, String);
 
-fn missing(facts: &Facts, side: Side, needs: &[Need]) -> Vec<Missing> {
+/// Of what is needed on a side, what our account lacks there.
+pub(super) fn missing(facts: &Facts, side: Side, needs: &[Need]) -> Vec<Missing> {
     let server = if side == Side::Target { &facts.target } else { &facts.source };
     // What SHOW GRANTS does not tell counts as missing.
     let none = Grants::default();
@@ -248,7 +249,8 @@ fn missing(facts: &Facts, side: Side, needs: &[Need]) -> Vec<Missing> {
     missing
 }
 
-fn lacking(server: &ServerFacts, missing: &[Missing]) -> Judged {
+/// Refuses what is missing, with the statements that grant it.
+pub(super) fn lacking(server: &ServerFacts, missing: &[Missing]) -> Judged {
     let grants = server.grants.as_ref().map_err(Clone::clone)?;
     if missing.is_empty() {
         return passed(format!("{} has what it needs", server.account));

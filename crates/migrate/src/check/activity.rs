@@ -22,6 +22,13 @@ pub(super) const RULES: &[Rule] = &[
         why: "the target would have a second writer, and no longer equal the source",
     },
     Rule {
+        name: "source-replicas",
+        judge: Judge::On(Side::Source, source_replicas),
+        acceptance: Acceptance::Operator,
+        unread: Outcome::Warned,
+        why: "the copy waits for the replicas it is told of when they fall behind, and for no others",
+    },
+    Rule {
         name: "xa-prepared",
         judge: Judge::On(Side::Source, xa_prepared),
         acceptance: Acceptance::Never,
@@ -76,6 +83,24 @@ fn target_replication(facts: &Facts) -> Judged {
         return passed("not a replica of another server");
     }
     warned(evidence, "RESET REPLICA ALL;  -- so that no restart starts it again")
+}
+
+fn source_replicas(facts: &Facts) -> Judged {
+    let all = facts.source.replicas.as_ref().map_err(Clone::clone)?;
+    let spared = &facts.spared;
+    // A replica without `report_host` shows no address that could be compared.
+    let unknown: Vec<&String> = all.iter().filter(|replica| !spared.contains(replica)).collect();
+    if all.len() <= spared.len() || unknown.is_empty() {
+        return passed(format!("{} follow it, {} to be spared", all.len(), spared.len()));
+    }
+    let shown = |replica: &&String| match replica.strip_prefix(':') {
+        Some(port) => format!("one that does not report its host, port {port}"),
+        None => (*replica).clone(),
+    };
+    warned(
+        format!("not named in the settings: {}", listed(unknown.iter().map(shown))),
+        "name them in `replicas` of the source's cluster in highwater.toml",
+    )
 }
 
 fn xa_prepared(facts: &Facts) -> Judged {
@@ -133,6 +158,25 @@ mod tests {
         assert_eq!(outcome(target_replication(&facts)), Outcome::Refused);
         facts.target.channels = Ok(vec![channel(false)]);
         assert_eq!(outcome(target_replication(&facts)), Outcome::Warned);
+    }
+
+    #[test]
+    fn replicas_that_nobody_spares_are_named() {
+        let mut facts = sample::facts();
+        facts.source.replicas = Ok(vec!["db2:3306".into(), ":3307".into()]);
+        let finding = source_replicas(&facts).unwrap();
+        assert_eq!(
+            finding.evidence,
+            "not named in the settings: db2:3306, one that does not report its host, port 3307"
+        );
+        facts.spared = vec!["db2:3306".into()];
+        let finding = source_replicas(&facts).unwrap();
+        assert_eq!(
+            (finding.outcome, finding.evidence.as_str()),
+            (Outcome::Warned, "not named in the settings: one that does not report its host, port 3307")
+        );
+        facts.spared.push("db3:3306".into());
+        assert_eq!(outcome(source_replicas(&facts)), Outcome::Passed);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::report::Side;
 use super::rule::{Fact, Unread};
 use super::writers::Writer;
 use crate::plan::{Along, Fence, MoveSpec};
+use crate::schema::placement::Placement;
 
 /// Everything the rules may look at.
 #[derive(Debug, Clone)]
@@ -23,6 +24,8 @@ pub(super) struct Facts {
     pub fence: Fence,
     /// Accounts that are to be locked on the side that follows, as `user@host`.
     pub fence_accounts: Vec<String>,
+    /// Replicas of the source that the copy is told to spare, as `host:port`.
+    pub spared: Vec<String>,
     pub source: ServerFacts,
     pub target: ServerFacts,
     /// The moved tables and what hangs on them, on the source.
@@ -50,6 +53,8 @@ pub(super) struct ServerFacts {
     pub login_plugins: Fact<BTreeSet<String>>,
     pub log_filters: Fact<LogFilters>,
     pub channels: Fact<Vec<Channel>>,
+    /// Replicas that follow it, as `host:port`; the host is empty where a replica does not report one.
+    pub replicas: Fact<Vec<String>>,
     /// Transactions in XA PREPARED state.
     pub xa_prepared: Fact<usize>,
     /// Open transactions other than our own.
@@ -238,6 +243,8 @@ pub(super) struct TableFacts {
     pub columns: Vec<ColumnFacts>,
     /// Primary and unique keys.
     pub keys: Vec<Vec<KeyPart>>,
+    /// Where its statement says it lies.
+    pub placement: Placement,
 }
 
 /// One column.
@@ -278,7 +285,7 @@ pub(super) struct Object {
     pub name: String,
     /// `user@host`; empty where the server tells none.
     pub definer: String,
-    /// For events: their status. For functions: `CARELESS` if a server that logs may refuse them.
+    /// For events: their status. For functions: `FUNCTION`, or `CARELESS` if a server that logs may refuse them.
     pub status: String,
 }
 
@@ -300,6 +307,10 @@ pub(super) struct TargetFacts {
     /// Tables and views there that have the name of a moved table.
     pub tables: Fact<BTreeSet<TableName>>,
     pub collations: Fact<BTreeSet<String>>,
+    /// Its tablespaces.
+    pub tablespaces: Fact<BTreeSet<String>>,
+    /// Whether it has a keyring that works; read where a table needs one.
+    pub keyring: Fact<bool>,
     /// Triggers on those tables.
     pub triggers: Fact<Vec<Object>>,
     /// Events of any schema.

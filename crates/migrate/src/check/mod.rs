@@ -23,7 +23,9 @@ mod identity;
 mod log;
 mod logins;
 mod nearest;
+mod object_privileges;
 mod objects;
+mod placement;
 mod probe;
 mod report;
 mod rule;
@@ -69,6 +71,8 @@ pub struct CheckOptions {
     pub fence: Fence,
     /// Accounts that are to be locked on the side that follows, as `user@host`.
     pub fence_accounts: Vec<String>,
+    /// Replicas of the source that the copy is told to spare, as `host:port`.
+    pub spared: Vec<String>,
 }
 
 impl From<TargetState> for CheckOptions {
@@ -79,6 +83,7 @@ impl From<TargetState> for CheckOptions {
             along: Along::default(),
             fence: Fence::default(),
             fence_accounts: Vec::new(),
+            spared: Vec::new(),
         }
     }
 }
@@ -89,6 +94,7 @@ fn rules() -> impl Iterator<Item = &'static Rule> {
         identity::RULES,
         log::RULES,
         access::RULES,
+        object_privileges::RULES,
         fences::RULES,
         logins::RULES,
         activity::RULES,
@@ -96,6 +102,7 @@ fn rules() -> impl Iterator<Item = &'static Rule> {
         settings::RULES,
         behaviour::RULES,
         shape::RULES,
+        placement::RULES,
         columns::RULES,
         foreign_keys::RULES,
         objects::RULES,
@@ -133,14 +140,15 @@ async fn read(
     let source_facts = server_reading::read(source, Side::Source, &along, options.fence).await?;
     let target_facts = server_reading::read(target, Side::Target, &along, options.fence).await?;
     let schema = schema_reading::read(&mut source.ours, &source_facts, spec).await?;
-    let there =
-        schema_reading::read_target(&mut target.ours, &source_facts, &target_facts, spec, state).await?;
+    let conn = &mut target.ours;
+    let there = schema_reading::read_target(conn, &source_facts, &target_facts, spec, state, &schema).await?;
     Ok(Facts {
         spec: spec.clone(),
         state,
         along,
         fence: options.fence,
         fence_accounts: options.fence_accounts.clone(),
+        spared: options.spared.clone(),
         source: source_facts,
         target: target_facts,
         schema,

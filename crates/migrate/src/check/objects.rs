@@ -93,7 +93,7 @@ fn triggers(facts: &Facts) -> Judged {
 }
 
 /// Whether a view, routine or event goes along: those of a schema do if the whole schema goes.
-fn goes(facts: &Facts, object: &Object) -> bool {
+pub(super) fn goes(facts: &Facts, object: &Object) -> bool {
     facts.along.objects && facts.spec.whole_schemas().contains(&object.schema())
 }
 

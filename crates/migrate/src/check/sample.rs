@@ -15,6 +15,7 @@ use super::probe::{Answer, Behaviour};
 use super::report::{Outcome, Side};
 use super::rule::Judged;
 use crate::plan::{Along, Fence, MoveSpec, TablePattern};
+use crate::schema::placement::Placement;
 
 const VARIABLES: &[(&str, &str)] = &[
     ("version", "9.7.4"),
@@ -79,6 +80,7 @@ pub(super) fn server(side: Side) -> ServerFacts {
         login_plugins: Ok(["caching_sha2_password".to_owned()].into()),
         log_filters: Ok(LogFilters::default()),
         channels: Ok(Vec::new()),
+        replicas: Ok(Vec::new()),
         xa_prepared: Ok(0),
         open_transactions: Ok(Vec::new()),
         connections_max_used: Ok(12),
@@ -120,6 +122,7 @@ pub(super) fn table(name: &str) -> TableFacts {
         bytes: 16_384,
         columns: vec![column("id", "bigint"), column("placed_at", "timestamp")],
         keys: vec![vec![KeyPart { column: Some("id".into()), prefix: false, nullable: false }]],
+        placement: Placement::default(),
     }
 }
 
@@ -137,6 +140,7 @@ pub(super) fn facts() -> Facts {
         along: Along::default(),
         fence: Fence::default(),
         fence_accounts: Vec::new(),
+        spared: Vec::new(),
         source: server(Side::Source),
         target: server(Side::Target),
         schema: SchemaFacts {
@@ -151,6 +155,8 @@ pub(super) fn facts() -> Facts {
         there: TargetFacts {
             tables: Ok([].into()),
             collations: Ok(["utf8mb4_0900_ai_ci".to_owned()].into()),
+            tablespaces: Ok([].into()),
+            keyring: Ok(false),
             triggers: Ok(Vec::new()),
             events: Ok(Vec::new()),
             applied: Ok(None),

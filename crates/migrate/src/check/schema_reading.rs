@@ -17,6 +17,7 @@ use super::nearest;
 use super::rule::{Fact, Unread};
 use super::server_reading::{ask, grant};
 use crate::plan::MoveSpec;
+use crate::schema::placement::Placement;
 
 /// No stored statistics, which reading would renew; and the columns of primary keys that the server generated itself,
 /// which versions before 8.0.30 do not.
@@ -62,6 +63,7 @@ pub(super) async fn read_target(
     facts: &ServerFacts,
     spec: &MoveSpec,
     state: TargetState,
+    schema: &SchemaFacts,
 ) -> mysql::Result<TargetFacts> {
     conn.execute(SETTINGS).await?;
     let schemas = texts(spec.schemas());
@@ -82,6 +84,12 @@ pub(super) async fn read_target(
     Ok(TargetFacts {
         tables,
         collations: collations.map(|rows| rows.iter().map(|row| row.text(0)).collect()),
+        tablespaces: read_tablespaces(conn, facts).await?,
+        keyring: match schema.tables.as_ref().is_ok_and(|all| all.iter().any(|t| t.placement.encrypted)) {
+            true => read_keyring(conn, facts).await?,
+            // To list plugins the server fills a temporary table.
+            false => Ok(false),
+        },
         triggers: objects(conn, &triggers_sql(&schemas), triggers_shown, taken).await?,
         events: objects(conn, EVENTS_SQL, events_shown, |_| true).await?,
         applied: read_applied(conn, source, spec, state).await?,
@@ -149,8 +157,8 @@ fn views_sql(schemas: &str) -> String {
 
 fn routines_sql(schemas: &str) -> String {
     format!(
-        "SELECT ROUTINE_SCHEMA, ROUTINE_NAME, DEFINER, IF(ROUTINE_TYPE = 'FUNCTION' AND IS_DETERMINISTIC = 'NO' \
-         AND SQL_DATA_ACCESS NOT IN ('NO SQL', 'READS SQL DATA'), 'CARELESS', '') FROM information_schema.ROUTINES \
+        "SELECT ROUTINE_SCHEMA, ROUTINE_NAME, DEFINER, IF(ROUTINE_TYPE <> 'FUNCTION', '', \
+         IF(IS_DETERMINISTIC = 'NO' AND SQL_DATA_ACCESS NOT IN ('NO SQL', 'READS SQL DATA'), 'CARELESS', 'FUNCTION')) FROM information_schema.ROUTINES \
          WHERE ROUTINE_SCHEMA IN ({schemas}) ORDER BY 1, 2"
     )
 }
@@ -239,9 +247,15 @@ async fn read_tables(
     }
     let base =
         listed.iter().filter(|row| row.text(2) == "BASE TABLE" && spec.takes(&row.text(0), &row.text(1)));
-    let table = |row: &Row| {
+    let mut tables = Vec::new();
+    for row in base {
         let name = TableName::new(row.text(0), row.text(1));
-        TableFacts {
+        let placement = match read_placement(conn, &name).await? {
+            Ok(placement) => placement,
+            Err(unread) => return Ok(Err(unread)),
+        };
+        tables.push(TableFacts {
+            placement,
             engine: row.text(3),
             collation: row.text(4),
             partitioned: row.text(5).contains("partitioned"),
@@ -249,9 +263,9 @@ async fn read_tables(
             columns: columns_of.remove(&name).unwrap_or_default(),
             keys: keys_of.remove(&name).unwrap_or_default(),
             name,
-        }
-    };
-    Ok(Ok(base.map(table).collect()))
+        });
+    }
+    Ok(Ok(tables))
 }
 
 fn column(row: &Row) -> ColumnFacts {
@@ -269,6 +283,41 @@ fn key_part(row: &Row) -> KeyPart {
         column: row.bytes(3).map(|_| row.text(3)),
         prefix: row.text(4) == "1",
         nullable: row.text(5) == "1",
+    }
+}
+
+/// Each table's statement by itself: `information_schema` shows a table's tablespace and folder to accounts with PROCESS only,
+/// and its name in the form of a file's.
+async fn read_placement(conn: &mut Connection, name: &TableName) -> mysql::Result<Fact<Placement>> {
+    let rows = ask(conn, &format!("SHOW CREATE TABLE {}", name.quoted()), GRANT_SELECT).await?;
+    Ok(rows.map(|rows| {
+        let statement = rows.first().and_then(|row| row.bytes(1));
+        statement.map(Placement::of).unwrap_or_default()
+    }))
+}
+
+async fn read_tablespaces(
+    conn: &mut Connection,
+    facts: &ServerFacts,
+) -> mysql::Result<Fact<BTreeSet<String>>> {
+    let sql = "SELECT NAME FROM information_schema.INNODB_TABLESPACES WHERE SPACE_TYPE = _utf8mb4'General'";
+    let rows = ask(conn, sql, &grant("PROCESS", &facts.quoted_account())).await?;
+    Ok(rows.map(|rows| rows.iter().map(|row| row.text(0)).collect()))
+}
+
+/// A keyring is a component since 8.0.24, and a plugin before.
+async fn read_keyring(conn: &mut Connection, facts: &ServerFacts) -> mysql::Result<Fact<bool>> {
+    let fix = format!("GRANT SELECT ON performance_schema.* TO {};", facts.quoted_account());
+    let component = "SELECT COUNT(*) FROM performance_schema.keyring_component_status \
+                     WHERE STATUS_KEY = _utf8mb4'Component_status' AND STATUS_VALUE = _utf8mb4'Active'";
+    let plugin = "SELECT COUNT(*) FROM information_schema.PLUGINS \
+                  WHERE PLUGIN_NAME LIKE _utf8mb4'keyring%' AND PLUGIN_STATUS = _utf8mb4'ACTIVE'";
+    let any = |rows: Vec<Row>| rows.first().is_some_and(|row| row.number::<u64>(0).unwrap_or(0) > 0);
+    match ask(conn, component, &fix).await?.map(any) {
+        Ok(true) => Ok(Ok(true)),
+        // No such table before 8.0.24.
+        Err(unread) if !unread.error.contains("1146") => Ok(Err(unread)),
+        _ => Ok(ask(conn, plugin, &fix).await?.map(any)),
     }
 }
 

@@ -64,6 +64,10 @@ const VARIABLES: &[&str] = &[
     "init_connect",
     "wait_timeout",
     "interactive_timeout",
+    "datadir",
+    "innodb_directories",
+    "innodb_data_home_dir",
+    "innodb_undo_directory",
     "sql_generate_invisible_primary_key",
 ];
 
@@ -109,6 +113,7 @@ pub(super) async fn read(
         },
         log_filters: read_log_filters(conn, &us).await?,
         channels: read_channels(conn, &us).await?,
+        replicas: read_replicas(conn, &us).await?,
         xa_prepared: ask(conn, "XA RECOVER", &grant("XA_RECOVER_ADMIN", &us)).await?.map(|rows| rows.len()),
         open_transactions: read_open_transactions(conn, &us).await?,
         connections_max_used: read_connections_max_used(conn).await?,
@@ -217,6 +222,12 @@ async fn read_channels(conn: &mut Connection, us: &str) -> mysql::Result<Fact<Ve
         };
         rows.iter().map(channel).collect()
     }))
+}
+
+async fn read_replicas(conn: &mut Connection, us: &str) -> mysql::Result<Fact<Vec<String>>> {
+    // Columns 1 and 2: Host and Port. Followers that do not register themselves, ours among them, are not listed.
+    let rows = ask(conn, "SHOW REPLICAS", &grant("REPLICATION SLAVE", us)).await?;
+    Ok(rows.map(|rows| rows.iter().map(|row| format!("{}:{}", row.text(1), row.text(2))).collect()))
 }
 
 async fn read_open_transactions(

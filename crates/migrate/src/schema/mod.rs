@@ -4,6 +4,7 @@ mod create;
 pub mod foreign_keys;
 mod indexes;
 pub(crate) mod objects;
+pub(crate) mod placement;
 pub(crate) mod statement;
 
 pub use create::{Creation, create};

@@ -80,6 +80,11 @@ impl<'a> CreateTable<'a> {
         None
     }
 
+    /// What follows the items: engine, options and partitions.
+    pub(super) fn tail(&self) -> &'a [u8] {
+        self.tail
+    }
+
     /// The table's collation, where the statement names it.
     fn collation(&self) -> Option<&'a [u8]> {
         let mut tokens = Tokens::of(self.tail);
@@ -224,7 +229,7 @@ pub fn split_event(statement: &[u8]) -> Option<(&[u8], EventStatus, &[u8])> {
 
 /// What a piece of a statement is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     /// In backquotes.
     Name,
     /// In single or double quotes.
@@ -239,20 +244,20 @@ enum Kind {
 
 /// A piece of a statement and where it is.
 #[derive(Debug, Clone, Copy)]
-struct Token<'a> {
-    kind: Kind,
+pub(super) struct Token<'a> {
+    pub kind: Kind,
     start: usize,
     end: usize,
-    text: &'a [u8],
+    pub text: &'a [u8],
 }
 
 impl Token<'_> {
-    fn is_word(&self, word: &str) -> bool {
+    pub fn is_word(&self, word: &str) -> bool {
         self.kind == Kind::Word && self.text.eq_ignore_ascii_case(word.as_bytes())
     }
 
     /// A name without its quotes.
-    fn name(&self) -> Vec<u8> {
+    pub fn name(&self) -> Vec<u8> {
         let inner = self.text.get(1..self.text.len().saturating_sub(1)).unwrap_or_default();
         let mut name = Vec::with_capacity(inner.len());
         let mut bytes = inner.iter();
@@ -268,13 +273,13 @@ impl Token<'_> {
 
 /// The pieces of a statement in order; blanks and comments are passed over. A comment that begins with `/*!` is code to
 /// the server, so what is in it counts.
-struct Tokens<'a> {
+pub(super) struct Tokens<'a> {
     text: &'a [u8],
     at: usize,
 }
 
 impl<'a> Tokens<'a> {
-    fn of(text: &'a [u8]) -> Self {
+    pub fn of(text: &'a [u8]) -> Self {
         Self { text, at: 0 }
     }
 
