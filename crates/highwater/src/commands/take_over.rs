@@ -29,7 +29,10 @@ pub struct Taken {
 /// If it refuses, or does not come to it; then it goes on.
 pub async fn take_over(config: &ResolvedConfig, args: &TakeOverArgs) -> Result<Option<Taken>, Trouble> {
     let Some(client) = Client::connect_if_running(&config.state_dir).await? else {
-        output::tell(&format!("no highwater process is running for {}: nothing to take over\n", config.state_dir.display()));
+        output::tell(&format!(
+            "no highwater process is running for {}: nothing to take over\n",
+            config.state_dir.display()
+        ));
         return Ok(None);
     };
     let terms = TakeOver {
@@ -43,10 +46,7 @@ pub async fn take_over(config: &ResolvedConfig, args: &TakeOverArgs) -> Result<O
     let (offer, mut predecessor) = client.ask_to_hand_over(terms).await?;
     let sockets = predecessor.take(offer).await?;
     refuse_others(&sockets, config)?;
-    output::tell(&format!(
-        "taking over from process {}, which has {} clients\n",
-        offer.pid, offer.clients
-    ));
+    output::tell(&format!("taking over from process {}, which has {} clients\n", offer.pid, offer.clients));
     let inherited = Inherited { sockets, last_id: offer.last_id.wrapping_add(IDS_BETWEEN) };
     Ok(Some(Taken { inherited, predecessor }))
 }

@@ -38,9 +38,7 @@ impl Client {
     /// If it is another user's.
     pub async fn connect_if_running(state_dir: &Path) -> Result<Option<Self>, Trouble> {
         match UnixStream::connect(socket_path(state_dir)).await {
-            Ok(stream) => {
-                Ok(Some(Self { state_dir: state_dir.to_owned(), stream: BufReader::new(stream) }))
-            }
+            Ok(stream) => Ok(Some(Self { state_dir: state_dir.to_owned(), stream: BufReader::new(stream) })),
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
                 Ok(None)
             }

@@ -29,7 +29,8 @@ pub use hand_over::{Offer, PROTOCOL, Predecessor, Successor, TakeOver};
 pub use progress::{Progress, ProgressUpdate};
 pub use server::{ControlSocket, Host};
 pub use status_view::{
-    DoorView, LeavingView, MoveView, PaceView, PinView, ProofView, RouteView, StatusView, TableView, WatchView,
+    DoorView, LeavingView, MoveView, PaceView, PinView, ProofView, RouteView, StatusView, TableView,
+    WatchView,
 };
 
 /// A request's line is at most this long; ours have a few hundred bytes.

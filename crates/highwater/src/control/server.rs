@@ -212,12 +212,7 @@ fn asker(stream: &UnixStream) -> Asker {
 }
 
 /// Whether it was done, rather than refused or failed.
-async fn carry_out<H: Host>(
-    request: Request,
-    asker: Asker,
-    host: Arc<H>,
-    replies: &mut Replies,
-) -> bool {
+async fn carry_out<H: Host>(request: Request, asker: Asker, host: Arc<H>, replies: &mut Replies) -> bool {
     tracing::info!(?request, asker = asker.user, "asked");
     let (progress, mut updates) = Progress::watched();
     // In a task of its own: a panic in it must end this request, not the answer to it.

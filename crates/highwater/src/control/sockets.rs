@@ -55,8 +55,7 @@ fn receive_lot(stream: &UnixStream) -> Result<Vec<OwnedFd>> {
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(AT_A_TIME))];
     let mut beside = RecvAncillaryBuffer::new(&mut space);
     let mut byte = [0];
-    let received =
-        recvmsg(stream, &mut [IoSliceMut::new(&mut byte)], &mut beside, RecvFlags::CMSG_CLOEXEC)?;
+    let received = recvmsg(stream, &mut [IoSliceMut::new(&mut byte)], &mut beside, RecvFlags::CMSG_CLOEXEC)?;
     let mut lot = Vec::new();
     for message in beside.drain() {
         if let RecvAncillaryMessage::ScmRights(fds) = message {

@@ -21,8 +21,7 @@ const FENCED_HINT: &str = "set `fence = \"schemas\"` for this move, which closes
     take them out of highwater.toml, and restart";
 
 /// What to do about clients of an earlier process.
-const LEFT_ELSEWHERE_HINT: &str =
-    "wait until they have left, which has a bound (`status` counts them); SIGTERM to that process ends them between transactions";
+const LEFT_ELSEWHERE_HINT: &str = "wait until they have left, which has a bound (`status` counts them); SIGTERM to that process ends them between transactions";
 
 /// What a crossing closes, as far as it is a gate's business.
 pub(super) struct Fenced {
@@ -196,9 +195,9 @@ fn alone(not_alone: Option<(String, &'static str)>) -> Guardrail {
 /// Whether all clients there are can be held here.
 fn earlier_processes(left: Option<String>) -> Guardrail {
     let (holds, seen) = (left.is_none(), left.unwrap_or_else(|| "none has clients".to_owned()));
-    Guardrail::new("earlier processes", holds, seen, LEFT_ELSEWHERE_HINT)
-        .limit("none has clients")
-        .why("a process that has handed its front door over has clients that are not held with those of this one")
+    Guardrail::new("earlier processes", holds, seen, LEFT_ELSEWHERE_HINT).limit("none has clients").why(
+        "a process that has handed its front door over has clients that are not held with those of this one",
+    )
 }
 
 /// Clients whose session cannot be taken to another server, each with the reason.
@@ -235,8 +234,7 @@ fn plain(text: &str) -> String {
 
 impl TrafficGate for DoorGate {
     fn guardrails(&self, to: Home) -> Vec<Guardrail> {
-        let mut all =
-            vec![alone(self.not_alone()), self.door(to), earlier_processes(self.left_elsewhere())];
+        let mut all = vec![alone(self.not_alone()), self.door(to), earlier_processes(self.left_elsewhere())];
         if let Some(control) = self.control.get() {
             let policy = *self.pinned.lock().unwrap_or_else(PoisonError::into_inner);
             all.push(pinned(&control.sessions_there(), policy));
@@ -374,7 +372,13 @@ mod tests {
         let others = others.iter().map(|&name| name.to_owned()).collect();
         let route = route.map(|schema| vec![schema.to_owned()]);
         let fenced = Fenced { by, accounts: Vec::new(), others, route };
-        let gate = DoorGate::new((backend("old"), backend("new")), fenced, hooks, Duration::from_secs(10), PathBuf::new());
+        let gate = DoorGate::new(
+            (backend("old"), backend("new")),
+            fenced,
+            hooks,
+            Duration::from_secs(10),
+            PathBuf::new(),
+        );
         gate.not_alone().map(|(reason, _)| reason)
     }
 

@@ -15,8 +15,8 @@ use std::time::Duration;
 use model::Trouble;
 use proxy::Control;
 
-use super::leavers::Leaver;
 use super::Service;
+use super::leavers::Leaver;
 use crate::config::MoveConfig;
 use crate::control::{ControlSocket, Offer, PROTOCOL, Successor, TakeOver};
 use crate::output;
@@ -214,7 +214,8 @@ impl Service {
     }
 
     async fn see_over(&self, control: &Control) {
-        let Some((terms, leaver)) = self.handing().as_ref().and_then(|h| Some((h.terms, h.leaver.clone()?))) else {
+        let Some((terms, leaver)) = self.handing().as_ref().and_then(|h| Some((h.terms, h.leaver.clone()?)))
+        else {
             return;
         };
         self.set_moves(Vec::new());

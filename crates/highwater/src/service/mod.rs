@@ -240,9 +240,11 @@ impl Service {
         let chosen: Vec<Arc<RunningMove>> = match name {
             Some(name) => vec![self.running(name)?],
             // All or none of them: an order that half of them have heard is none.
-            None => {
-                self.moves().iter().map(|one| self.running(&one.config.spec.name)).collect::<Result<_, _>>()?
-            }
+            None => self
+                .moves()
+                .iter()
+                .map(|one| self.running(&one.config.spec.name))
+                .collect::<Result<_, _>>()?,
         };
         let mut answer = serde_json::Map::new();
         for running in chosen {

@@ -7,7 +7,9 @@ use migrate::{Mover, MoverState, Reading, Watched};
 use proxy::Door;
 
 use super::{RunningMove, pace};
-use crate::control::{DoorView, LeavingView, MoveView, PinView, ProofView, RouteView, StatusView, TableView, WatchView};
+use crate::control::{
+    DoorView, LeavingView, MoveView, PinView, ProofView, RouteView, StatusView, TableView, WatchView,
+};
 
 pub(super) fn status(
     moves: &[Arc<RunningMove>],
