@@ -233,6 +233,13 @@ async fn a_process_takes_anothers_place_and_no_client_is_refused_no_statement_fa
     idle = Connection::connect(&door).await.unwrap();
     pools.write_more(20).await;
 
+    // Ids of clients of the other process mean nobody here, and never somebody else; the server's own mean whom they mean.
+    let unknown = idle.query(format!("KILL {}", late.id())).await.unwrap_err();
+    assert_eq!(unknown.server_code(), Some(1094), "{unknown}");
+    assert!(idle.id() > late.id());
+    let there = late.row("SELECT CONNECTION_ID()").await.unwrap().unwrap().text(0);
+    idle.query(format!("KILL QUERY {there}")).await.unwrap();
+
     // Not past its clients; when they are gone, it is made.
     site.proven();
     let refused = site.refused(&["rollback"]);

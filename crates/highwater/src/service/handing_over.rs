@@ -218,7 +218,9 @@ impl Service {
         else {
             return;
         };
+        // Here nothing asks a server for a move any more.
         self.set_moves(Vec::new());
+        self.pulses.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let within = Duration::from_millis(terms.within_ms);
         let patience = terms.kill_after_ms.map_or(self.settings().front_door.stop_max, Duration::from_millis);
         output::tell(&format!(
