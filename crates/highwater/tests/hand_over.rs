@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
+use load::{Scale, Shop};
 use mysql::{ConnectOptions, Connection};
 use serde_json::Value;
 use site::{Running, Site};
@@ -188,7 +189,8 @@ async fn goes_on_alone(site: &Site, running: &mut Running, pools: &Pools) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_takes_anothers_place_and_no_client_is_refused_no_statement_fails_and_no_crossing_passes_by()
  {
-    let site = Site::new("drain_deadline = '20s'").with_shop().await;
+    let site = Site::new("drain_deadline = '20s'");
+    Shop::create(&site.admin(&site.old), Scale { rows: 2_000 }, 7).await.unwrap();
     let mut old = site.on(&site.old).await;
     old.query("CREATE TABLE shop.handed (id BIGINT PRIMARY KEY)").await.unwrap();
     let mut first = site::shop::served(&site).await;
