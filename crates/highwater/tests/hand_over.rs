@@ -180,6 +180,21 @@ async fn goes_on_alone(site: &Site, running: &mut Running, pools: &Pools) {
     // One that fails at the last thing it has to do, with the moves begun in it.
     let failed = refused_with(site, "slow = '1s'\nslow_log = 'no/slow.log'");
     assert!(failed.contains("slow log"), "{failed}");
+    shows(site, follows);
+    // And one that would send clients elsewhere.
+    let file = site.dir.join("highwater.toml");
+    let settings = std::fs::read_to_string(&file).unwrap();
+    let elsewhere = format!(
+        "{settings}[clusters.third]\nhost = '127.0.0.1'\nport = 1\nuser = 'x'\npassword_file = 'password'\n\
+        [front_door.schemas]\nthird = 'third'\n"
+    );
+    std::fs::write(&file, elsewhere).unwrap();
+    let refused = site.refused(&["serve", "--take-over"]);
+    assert!(
+        refused.contains("sends schema third to") && refused.contains("goes to 127.0.0.1:1\n"),
+        "{refused}"
+    );
+    std::fs::write(&file, settings).unwrap();
     let status = shows(site, follows);
     assert_eq!(status["leaving"], serde_json::json!([]));
     pools.write_more(20).await;

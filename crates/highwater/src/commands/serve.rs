@@ -43,10 +43,10 @@ pub async fn run(context: &Context, with: With, args: &TakeOverArgs) -> Result<(
         };
         output::print(&format!("move '{}' {stands}: {} -> {}\n", one.spec.name, one.source, one.target))?;
     }
-    let (inherited, predecessor) = taken.map(|taken| (taken.inherited, taken.predecessor)).unzip();
+    let (inheritance, predecessor) = taken.map(|taken| (taken.inheritance, taken.predecessor)).unzip();
     // After the moves: their journals know which side serves. That side is enough, whatever else is down.
     if has_door {
-        service.open_door(inherited).await?;
+        service.open_door(inheritance).await?;
     }
     service.may_hand_over();
     service.go_on();

@@ -10,6 +10,7 @@ use crate::cli::TakeOverArgs;
 use crate::config::ResolvedConfig;
 use crate::control::{Client, PROTOCOL, Predecessor, TakeOver};
 use crate::output;
+use crate::service::Inheritance;
 
 /// How many clients the other process may let in between its offer and its end, so that no two have one id at a time.
 const IDS_BETWEEN: u32 = 1 << 20;
@@ -17,8 +18,8 @@ const IDS_BETWEEN: u32 = 1 << 20;
 /// What the running process has handed over: all but its end.
 #[derive(Debug)]
 pub struct Taken {
-    /// For the front door.
-    pub inherited: Inherited,
+    /// What goes on here.
+    pub inheritance: Inheritance,
     /// To be told that it is open.
     pub predecessor: Predecessor,
 }
@@ -44,11 +45,12 @@ pub async fn take_over(config: &ResolvedConfig, args: &TakeOverArgs) -> Result<O
         kill_after_ms: args.kill_after.map(milliseconds),
     };
     let (offer, mut predecessor) = client.ask_to_hand_over(terms).await?;
-    let sockets = predecessor.take(offer).await?;
+    let sockets = predecessor.take(&offer).await?;
     refuse_others(&sockets, config)?;
     output::tell(&format!("taking over from process {}, which has {} clients\n", offer.pid, offer.clients));
-    let inherited = Inherited { sockets, last_id: offer.last_id.wrapping_add(IDS_BETWEEN) };
-    Ok(Some(Taken { inherited, predecessor }))
+    let door = Inherited { sockets, last_id: offer.last_id.wrapping_add(IDS_BETWEEN) };
+    let inheritance = Inheritance { door, pid: offer.pid, routes: offer.routes };
+    Ok(Some(Taken { inheritance, predecessor }))
 }
 
 /// Sees that the sockets are what was agreed upon.

@@ -14,6 +14,7 @@
 //!
 //! The messages change with [`PROTOCOL`]. A process that knows another one refuses, or is refused, before anything is stopped.
 
+use std::collections::BTreeMap;
 use std::io::{Error, ErrorKind, Result};
 use std::net::{SocketAddr, TcpListener};
 
@@ -52,7 +53,7 @@ pub struct TakeOver {
 }
 
 /// What the old process hands over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Offer {
     /// Its process id.
     pub pid: u32,
@@ -62,6 +63,8 @@ pub struct Offer {
     pub last_id: u32,
     /// How many clients it has.
     pub clients: usize,
+    /// Whom it sends to which server, as host and port; the new process must do the same as long as both have clients.
+    pub routes: BTreeMap<String, String>,
 }
 
 /// The old process's way to the new one.
@@ -112,7 +115,7 @@ impl Predecessor {
     ///
     /// # Errors
     /// If the old process went away, or sent something else.
-    pub async fn take(&mut self, offer: Offer) -> std::result::Result<Vec<TcpListener>, Trouble> {
+    pub async fn take(&mut self, offer: &Offer) -> std::result::Result<Vec<TcpListener>, Trouble> {
         let taken = async {
             self.0.write_all(TAKE).await?;
             sockets::receive(&self.0, offer.sockets).await

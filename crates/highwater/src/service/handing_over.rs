@@ -9,14 +9,15 @@
 //! under way when the moves come to rest, none begins here afterwards, and none begins in the other process while a client is left here,
 //! whose session its gate would not hold (`leavers`).
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use model::Trouble;
-use proxy::Control;
+use proxy::{Control, DoorOptions, Inherited};
 
-use super::Service;
 use super::leavers::Leaver;
+use super::{Service, routes};
 use crate::config::MoveConfig;
 use crate::control::{ControlSocket, Offer, PROTOCOL, Successor, TakeOver};
 use crate::output;
@@ -25,6 +26,33 @@ use crate::output;
 const CLAIM_PAUSE: Duration = Duration::from_millis(50);
 /// After so many it is said that somebody else has it.
 const CLAIMS_UNTIL_SAID: u32 = 100;
+
+/// What a process takes over from the one whose place it takes.
+#[derive(Debug)]
+pub struct Inheritance {
+    /// Of its front door.
+    pub door: Inherited,
+    /// Its process id.
+    pub pid: u32,
+    /// Whom it sends to which server.
+    pub routes: BTreeMap<String, String>,
+}
+
+impl Inheritance {
+    /// Refuses a door that would send anybody to another server than the old process does: for a while both have clients.
+    pub(super) fn refuse_other_routes(&self, options: &DoorOptions) -> Result<(), Trouble> {
+        let new = routes::destinations_of(options);
+        let Some((of, there, here)) = routes::difference(&self.routes, &new) else { return Ok(()) };
+        Err(Trouble::new(
+            format!(
+                "process {} sends {of} to {there}, and by the settings of this one it goes to {here}",
+                self.pid
+            ),
+            "nothing was opened; that process goes on, its moves too. Clients of both would have written in two places",
+            "leave `front_door.cluster`, the routes and the clusters' addresses as they are to take over, or restart in two steps: `highwater              stop`, then `highwater serve`",
+        ))
+    }
+}
 
 /// What is being handed over.
 #[derive(Debug)]
@@ -147,7 +175,13 @@ impl Service {
         if let Some(handing) = self.handing().as_mut() {
             handing.leaver = Some(leaver);
         }
-        Ok(Offer { pid: std::process::id(), sockets, last_id: control.last_id(), clients })
+        Ok(Offer {
+            pid: std::process::id(),
+            sockets,
+            last_id: control.last_id(),
+            clients,
+            routes: routes::destinations(control),
+        })
     }
 
     /// The process that was made an offer is gone: everything goes on here.

@@ -26,7 +26,7 @@ use migrate::Fence;
 use migrate::cutover::{Home, Hooks, MoveDriver, TrafficGate};
 use migrate::throttle::{Pulse, PulseOptions, Throttle};
 use model::{GtidSet, Trouble};
-use proxy::{Backend, Control, Door, DoorOptions, Inherited};
+use proxy::{Backend, Control, Door, DoorOptions};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -38,7 +38,7 @@ use handing_over::Handing;
 use slow_log::SlowLog;
 use waiting::RunningMove;
 
-pub use handing_over::HandedOver;
+pub use handing_over::{HandedOver, Inheritance};
 
 /// Tables compared at the same time.
 const VERIFY_LANES: usize = 4;
@@ -275,9 +275,9 @@ impl Service {
     /// process, if that is anything.
     ///
     /// # Errors
-    /// If the address cannot be listened on, the settings leave open who the writer is, or it refuses us, or has never been
+    /// If the address cannot be listened on, the old process sends clients elsewhere, the settings leave open who the writer is, or it refuses us, or has never been
     /// reached from this state directory.
-    pub async fn open_door(&mut self, inherited: Option<Inherited>) -> Result<Control, Trouble> {
+    pub async fn open_door(&mut self, inheritance: Option<Inheritance>) -> Result<Control, Trouble> {
         let first = self.config.first_writer()?;
         let home_of = |one: &MoveConfig| self.home_of(one);
         let cluster = routes::serving(&self.config, &home_of, first);
@@ -297,6 +297,9 @@ impl Service {
             terms: options.terms,
             observe: options.observe,
         };
+        if let Some(inheritance) = &inheritance {
+            inheritance.refuse_other_routes(&made)?;
+        }
         // Before the first client can come.
         let connect = |control: &Control| {
             for running in self.moves() {
@@ -308,9 +311,9 @@ impl Service {
                 }
             }
         };
-        let door = match inherited {
+        let door = match inheritance {
             None => Door::start_with(made, connect),
-            Some(inherited) => Door::start_on(made, inherited, connect),
+            Some(inheritance) => Door::start_on(made, inheritance.door, connect),
         };
         let door = door.map_err(|e| three_parts(&e.to_string()))?;
         if options.observe.slow.is_some() {
