@@ -146,7 +146,8 @@ impl Service {
 
     fn begin_handing(&self, terms: TakeOver) -> Result<(), Trouble> {
         self.refuse_while_handing_over()?;
-        for running in self.moves() {
+        // One that waits for a server is being tried again most of the time, which is stopped without harm.
+        for running in self.moves().iter().filter(|running| !running.waits()) {
             running.driver.refuse_halt()?;
         }
         let mut handing = self.handing();
