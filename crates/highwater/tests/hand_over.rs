@@ -177,6 +177,19 @@ async fn goes_on_alone(site: &Site, running: &mut Running, pools: &Pools) {
     pools.write_more(20).await;
     drop(connection);
     shows(site, follows);
+    // Killed while it starts the moves, with the sockets and the state directory in its hands.
+    let socket = site.dir.join("state/highwater.sock");
+    let made = || std::fs::metadata(&socket).and_then(|socket| socket.modified()).ok();
+    let before = made().unwrap();
+    let mut killed = site.start_with(&["serve", "--take-over"]);
+    while made().is_none_or(|now| now == before) {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    assert!(killed.is_alive());
+    killed.kill_nine();
+    shows(site, follows);
+    pools.write_more(20).await;
+    assert!(running.is_alive());
     // One that fails at the last thing it has to do, with the moves begun in it.
     let failed = refused_with(site, "slow = '1s'\nslow_log = 'no/slow.log'");
     assert!(failed.contains("slow log"), "{failed}");
