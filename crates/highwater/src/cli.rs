@@ -201,11 +201,33 @@ pub struct CrossingArgs {
 
 /// `highwater serve`
 #[derive(Debug, Args)]
-pub struct ServeArgs {}
+pub struct ServeArgs {
+    /// Whether it takes the place of the running process.
+    #[command(flatten)]
+    pub take_over: TakeOverArgs,
+}
+
+/// How a process takes the place of the running one.
+#[derive(Debug, Args)]
+pub struct TakeOverArgs {
+    /// Take the front door and the moves over from the running process, without a client being refused; if none runs, just start
+    #[arg(long)]
+    pub take_over: bool,
+    /// Let that process's clients go on there for so long before they are ended between transactions; new ones come here
+    #[arg(long, value_name = "DURATION", requires = "take_over", default_value = "60s", value_parser = crate::config::parse_duration)]
+    pub within: Duration,
+    /// End whoever still has a transaction open so long after that; by default `front_door.stop_max`
+    #[arg(long, value_name = "DURATION", requires = "take_over", value_parser = crate::config::parse_duration)]
+    pub kill_after: Option<Duration>,
+}
 
 /// `highwater proxy`
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct ProxyArgs {
+    /// Whether it takes the place of the running process.
+    #[command(flatten)]
+    pub take_over: TakeOverArgs,
     /// Something to ask of the process that runs one; without it, one is run
     #[command(subcommand)]
     pub question: Option<ProxyQuestion>,

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use highwater::cli::{Cli, Command, ProxyQuestion};
+use highwater::commands::serve::With;
 use highwater::commands::{self, Context};
 use highwater::output;
 use model::Trouble;
@@ -67,10 +68,10 @@ async fn dispatch(cli: Cli) -> Result<(), Trouble> {
         Command::Cutover(args) => commands::cutover::run(&context, &args).await,
         Command::Rollback(args) => commands::rollback::run(&context, &args).await,
         Command::Finish(args) => commands::finish::run(&context, &args).await,
-        Command::Serve(_) => commands::serve::run(&context, commands::serve::With::Moves).await,
+        Command::Serve(args) => commands::serve::run(&context, With::Moves, &args.take_over).await,
         Command::Proxy(args) => match args.question {
             Some(ProxyQuestion::Pins(args)) => commands::pins::run(&context, &args).await,
-            None => commands::serve::run(&context, commands::serve::With::FrontDoorOnly).await,
+            None => commands::serve::run(&context, With::FrontDoorOnly, &args.take_over).await,
         },
         Command::Digests(args) => commands::digests::run(&context, &args).await,
         Command::Reload(args) => commands::reload::run(&context, &args).await,

@@ -30,7 +30,12 @@ impl Host for Rehearsal {
                     pins: vec![pin("GET_LOCK", 12), pin("a temporary table", 1)],
                     ..DoorView::default()
                 };
-                let status = StatusView { version: "0".into(), moves: vec![shop], door: Some(door) };
+                let status = StatusView {
+                    version: "0".into(),
+                    moves: vec![shop],
+                    door: Some(door),
+                    ..StatusView::default()
+                };
                 Ok(serde_json::to_value(status).unwrap())
             }
             Request::Cutover { move_name, how: Crossing { mode: CrossingMode::Real, close_pinned, .. } } => {

@@ -34,7 +34,7 @@ mod state;
 mod text;
 mod trouble;
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -58,7 +58,7 @@ pub use session::terms::Terms;
 use arrival::accounts::Accounts;
 use arrival::proven::ProvenAccounts;
 use figures::observed::Observing;
-use figures::registry::Registry;
+use figures::registry::{FIRST_ID, Registry};
 use gate::routes::{Routing, Scope};
 use session::exit::Exit;
 use state::settings::{Interned, Settings};
@@ -143,6 +143,15 @@ pub enum DoorError {
     },
 }
 
+/// What a door takes over from that of another process, which may still accept from the same sockets.
+#[derive(Debug)]
+pub struct Inherited {
+    /// The sockets to accept from, one for each thread.
+    pub sockets: Vec<TcpListener>,
+    /// Ids up to this one may be those of the other door's clients.
+    pub last_id: u32,
+}
+
 /// An open front door. Dropping it closes every connection.
 #[derive(Debug)]
 pub struct Door {
@@ -188,11 +197,30 @@ impl Door {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             n => n,
         };
-        let listeners = arrival::listener::bind(options.listen, threads)
+        let sockets = arrival::listener::bind(options.listen, threads)
             .map_err(|source| DoorError::Listen { address: options.listen, source })?;
-        let address = listeners[0]
-            .local_addr()
-            .map_err(|source| DoorError::Listen { address: options.listen, source })?;
+        Self::start_on(options, Inherited { sockets, last_id: FIRST_ID }, first)
+    }
+
+    /// Opens the door on sockets that are listened on already; those, and not the options, say how many threads there are.
+    ///
+    /// # Errors
+    /// As [`Door::start`].
+    pub fn start_on(
+        options: DoorOptions,
+        inherited: Inherited,
+        first: impl FnOnce(&Control),
+    ) -> Result<Self, DoorError> {
+        let Inherited { sockets: listeners, last_id } = inherited;
+        let listen = options.listen;
+        let unusable = |source| DoorError::Listen { address: listen, source };
+        let threads = listeners.len();
+        let address = match listeners.first() {
+            Some(first) => first.local_addr().map_err(unusable)?,
+            None => return Err(unusable(std::io::ErrorKind::InvalidInput.into())),
+        };
+        let also: Vec<TcpListener> =
+            listeners.iter().map(TcpListener::try_clone).collect::<Result<_, _>>().map_err(unusable)?;
         let rules = gate::rules::Current::new(options.rules());
         let shared = Arc::new(Shared {
             routing: Arc::new(Routing::new(
@@ -213,6 +241,8 @@ impl Door {
             settings: Interned::default(),
             texts: Interned::default(),
         });
+        shared.registry.go_on_after(last_id);
+        shared.exit.listening_on(also);
         let stop = watch::Sender::new(false);
         let mut door = Self { address, shared, stop, threads: Vec::new() };
         first(&door.control());
@@ -247,6 +277,8 @@ impl Door {
 
 impl Drop for Door {
     fn drop(&mut self) {
+        // A control may live on, and with it the sockets.
+        self.shared.exit.close();
         self.stop.send_replace(true);
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {

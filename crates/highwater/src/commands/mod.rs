@@ -20,6 +20,7 @@ mod ask;
 mod crossing;
 mod repair;
 mod signals;
+mod take_over;
 
 use std::path::PathBuf;
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
-use super::{ProgressUpdate, REPLY_BYTES_MAX, Reply, Request, socket_path};
+use super::{Offer, Predecessor, ProgressUpdate, REPLY_BYTES_MAX, Reply, Request, TakeOver, socket_path};
 
 /// A connection to the running process; it may be asked several times, one after the other.
 #[derive(Debug)]
@@ -23,20 +23,31 @@ impl Client {
     /// # Errors
     /// If none runs, or it is another user's.
     pub async fn connect(state_dir: &Path) -> Result<Self, Trouble> {
-        let stream =
-            UnixStream::connect(socket_path(state_dir)).await.map_err(|error| match error.kind() {
-                ErrorKind::NotFound | ErrorKind::ConnectionRefused => Trouble::new(
-                    format!("no highwater process is running for {}", state_dir.display()),
-                    "nothing was changed; a move that was under way resumes when the process starts again",
-                    "start `highwater serve` with the same settings, and leave it running",
-                ),
-                _ => Trouble::new(
-                    format!("cannot ask the highwater process of {}: {error}", state_dir.display()),
-                    "nothing was changed",
-                    "run this as the user that runs the process",
-                ),
-            })?;
-        Ok(Self { state_dir: state_dir.to_owned(), stream: BufReader::new(stream) })
+        Self::connect_if_running(state_dir).await?.ok_or_else(|| {
+            Trouble::new(
+                format!("no highwater process is running for {}", state_dir.display()),
+                "nothing was changed; a move that was under way resumes when the process starts again",
+                "start `highwater serve` with the same settings, and leave it running",
+            )
+        })
+    }
+
+    /// The same, or nothing if none runs.
+    ///
+    /// # Errors
+    /// If it is another user's.
+    pub async fn connect_if_running(state_dir: &Path) -> Result<Option<Self>, Trouble> {
+        match UnixStream::connect(socket_path(state_dir)).await {
+            Ok(stream) => Ok(Some(Self { state_dir: state_dir.to_owned(), stream: BufReader::new(stream) })),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+                Ok(None)
+            }
+            Err(error) => Err(Trouble::new(
+                format!("cannot ask the highwater process of {}: {error}", state_dir.display()),
+                "nothing was changed",
+                "run this as the user that runs the process",
+            )),
+        }
     }
 
     /// Asks, shows the progress, and returns the answer.
@@ -71,6 +82,22 @@ impl Client {
                 }
             }
         }
+    }
+
+    /// Asks the process to hand over, and goes on with it as [`Predecessor`] says.
+    ///
+    /// # Errors
+    /// As [`Client::ask`]; then that process goes on.
+    pub async fn ask_to_hand_over(mut self, terms: TakeOver) -> Result<(Offer, Predecessor), Trouble> {
+        let answer = self.ask(&Request::HandOver(terms), |_| {}).await?;
+        let offer = serde_json::from_value(answer).map_err(|error| {
+            Trouble::new(
+                format!("the offer of the running process cannot be read: {error}"),
+                "nothing was started; the other process goes on",
+                "use a version of highwater that both know: stop that process, and start this one",
+            )
+        })?;
+        Ok((offer, Predecessor::new(self.stream.into_inner())))
     }
 
     fn gone(&self) -> Trouble {

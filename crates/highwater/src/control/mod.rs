@@ -11,8 +11,10 @@
 
 mod client;
 mod digest_view;
+mod hand_over;
 mod progress;
 mod server;
+mod sockets;
 mod status_view;
 
 use std::path::{Path, PathBuf};
@@ -23,10 +25,12 @@ use serde_json::Value;
 
 pub use client::Client;
 pub use digest_view::{DigestView, DigestsView};
+pub use hand_over::{Offer, PROTOCOL, Predecessor, Successor, TakeOver};
 pub use progress::{Progress, ProgressUpdate};
 pub use server::{ControlSocket, Host};
 pub use status_view::{
-    DoorView, MoveView, PaceView, PinView, ProofView, RouteView, StatusView, TableView, WatchView,
+    DoorView, LeavingView, MoveView, PaceView, PinView, ProofView, RouteView, StatusView, TableView,
+    WatchView,
 };
 
 /// A request's line is at most this long; ours have a few hundred bytes.
@@ -93,6 +97,9 @@ pub enum Request {
         #[serde(default)]
         anew: bool,
     },
+    /// Hand the front door's sockets to the process that asks; answered with an [`Offer`], after which the connection goes on as
+    /// [`Predecessor`] and [`Successor`] say.
+    HandOver(TakeOver),
     /// Read the settings again; answered with the keys that have changed.
     Reload,
     /// See the front door's clients out, and end the process in good order; answered when it is about to end.

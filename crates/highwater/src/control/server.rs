@@ -18,7 +18,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::{Asker, Progress, REQUEST_BYTES_MAX, Reply, Request, socket_path};
+use super::{Asker, Progress, REQUEST_BYTES_MAX, Reply, Request, Successor, socket_path};
 
 /// A client that does not take a reply for this long is taken for gone.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -35,6 +35,11 @@ pub trait Host: Send + Sync + 'static {
         asker: Asker,
         progress: Progress,
     ) -> impl Future<Output = Result<Value, Trouble>> + Send;
+
+    /// The process that was made an offer (the answer to [`Request::HandOver`]) did not live to hear it.
+    fn withdraw(&self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
 }
 
 /// The bound control socket of this process; dropping it removes the file.
@@ -94,13 +99,25 @@ impl ControlSocket {
 
     /// Answers requests until `shutdown` completes, and then returns when the requests already read are carried out.
     pub async fn serve<H: Host>(self, host: Arc<H>, shutdown: impl Future<Output = ()>) {
+        self.serve_until_taken(&host, &mut std::pin::pin!(shutdown)).await;
+    }
+
+    /// The same, or until a process that asked for a hand-over was made an offer.
+    pub async fn serve_until_taken<H: Host>(
+        &self,
+        host: &Arc<H>,
+        shutdown: &mut (impl Future<Output = ()> + Unpin),
+    ) -> Option<Successor> {
         let (closing, closed) = watch::channel(false);
         let mut clients = JoinSet::new();
-        tokio::pin!(shutdown);
-        loop {
+        let successor = loop {
             tokio::select! {
-                () = &mut shutdown => break,
-                Some(_) = clients.join_next() => {}
+                () = &mut *shutdown => break None,
+                Some(ended) = clients.join_next() => {
+                    if let Ok(Some(successor)) = ended {
+                        break Some(successor);
+                    }
+                }
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, _)) => {
                         clients.spawn(serve_client(stream, host.clone(), closed.clone()));
@@ -112,9 +129,10 @@ impl ControlSocket {
                     }
                 },
             }
-        }
+        };
         closing.send_replace(true);
         while clients.join_next().await.is_some() {}
+        successor
     }
 }
 
@@ -125,7 +143,12 @@ impl Drop for ControlSocket {
     }
 }
 
-async fn serve_client<H: Host>(stream: UnixStream, host: Arc<H>, mut closed: watch::Receiver<bool>) {
+/// Serves a client until it leaves; one that was made an offer is returned.
+async fn serve_client<H: Host>(
+    stream: UnixStream,
+    host: Arc<H>,
+    mut closed: watch::Receiver<bool>,
+) -> Option<Successor> {
     let asker = asker(&stream);
     let (reader, writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
@@ -133,17 +156,38 @@ async fn serve_client<H: Host>(stream: UnixStream, host: Arc<H>, mut closed: wat
     loop {
         let line = tokio::select! {
             line = read_line(&mut reader) => line,
-            _ = closed.wait_for(|closed| *closed) => return,
+            _ = closed.wait_for(|closed| *closed) => return None,
         };
-        let Some(line) = line else { return };
-        match serde_json::from_slice(&line) {
-            Ok(request) => carry_out(request, asker.clone(), host.clone(), &mut replies).await,
+        match serde_json::from_slice(&line?) {
+            Ok(request) => {
+                let hands_over = matches!(request, Request::HandOver(_));
+                let done = carry_out(request, asker.clone(), host.clone(), &mut replies).await;
+                if hands_over && done {
+                    return successor(reader, replies, host.as_ref()).await;
+                }
+            }
             Err(error) => {
                 replies.send(&Reply::Failed(not_a_request(&error))).await;
-                return;
+                return None;
             }
         }
     }
+}
+
+/// The other end of a connection over which an offer was made, if it is still there and has said nothing before its turn.
+async fn successor<H: Host>(
+    reader: BufReader<OwnedReadHalf>,
+    replies: Replies,
+    host: &H,
+) -> Option<Successor> {
+    let whole = match (reader.buffer().is_empty(), replies.writer) {
+        (true, Some(writer)) => reader.into_inner().reunite(writer).ok(),
+        _ => None,
+    };
+    if whole.is_none() {
+        host.withdraw().await;
+    }
+    whole.map(Successor::new)
 }
 
 /// One line without its end; `None` at the end of the stream. A line over the limit comes back cut, and is then not
@@ -167,7 +211,8 @@ fn asker(stream: &UnixStream) -> Asker {
     Asker { user: named.unwrap_or_else(|| format!("user {id}")) }
 }
 
-async fn carry_out<H: Host>(request: Request, asker: Asker, host: Arc<H>, replies: &mut Replies) {
+/// Whether it was done, rather than refused or failed.
+async fn carry_out<H: Host>(request: Request, asker: Asker, host: Arc<H>, replies: &mut Replies) -> bool {
     tracing::info!(?request, asker = asker.user, "asked");
     let (progress, mut updates) = Progress::watched();
     // In a task of its own: a panic in it must end this request, not the answer to it.
@@ -193,6 +238,7 @@ async fn carry_out<H: Host>(request: Request, asker: Asker, host: Arc<H>, replie
         )),
     };
     replies.send(&reply).await;
+    matches!(reply, Reply::Done(_))
 }
 
 fn not_a_request(error: &serde_json::Error) -> Trouble {

@@ -11,6 +11,18 @@ pub struct StatusView {
     pub moves: Vec<MoveView>,
     /// The front door, if this process has one.
     pub door: Option<DoorView>,
+    /// Processes that have handed their front door over and still have clients.
+    #[serde(default)]
+    pub leaving: Vec<LeavingView>,
+}
+
+/// A process that has handed its front door over and sees its clients out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeavingView {
+    /// Its process id.
+    pub pid: u32,
+    /// Its clients.
+    pub clients: u64,
 }
 
 /// One move.

@@ -58,7 +58,7 @@ pub(super) async fn tell(stage: &Stage, args: &DemoArgs, seed: u64, say: &Narrat
     let check = check_and_mend(stage, say).await?;
 
     let mut service = Service::new(stage.config().clone());
-    service.open_door().await?;
+    service.open_door(None).await?;
     let socket = ControlSocket::bind(&stage.config().state_dir)?;
     let door = service.door_address().ok_or_else(|| demo_failed("the front door has no address"))?;
     say.chapter("The shoppers come in through the front door");

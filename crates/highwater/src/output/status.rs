@@ -17,6 +17,10 @@ pub fn render(status: &StatusView) -> String {
         Some(door) => text.push_str(&render_door(door)),
         None => text.push_str("no front door in this process\n"),
     }
+    for one in &status.leaving {
+        let clients = grouped(one.clients);
+        text.push_str(&format!("process {} has handed over and sees {clients} clients out\n", one.pid));
+    }
     text
 }
 
@@ -189,7 +193,7 @@ fn span(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::{ProofView, RouteView};
+    use crate::control::{LeavingView, ProofView, RouteView};
 
     #[test]
     fn status_reads_as_a_table() {
@@ -240,6 +244,7 @@ mod tests {
                 trouble: None,
             }],
             door: Some(DoorView { listen: "127.0.0.1:6033".into(), clients: 18_000, ..DoorView::default() }),
+            leaving: vec![LeavingView { pid: 1_234, clients: 1_017 }],
         };
         let expected = "\
 move shop  old -> new  copying
@@ -256,6 +261,7 @@ move shop  old -> new  copying
   shop.items      50,000  1,000,000     5 %  12,346
 
 front door 127.0.0.1:6033  18,000 clients (0 in a transaction, 0 held, 0 pinned), 0 commands
+process 1234 has handed over and sees 1,017 clients out
 ";
         assert_eq!(render(&status), expected);
     }

@@ -30,20 +30,20 @@ impl Service {
     ) -> Result<Value, Trouble> {
         let running = self.running(name)?;
         if how.mode == CrossingMode::DryRun {
-            self.set_pinned(running, how);
+            self.set_pinned(&running, how);
             return Ok(json!(running.driver.survey(to, self.unproven(how)).await?));
         }
         let (log, begun) = (CrossingLog::default(), unix_ms());
         let (outcome, end) = match how.mode {
             CrossingMode::Rehearsal => {
-                self.set_pinned(running, how);
+                self.set_pinned(&running, how);
                 let told = |phase: Phase| progress.line(phase.to_string());
                 let outcome = running.driver.rehearse(to, self.unproven(how), &told, &log).await;
                 let end = outcome.as_ref().map(End::rehearsed).unwrap_or_else(End::given_up);
                 (outcome.map(|report| json!(report)), end)
             }
             _ => {
-                let outcome = self.cross_logged(running, to, how, progress, &log).await;
+                let outcome = self.cross_logged(&running, to, how, progress, &log).await;
                 let end = outcome.as_ref().map(End::crossed).unwrap_or_else(End::given_up);
                 (outcome.map(|report| json!(report)), end)
             }
@@ -100,7 +100,7 @@ impl Service {
         how: Crossing,
         progress: &Progress,
     ) -> Result<CrossingReport, Trouble> {
-        self.cross_logged(self.running(name)?, to, how, progress, &CrossingLog::default()).await
+        self.cross_logged(&*self.running(name)?, to, how, progress, &CrossingLog::default()).await
     }
 
     async fn cross_logged(

@@ -1,5 +1,6 @@
 //! The gate of a move: what a crossing asks for, carried out by the front door of this process.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -9,7 +10,7 @@ use migrate::cutover::{Guardrail, Home, Hooks, Phase, TrafficGate};
 use model::Trouble;
 use proxy::{Backend, Control, PinnedPolicy, SessionPhase, SessionView};
 
-use super::three_parts;
+use super::{leavers, three_parts};
 
 /// What to do about other moves from the same source.
 pub(super) const NOT_ALONE_HINT: &str =
@@ -18,6 +19,9 @@ pub(super) const NOT_ALONE_HINT: &str =
 /// What to do about them where the fence is what would stop them.
 const FENCED_HINT: &str = "set `fence = \"schemas\"` for this move, which closes only what moves; or `highwater finish` the others, or \
     take them out of highwater.toml, and restart";
+
+/// What to do about clients of an earlier process.
+const LEFT_ELSEWHERE_HINT: &str = "wait until they have left, which has a bound (`status` counts them); SIGTERM to that process ends them between transactions";
 
 /// What a crossing closes, as far as it is a gate's business.
 pub(super) struct Fenced {
@@ -46,6 +50,8 @@ pub(super) struct DoorGate {
     without_door: Option<Hooks>,
     /// How long the door holds a client at most.
     hold_max: Mutex<Duration>,
+    /// Where processes say that have handed their door over.
+    state_dir: PathBuf,
 }
 
 impl DoorGate {
@@ -54,6 +60,7 @@ impl DoorGate {
         fenced: Fenced,
         without_door: Option<Hooks>,
         hold_max: Duration,
+        state_dir: PathBuf,
     ) -> Self {
         Self {
             old,
@@ -65,6 +72,7 @@ impl DoorGate {
             switched: AtomicBool::new(false),
             without_door,
             hold_max: Mutex::new(hold_max),
+            state_dir,
         }
     }
 
@@ -154,6 +162,11 @@ impl DoorGate {
             .why("whoever stands between clients and servers holds them while the writer changes")
     }
 
+    /// Clients of processes that have handed their front door over: nobody here can hold them.
+    fn left_elsewhere(&self) -> Option<String> {
+        leavers::sentence(&leavers::all(&self.state_dir))
+    }
+
     /// Who goes along, if that is not everybody.
     fn whose(&self) -> String {
         match &self.fenced.route {
@@ -177,6 +190,14 @@ fn alone(not_alone: Option<(String, &'static str)>) -> Guardrail {
     Guardrail::new("alone", alone, seen, hint)
         .limit("no other move is stopped")
         .why("a fence around a server stops every move from there, and a door with one writer takes every move along")
+}
+
+/// Whether all clients there are can be held here.
+fn earlier_processes(left: Option<String>) -> Guardrail {
+    let (holds, seen) = (left.is_none(), left.unwrap_or_else(|| "none has clients".to_owned()));
+    Guardrail::new("earlier processes", holds, seen, LEFT_ELSEWHERE_HINT).limit("none has clients").why(
+        "a process that has handed its front door over has clients that are not held with those of this one",
+    )
 }
 
 /// Clients whose session cannot be taken to another server, each with the reason.
@@ -213,7 +234,7 @@ fn plain(text: &str) -> String {
 
 impl TrafficGate for DoorGate {
     fn guardrails(&self, to: Home) -> Vec<Guardrail> {
-        let mut all = vec![alone(self.not_alone()), self.door(to)];
+        let mut all = vec![alone(self.not_alone()), self.door(to), earlier_processes(self.left_elsewhere())];
         if let Some(control) = self.control.get() {
             let policy = *self.pinned.lock().unwrap_or_else(PoisonError::into_inner);
             all.push(pinned(&control.sessions_there(), policy));
@@ -229,6 +250,9 @@ impl TrafficGate for DoorGate {
         let nothing = "nothing was changed; traffic is where it was";
         if let Some((reason, hint)) = self.not_alone() {
             return Err(Trouble::new(format!("cannot start cutover: {reason}"), nothing, hint));
+        }
+        if let Some(left) = self.left_elsewhere() {
+            return Err(Trouble::new(format!("cannot start cutover: {left}"), nothing, LEFT_ELSEWHERE_HINT));
         }
         if let Some((what, hint)) = self.cannot_move(to) {
             return Err(Trouble::new(what, nothing, hint));
@@ -348,7 +372,13 @@ mod tests {
         let others = others.iter().map(|&name| name.to_owned()).collect();
         let route = route.map(|schema| vec![schema.to_owned()]);
         let fenced = Fenced { by, accounts: Vec::new(), others, route };
-        let gate = DoorGate::new((backend("old"), backend("new")), fenced, hooks, Duration::from_secs(10));
+        let gate = DoorGate::new(
+            (backend("old"), backend("new")),
+            fenced,
+            hooks,
+            Duration::from_secs(10),
+            PathBuf::new(),
+        );
         gate.not_alone().map(|(reason, _)| reason)
     }
 

@@ -1,5 +1,6 @@
 //! How the process ends under clients: the door sees them out first.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use proxy::SeenOut;
@@ -13,6 +14,7 @@ impl Service {
     /// leave, then sessions end between transactions, and those that have one open have `patience` more to end it, by default
     /// `front_door.stop_max`.
     pub async fn leave(&self, within: Duration, patience: Option<Duration>, progress: &Progress) -> Value {
+        self.stopping.store(true, Ordering::SeqCst);
         let seen = match &self.door {
             None => SeenOut::default(),
             Some(door) => {

@@ -7,6 +7,8 @@ mod crossing;
 mod digests;
 mod gate;
 mod greeting;
+mod handing_over;
+mod leavers;
 mod leaving;
 mod pace;
 mod reload;
@@ -16,8 +18,8 @@ mod view;
 mod waiting;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use migrate::Fence;
@@ -32,8 +34,11 @@ use tokio::task::JoinSet;
 use crate::config::{ClusterConfig, MoveConfig, ResolvedConfig};
 use crate::control::{Asker, Host, Progress, Request, StatusView, ThrottleChange};
 use gate::DoorGate;
+use handing_over::Handing;
 use slow_log::SlowLog;
 use waiting::RunningMove;
+
+pub use handing_over::{HandedOver, Inheritance};
 
 /// Tables compared at the same time.
 const VERIFY_LANES: usize = 4;
@@ -47,23 +52,60 @@ pub struct Service {
     config: ResolvedConfig,
     /// The same with what was changed since.
     settings: Mutex<ResolvedConfig>,
-    moves: Vec<Arc<RunningMove>>,
+    moves: RwLock<Vec<Arc<RunningMove>>>,
     /// What goes on with the moves that wait.
-    going_on: JoinSet<()>,
+    going_on: Mutex<JoinSet<()>>,
     /// One for each cluster that rows are read from, shared by all moves from there.
-    pulses: BTreeMap<String, Arc<Pulse>>,
+    pulses: Mutex<BTreeMap<String, Arc<Pulse>>>,
     door: Option<Door>,
     slow_log: SlowLog,
     stop: watch::Sender<bool>,
+    /// Whether clients are being seen out.
+    stopping: AtomicBool,
+    /// Whether whoever runs this answers to processes that ask for the front door.
+    hands_over: bool,
+    /// What is being handed over to the process that takes this one's place. After the door: it says that clients are left here.
+    handing: Mutex<Option<Handing>>,
 }
 
 impl Service {
     /// Nothing runs yet.
     pub fn new(config: ResolvedConfig) -> Self {
-        let (moves, pulses) = (Vec::new(), BTreeMap::new());
-        let settings = Mutex::new(config.clone());
-        let (going_on, slow_log, stop) = (JoinSet::new(), SlowLog::default(), watch::Sender::new(false));
-        Self { config, settings, moves, going_on, pulses, door: None, slow_log, stop }
+        Self {
+            settings: Mutex::new(config.clone()),
+            config,
+            moves: RwLock::default(),
+            going_on: Mutex::default(),
+            pulses: Mutex::default(),
+            door: None,
+            slow_log: SlowLog::default(),
+            stop: watch::Sender::new(false),
+            stopping: AtomicBool::new(false),
+            hands_over: false,
+            handing: Mutex::default(),
+        }
+    }
+
+    /// The moves of this process.
+    fn moves(&self) -> Vec<Arc<RunningMove>> {
+        self.moves.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_moves(&self, moves: Vec<Arc<RunningMove>>) {
+        *self.moves.write().unwrap_or_else(PoisonError::into_inner) = moves;
+    }
+
+    fn add_move(&self, running: RunningMove) {
+        self.moves.write().unwrap_or_else(PoisonError::into_inner).push(Arc::new(running));
+    }
+
+    fn going_on(&self) -> MutexGuard<'_, JoinSet<()>> {
+        self.going_on.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether clients are being seen out, or it is about to end.
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
     }
 
     /// Starts a move, or goes on with it where its journal and its ledger say it is.
@@ -93,14 +135,14 @@ impl Service {
     }
 
     fn waiting(&self, one: &MoveConfig) -> Option<Trouble> {
-        self.moves.iter().find(|m| m.config.spec.name == one.spec.name)?.trouble()
+        self.found(&one.spec.name)?.trouble()
     }
 
     /// From now on the moves that wait are tried again, until they run. After the front door has been opened: it holds its
     /// clients for those that must be mended first.
-    pub fn go_on(&mut self) {
-        for running in self.moves.iter().filter(|running| running.waits()) {
-            self.going_on.spawn(Arc::clone(running).go_on_when_it_can(self.config.clone()));
+    pub fn go_on(&self) {
+        for running in self.moves().into_iter().filter(|running| running.waits()) {
+            self.going_on().spawn(running.go_on_when_it_can(self.config.clone()));
         }
     }
 
@@ -113,12 +155,12 @@ impl Service {
         let seeded = from_backup.is_some();
         let running = self.opened(one, from_backup)?;
         let waits = running.first_try(&self.config, seeded).await?;
-        self.moves.push(Arc::new(running));
+        self.add_move(running);
         Ok(waits)
     }
 
     /// A move whose journal is open, and of which nothing runs.
-    fn opened(&mut self, one: &MoveConfig, from_backup: Option<GtidSet>) -> Result<RunningMove, Trouble> {
+    fn opened(&self, one: &MoveConfig, from_backup: Option<GtidSet>) -> Result<RunningMove, Trouble> {
         let throttle = self.throttle(one)?;
         let (old, new) = (self.config.source_of(one), self.config.target_of(one));
         let others =
@@ -134,6 +176,7 @@ impl Service {
             },
             self.without_door(),
             self.config.front_door.hold_max,
+            self.config.state_dir.clone(),
         ));
         if let Some(door) = &self.door {
             gate.connect(door.control());
@@ -169,11 +212,12 @@ impl Service {
     }
 
     /// A move's throttle, with what operators have said before.
-    fn throttle(&mut self, one: &MoveConfig) -> Result<Arc<Throttle>, Trouble> {
+    fn throttle(&self, one: &MoveConfig) -> Result<Arc<Throttle>, Trouble> {
         let settings = &self.config.throttle;
         let order = pace::remembered(&pace::file(&self.config.state_dir, &one.spec.name), settings)?;
         let source = self.config.source_of(one);
-        let pulse = self.pulses.entry(source.name.clone()).or_insert_with(|| {
+        let mut pulses = self.pulses.lock().unwrap_or_else(PoisonError::into_inner);
+        let pulse = pulses.entry(source.name.clone()).or_insert_with(|| {
             Pulse::start(PulseOptions {
                 source: source.connect_options(),
                 replicas: source.replica_options(),
@@ -193,12 +237,14 @@ impl Service {
     /// Tells the readers of a move, or of all moves, what an operator says, at once and for later starts; answers with
     /// the pace of each.
     fn throttle_moves(&self, name: Option<&str>, change: Option<ThrottleChange>) -> Result<Value, Trouble> {
-        let chosen: Vec<&RunningMove> = match name {
+        let chosen: Vec<Arc<RunningMove>> = match name {
             Some(name) => vec![self.running(name)?],
             // All or none of them: an order that half of them have heard is none.
-            None => {
-                self.moves.iter().map(|one| self.running(&one.config.spec.name)).collect::<Result<_, _>>()?
-            }
+            None => self
+                .moves()
+                .iter()
+                .map(|one| self.running(&one.config.spec.name))
+                .collect::<Result<_, _>>()?,
         };
         let mut answer = serde_json::Map::new();
         for running in chosen {
@@ -208,7 +254,7 @@ impl Service {
                 running.throttle.give_order(order);
                 pace::remember(&pace::file(&self.config.state_dir, name), order)?;
             }
-            let view = pace::view(running);
+            let view = pace::view(&running);
             answer.insert(name.clone(), serde_json::to_value(view).expect("a view has only string keys"));
         }
         Ok(Value::Object(answer))
@@ -225,12 +271,13 @@ impl Service {
     }
 
     /// Opens the front door to the side that serves: what the moves' journals say, else the settings. Where that side must be
-    /// mended first, clients are held until it is, or for as long as a crossing may hold them.
+    /// mended first, clients are held until it is, or for as long as a crossing may hold them. It opens on what it inherits from another
+    /// process, if that is anything.
     ///
     /// # Errors
-    /// If the address cannot be listened on, the settings leave open who the writer is, or it refuses us, or has never been
+    /// If the address cannot be listened on, the old process sends clients elsewhere, the settings leave open who the writer is, or it refuses us, or has never been
     /// reached from this state directory.
-    pub async fn open_door(&mut self) -> Result<Control, Trouble> {
+    pub async fn open_door(&mut self, inheritance: Option<Inheritance>) -> Result<Control, Trouble> {
         let first = self.config.first_writer()?;
         let home_of = |one: &MoveConfig| self.home_of(one);
         let cluster = routes::serving(&self.config, &home_of, first);
@@ -250,9 +297,12 @@ impl Service {
             terms: options.terms,
             observe: options.observe,
         };
+        if let Some(inheritance) = &inheritance {
+            inheritance.refuse_other_routes(&made)?;
+        }
         // Before the first client can come.
         let connect = |control: &Control| {
-            for running in &self.moves {
+            for running in self.moves() {
                 running.gate.connect(control.clone());
                 let one = &running.config;
                 let served_here = one.source == first.name || self.config.route_of(one).is_some();
@@ -261,7 +311,11 @@ impl Service {
                 }
             }
         };
-        let door = Door::start_with(made, connect).map_err(|e| three_parts(&e.to_string()))?;
+        let door = match inheritance {
+            None => Door::start_with(made, connect),
+            Some(inheritance) => Door::start_on(made, inheritance.door, connect),
+        };
+        let door = door.map_err(|e| three_parts(&e.to_string()))?;
         if options.observe.slow.is_some() {
             self.slow_log.set(Some(slow_log::open(&options.slow_log)?));
         }
@@ -275,8 +329,7 @@ impl Service {
 
     /// The side of a move that serves; the old one if it does not run.
     fn home_of(&self, one: &MoveConfig) -> Home {
-        let running = self.moves.iter().find(|m| m.config.spec.name == one.spec.name);
-        running.map_or(Home::Old, |m| m.driver.state().home)
+        self.found(&one.spec.name).map_or(Home::Old, |m| m.driver.state().home)
     }
 
     /// Where clients connect, if the door is open.
@@ -295,12 +348,16 @@ impl Service {
 
     /// The state of everything.
     pub fn status(&self) -> StatusView {
-        view::status(&self.moves, self.door.as_ref())
+        view::status(&self.moves(), self.door.as_ref(), leavers::all(&self.config.state_dir))
+    }
+
+    fn found(&self, name: &str) -> Option<Arc<RunningMove>> {
+        self.moves().into_iter().find(|m| m.config.spec.name == name)
     }
 
     /// A move that commands can be given to.
-    fn running(&self, name: &str) -> Result<&RunningMove, Trouble> {
-        let found = self.moves.iter().find(|m| m.config.spec.name == name).ok_or_else(|| {
+    fn running(&self, name: &str) -> Result<Arc<RunningMove>, Trouble> {
+        let found = self.found(name).ok_or_else(|| {
             Trouble::new(
                 format!("move '{name}' does not run in this process"),
                 "nothing was changed",
@@ -327,7 +384,8 @@ impl Service {
         sums: bool,
         progress: &Progress,
     ) -> Result<migrate::Verification, Trouble> {
-        let driver = &self.running(name)?.driver;
+        let running = self.running(name)?;
+        let driver = &running.driver;
         let seen = counted(progress, "verify", driver.mover().map(|m| m.progress().rows_copied()));
         match sums {
             true => driver.verify_summing(VERIFY_LANES, &seen).await,
@@ -384,7 +442,14 @@ impl Service {
 }
 
 impl Host for Service {
+    async fn withdraw(&self) {
+        self.go_on_alone().await;
+    }
+
     async fn handle(&self, request: Request, asker: Asker, progress: Progress) -> Result<Value, Trouble> {
+        if request != Request::Status {
+            self.refuse_while_handing_over()?;
+        }
         let answer = match request {
             Request::Status => serde_json::to_value(self.status()),
             Request::Throttle { move_name, change } => Ok(self.throttle_moves(move_name.as_deref(), change)?),
@@ -411,6 +476,7 @@ impl Host for Service {
             Request::Finish { move_name } => Ok(self.finish(&move_name).await?),
             Request::Digests { anew } => serde_json::to_value(self.digests(anew)?),
             Request::Reload => Ok(self.reload()?),
+            Request::HandOver(terms) => serde_json::to_value(self.offer(terms).await?),
             Request::Stop { within_ms, kill_after_ms } => {
                 let patience = kill_after_ms.map(Duration::from_millis);
                 Ok(self.leave(Duration::from_millis(within_ms), patience, &progress).await)

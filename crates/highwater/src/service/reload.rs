@@ -4,6 +4,7 @@
 //! reading until the process has been started with it.
 
 use std::path::Path;
+use std::sync::PoisonError;
 
 use migrate::throttle::Order;
 use model::Trouble;
@@ -45,7 +46,7 @@ impl Service {
             door.control().set_rules(new.front_door.rules());
         }
         let ordered = self.set_throttle(&settings.throttle, &new.throttle);
-        for running in &self.moves {
+        for running in self.moves() {
             running.gate.set_hold_max(new.front_door.hold_max);
         }
         settings.take_over(new);
@@ -58,10 +59,10 @@ impl Service {
     }
 
     fn set_throttle(&self, old: &ThrottleOptions, new: &ThrottleOptions) -> Result<(), Trouble> {
-        for pulse in self.pulses.values() {
+        for pulse in self.pulses.lock().unwrap_or_else(PoisonError::into_inner).values() {
             pulse.set_limits(new.limits.clone());
         }
-        for running in &self.moves {
+        for running in self.moves() {
             running.throttle.set_bounds(Some(new.target_lag_max), new.chunk_time);
             // What was ordered by command holds until the file says something else than before.
             if old.rows_per_second != new.rows_per_second {

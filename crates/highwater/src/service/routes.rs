@@ -1,6 +1,9 @@
 //! Where the front door sends whom when it opens: what the settings say, and how far the moves have come.
 
+use std::collections::BTreeMap;
+
 use migrate::cutover::Home;
+use proxy::{Backend, Control, DoorOptions};
 
 use super::backend;
 use crate::config::{ClusterConfig, MoveConfig, ResolvedConfig};
@@ -39,9 +42,58 @@ pub(super) fn at_first(config: &ResolvedConfig, home_of: &dyn Fn(&MoveConfig) ->
     routes
 }
 
+/// Who is sent to which server: `everything else`, `schema NAME`, `account NAME`, each with host and port.
+pub(super) type Destinations = BTreeMap<String, String>;
+
+/// What everything goes to that has no route.
+const THE_REST: &str = "everything else";
+
+/// Where a door sends whom now.
+pub(super) fn destinations(control: &Control) -> Destinations {
+    control.routes().into_iter().map(|route| (route.of, route.address)).collect()
+}
+
+/// Where a door that is opened like this will send whom, in the same words.
+pub(super) fn destinations_of(options: &DoorOptions) -> Destinations {
+    let at = |backend: &Backend| format!("{}:{}", backend.host, backend.port);
+    let schema =
+        |(name, backend): (&String, &Backend)| (format!("schema {}", name.to_ascii_lowercase()), at(backend));
+    let user = |(name, backend): (&Vec<u8>, &Backend)| {
+        (format!("account {}", String::from_utf8_lossy(name)), at(backend))
+    };
+    let mut all: Destinations = options.routes.schemas.iter().map(schema).collect();
+    all.extend(options.routes.users.iter().map(user));
+    all.insert(THE_REST.to_owned(), at(&options.writer));
+    all
+}
+
+/// The first whom one door sends to another server than the other does, and the two. What has no route goes with the rest.
+pub(super) fn difference<'a>(
+    old: &'a Destinations,
+    new: &'a Destinations,
+) -> Option<(&'a str, &'a str, &'a str)> {
+    let of = |all: &'a Destinations, name: &str| {
+        all.get(name).or_else(|| all.get(THE_REST)).map(String::as_str).unwrap_or_default()
+    };
+    let names = old.keys().chain(new.keys());
+    names.map(|name| (name.as_str(), of(old, name), of(new, name))).find(|(_, old, new)| old != new)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_route_to_where_the_rest_goes_is_no_difference_and_any_other_server_is() {
+        let all = |pairs: &[(&str, &str)]| -> Destinations {
+            pairs.iter().map(|&(of, at)| (of.to_owned(), at.to_owned())).collect()
+        };
+        let old = all(&[("everything else", "a:1"), ("schema shop", "a:1"), ("account x", "b:1")]);
+        assert_eq!(difference(&old, &all(&[("everything else", "a:1"), ("account x", "b:1")])), None);
+        assert_eq!(difference(&old, &all(&[("everything else", "a:1")])), Some(("account x", "b:1", "a:1")));
+        let moved = all(&[("everything else", "a:1"), ("schema new", "c:1"), ("account x", "b:1")]);
+        assert_eq!(difference(&old, &moved), Some(("schema new", "a:1", "c:1")));
+    }
 
     #[test]
     fn schemas_are_where_their_moves_have_come_to_and_the_rest_where_the_settings_say() {

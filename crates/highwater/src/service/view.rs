@@ -7,13 +7,20 @@ use migrate::{Mover, MoverState, Reading, Watched};
 use proxy::Door;
 
 use super::{RunningMove, pace};
-use crate::control::{DoorView, MoveView, PinView, ProofView, RouteView, StatusView, TableView, WatchView};
+use crate::control::{
+    DoorView, LeavingView, MoveView, PinView, ProofView, RouteView, StatusView, TableView, WatchView,
+};
 
-pub(super) fn status(moves: &[Arc<RunningMove>], door: Option<&Door>) -> StatusView {
+pub(super) fn status(
+    moves: &[Arc<RunningMove>],
+    door: Option<&Door>,
+    leaving: Vec<LeavingView>,
+) -> StatusView {
     StatusView {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         moves: moves.iter().map(|running| move_view(running)).collect(),
         door: door.map(door_view),
+        leaving,
     }
 }
 

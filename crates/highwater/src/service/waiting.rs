@@ -181,6 +181,13 @@ impl RunningMove {
         }
     }
 
+    /// Starts it again in a process that goes on. What is in the way is noted: it is tried again, or said.
+    pub(super) async fn start_again(&self, config: &ResolvedConfig) {
+        if let Err(not_begun) = self.attempt(config, Try::Later, false).await {
+            self.note(Some(not_begun));
+        }
+    }
+
     fn note(&self, not_begun: Option<Unready>) {
         let before = self.trouble();
         *self.not_begun.write().unwrap_or_else(PoisonError::into_inner) = not_begun;

@@ -53,6 +53,11 @@ impl Running {
         assert!(sent.success());
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Whether it still runs.
     pub fn is_alive(&mut self) -> bool {
         self.0.try_wait().unwrap().is_none()

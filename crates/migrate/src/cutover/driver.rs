@@ -351,6 +351,40 @@ impl<G: TrafficGate> MoveDriver<G> {
         Ok(guard::look(&*self.running_mover()?, self.options.lag_max))
     }
 
+    /// Ends the stream, and nothing else: another process goes on with the move, by its journal and its ledger. When this returns nothing
+    /// of this one reads or writes on either server. [`MoveDriver::begin`] starts it again, as long as nobody else did.
+    ///
+    /// # Errors
+    /// If a command is at work, or a crossing is not mended yet.
+    pub async fn halt(&self) -> Result<(), Trouble> {
+        let _command = self.may_halt()?;
+        if let Some(mover) = self.mover() {
+            mover.stop().await;
+        }
+        self.set_mover(None);
+        Ok(())
+    }
+
+    /// Whether [`MoveDriver::halt`] would be refused now.
+    ///
+    /// # Errors
+    /// If so.
+    pub fn refuse_halt(&self) -> Result<(), Trouble> {
+        self.may_halt().map(drop)
+    }
+
+    fn may_halt(&self) -> Result<MutexGuard<'_, Journal>, Trouble> {
+        let command = self.command()?;
+        match self.is_half_way() {
+            false => Ok(command),
+            true => Err(Trouble::new(
+                format!("a crossing of move '{}' was cut short and is not mended yet", self.spec.name),
+                "nothing was changed; clients are held until it is",
+                "wait until it is; `highwater status` names the server that is waited for",
+            )),
+        }
+    }
+
     /// Ends the move: removes our tables from both sides. The side that does not serve stays read-only if traffic has
     /// moved, so that nobody writes to it by mistake.
     ///

@@ -14,7 +14,7 @@ use mysql::Stream;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::LocalSet;
 use wire::packet;
 use wire::response::ErrPacket;
@@ -93,16 +93,15 @@ pub(crate) fn spawn(
 
 /// Lets clients in until the entrance is closed, and then nobody.
 async fn admit(listener: TcpListener, shared: Arc<Shared>, lanes: Rc<Lanes>, kicks: Kicks, threads: usize) {
-    let watched = Arc::clone(&shared);
-    tokio::select! {
-        () = accept(listener, shared, lanes, kicks, threads) => {}
-        () = watched.exit.closed() => {}
-    }
+    accept(listener, shared, lanes, kicks, threads).await;
     // Those who are in stay.
     std::future::pending::<()>().await;
 }
 
+/// Returns, and gives the listener up, when the entrance is closed. Whoever was accepted before is served.
 async fn accept(listener: TcpListener, shared: Arc<Shared>, lanes: Rc<Lanes>, kicks: Kicks, threads: usize) {
+    let watched = Arc::clone(&shared);
+    let mut closed = std::pin::pin!(watched.exit.closed());
     let handshakes = Arc::new(Semaphore::new(0));
     let mut permits = 0;
     let mut paced = (0, Pace::of(0, threads));
@@ -120,9 +119,13 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, lanes: Rc<Lanes>, ki
             paced = (rules.entrance.logins_per_second, Pace::of(rules.entrance.logins_per_second, threads));
         }
         // Who has to wait does so in the kernel's queue, where it costs neither memory nor a timer.
-        let Ok(handshake) = Arc::clone(&handshakes).acquire_owned().await else { return };
-        let client = match listener.accept().await {
-            Ok((client, _)) => client,
+        let accepted = tokio::select! {
+            biased;
+            () = &mut closed => return,
+            accepted = next(&listener, &handshakes) => accepted,
+        };
+        let (handshake, client) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of file descriptors, most likely: sessions that end will free some. Without a pause this would
                 // spin, since the connection stays in the backlog.
@@ -160,6 +163,16 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, lanes: Rc<Lanes>, ki
             session.await;
         });
     }
+}
+
+/// The next client, with the permit to prove who it is. Giving up waiting loses none.
+async fn next(
+    listener: &TcpListener,
+    handshakes: &Arc<Semaphore>,
+) -> io::Result<(OwnedSemaphorePermit, TcpStream)> {
+    let handshake = Arc::clone(handshakes).acquire_owned().await.map_err(io::Error::other)?;
+    let (client, _) = listener.accept().await?;
+    Ok((handshake, client))
 }
 
 /// Tells one client too many.

@@ -297,6 +297,21 @@ impl Registry {
         self.seats().iter().filter(|seat| seat.detail().identity.is_some()).count()
     }
 
+    /// How many clients there are, logged in or not.
+    pub fn seated(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// The id that was given last.
+    pub fn last_id(&self) -> u32 {
+        self.last_id.load(Relaxed)
+    }
+
+    /// Gives ids from there on.
+    pub fn go_on_after(&self, id: u32) {
+        self.last_id.store(id | FIRST_ID, Relaxed);
+    }
+
     /// The client has left.
     pub fn stand_up(&self, id: u32) {
         self.lock().remove(&id);

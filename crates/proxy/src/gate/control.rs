@@ -41,6 +41,8 @@ pub struct RouteView {
     pub of: String,
     /// The cluster.
     pub cluster: String,
+    /// Its host and port.
+    pub address: String,
     /// Clients there because of it.
     pub clients: usize,
 }
@@ -268,7 +270,12 @@ impl Control {
     /// Whom the door sends where.
     pub fn routes(&self) -> Vec<RouteView> {
         let table = self.shared.routing.table();
-        let view = |of: String, cluster: &Backend| RouteView { of, cluster: cluster.id.clone(), clients: 0 };
+        let view = |of: String, cluster: &Backend| RouteView {
+            of,
+            cluster: cluster.id.clone(),
+            address: format!("{}:{}", cluster.host, cluster.port),
+            clients: 0,
+        };
         let shown = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
         let mut views = vec![view("everything else".to_owned(), &table.writer.gate.backend)];
         let schemas =

@@ -53,10 +53,7 @@ impl Session {
             Command::FIELD_LIST => self.forward(Expect::Fields).await.map(drop),
             Command::STATISTICS => self.forward(Expect::Text).await.map(drop),
             Command::SET_OPTION => self.set_option().await,
-            Command::RESET_CONNECTION => match self.forward(Expect::Single).await? {
-                Outcome::Done => self.after_reset().await,
-                Outcome::Failed => Ok(()),
-            },
+            Command::RESET_CONNECTION => self.reset_connection().await,
             Command::PROCESS_KILL => self.process_kill().await,
             // On the heap, as the login is.
             Command::CHANGE_USER => Box::pin(self.change_user()).await,
@@ -110,6 +107,7 @@ impl Session {
     /// While the gate is held the door itself answers: a client that only asks whether its connection is good must not
     /// take it for broken because a writer changes.
     async fn ping(&mut self) -> Result<(), Stop> {
+        self.point_over().await?;
         if self.pass.is_some() || !self.lane.gate.held() {
             return self.forward(Expect::Single).await.map(drop);
         }
@@ -117,6 +115,14 @@ impl Session {
         self.skip_command().await?;
         let ok = OkPacket { status: self.profile.idle_status(), ..OkPacket::default() };
         self.say(&ok.encode(OK, self.identity.capabilities)).await
+    }
+
+    async fn reset_connection(&mut self) -> Result<(), Stop> {
+        self.point_over().await?;
+        match self.forward(Expect::Single).await? {
+            Outcome::Done => self.after_reset().await,
+            Outcome::Failed => Ok(()),
+        }
     }
 
     async fn init_db(&mut self) -> Result<(), Stop> {

@@ -8,8 +8,14 @@
 //! down, where it would have read its next answer. Nothing of it was lost; what it kept in its session (temporary tables, user
 //! variables, locks) is, so nobody is sent away before the time to leave by oneself is over. A session is ended only with nothing of a
 //! next command read.
+//!
+//! Where another process serves the same address by then (`Control::see_over`), a client that asks whether its connection is still good,
+//! by a ping or a reset, is told that it is not, from the first moment on: whoever asks has a next connection in mind, and no statement
+//! of it fails. One that has something in its session which only this connection has is not.
 
+use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -17,6 +23,7 @@ use tokio::time::Instant;
 
 use crate::Control;
 use crate::session::Session;
+use crate::session::buffer::CHUNK;
 use crate::trouble::{Stop, shutting_down};
 
 /// How far the exit is.
@@ -24,6 +31,10 @@ use crate::trouble::{Stop, shutting_down};
 pub(crate) struct Exit {
     closed: watch::Sender<bool>,
     out: AtomicBool,
+    /// Somebody else serves the address now.
+    over: AtomicBool,
+    /// The sockets that are listened on, to be handed over; none when the entrance is closed.
+    sockets: Mutex<Vec<TcpListener>>,
     /// Somebody has left.
     pub left: Notify,
 }
@@ -52,12 +63,47 @@ impl Exit {
     pub fn is_out(&self) -> bool {
         self.out.load(Relaxed)
     }
+
+    /// Whether clients that ask are told to go to the process that serves the address now.
+    pub fn is_over(&self) -> bool {
+        self.over.load(Relaxed)
+    }
+
+    /// The sockets that are listened on from now on.
+    pub fn listening_on(&self, sockets: Vec<TcpListener>) {
+        *self.sockets.lock().unwrap_or_else(PoisonError::into_inner) = sockets;
+    }
+
+    /// Nobody comes in any more.
+    pub fn close(&self) {
+        self.listening_on(Vec::new());
+        self.closed.send_replace(true);
+    }
 }
 
 impl Control {
     /// Takes no more clients from now on: the address is no longer listened on.
     pub fn close_entrance(&self) {
-        self.shared.exit.closed.send_replace(true);
+        self.shared.exit.close();
+    }
+
+    /// The sockets that are listened on, once more each, for a process that goes on accepting from them; none when the entrance is closed.
+    ///
+    /// # Errors
+    /// If there are too many open files.
+    pub fn sockets(&self) -> std::io::Result<Vec<TcpListener>> {
+        let sockets = self.shared.exit.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+        sockets.iter().map(TcpListener::try_clone).collect()
+    }
+
+    /// Clients that have been accepted and have not left, whether or not they have logged in.
+    pub fn seated(&self) -> usize {
+        self.shared.registry.seated()
+    }
+
+    /// The id that the last client got, or would have.
+    pub fn last_id(&self) -> u32 {
+        self.shared.registry.last_id()
     }
 
     /// Sees all clients out: lets nobody in, gives those who are in `within` to leave by themselves, then ends each session where no
@@ -69,16 +115,37 @@ impl Control {
         patience: Option<Duration>,
         told: impl Fn(usize),
     ) -> SeenOut {
+        self.see_all_out(|| self.shared.registry.guests(), within, patience, told).await
+    }
+
+    /// The same, where another process accepts from the same sockets already: clients that ask whether their connection is good are told
+    /// that it is not, and one that has been accepted and has not logged in yet is waited for too, since nobody has refused it.
+    pub async fn see_over(
+        &self,
+        within: Duration,
+        patience: Option<Duration>,
+        told: impl Fn(usize),
+    ) -> SeenOut {
+        self.shared.exit.over.store(true, Relaxed);
+        self.see_all_out(|| self.seated(), within, patience, told).await
+    }
+
+    async fn see_all_out(
+        &self,
+        count: impl Fn() -> usize,
+        within: Duration,
+        patience: Option<Duration>,
+        told: impl Fn(usize),
+    ) -> SeenOut {
         self.close_entrance();
-        let registry = &self.shared.registry;
-        let clients = registry.guests();
+        let clients = count();
         let begun = Instant::now();
-        let at_deadline = self.gone(begun.checked_add(within), &told).await;
+        let at_deadline = self.gone(&count, begun.checked_add(within), &told).await;
         self.shared.exit.out.store(true, Relaxed);
         // Each session looks where it stands.
         self.shared.routing.stir();
         let until = patience.and_then(|patience| Instant::now().checked_add(patience));
-        let remaining = self.gone(until, &told).await;
+        let remaining = self.gone(&count, until, &told).await;
         SeenOut {
             clients,
             by_themselves: clients.saturating_sub(at_deadline),
@@ -88,11 +155,16 @@ impl Control {
     }
 
     /// Waits until nobody is left, at most until then if there is such a time; returns how many are.
-    async fn gone(&self, deadline: Option<Instant>, told: impl Fn(usize)) -> usize {
+    async fn gone(
+        &self,
+        count: impl Fn() -> usize,
+        deadline: Option<Instant>,
+        told: impl Fn(usize),
+    ) -> usize {
         loop {
             let mut left = std::pin::pin!(self.shared.exit.left.notified());
             left.as_mut().enable();
-            let guests = self.shared.registry.guests();
+            let guests = count();
             told(guests);
             if guests == 0 {
                 return 0;
@@ -117,15 +189,37 @@ impl Session {
     /// # Errors
     /// What the client is told, if it ends.
     pub async fn see_out(&mut self) -> Result<(), Stop> {
-        if self.pass.is_some() && self.profile.unconfirmed && !self.statements.busy() {
-            self.confirm().await?;
-            self.settle();
-        }
-        if self.profile.certainly_inside() || self.statements.busy() || self.inbound.len() > 0 {
+        if !self.is_at_an_edge().await? || self.inbound.len() > 0 {
             return Ok(());
         }
         // The number of an answer to a command that the client may be about to send: drivers then read it as just that.
         self.seq = 1;
         Err(shutting_down())
+    }
+
+    /// The client asks whether its connection is good, or for it to be as new: where it would be better off at the process that serves
+    /// the address now, and has nothing here that it could not have there, it is told so in the place of an answer.
+    ///
+    /// # Errors
+    /// That is what the client is told.
+    pub async fn point_over(&mut self) -> Result<(), Stop> {
+        if !self.shared.exit.is_over() || self.seat.pinned() || self.seat.keeps() {
+            return Ok(());
+        }
+        if !self.is_at_an_edge().await? {
+            return Ok(());
+        }
+        self.whole(CHUNK).await?;
+        self.skip_command().await?;
+        Err(shutting_down())
+    }
+
+    /// Whether no transaction, lock or cursor is open.
+    async fn is_at_an_edge(&mut self) -> Result<bool, Stop> {
+        if self.pass.is_some() && self.profile.unconfirmed && !self.statements.busy() {
+            self.confirm().await?;
+            self.settle();
+        }
+        Ok(!self.profile.certainly_inside() && !self.statements.busy())
     }
 }
