@@ -177,6 +177,9 @@ pub struct PoliteArgs {
     /// Seconds that the clients are looked at in each turn, at most: less, if the copy is complete before
     #[arg(long, default_value_t = 20)]
     pub seconds: u64,
+    /// Settings to try beside the defaults, each SECTION.KEY=VALUE of a section of its own, such as copy.chunk_rows=200
+    #[arg(long = "try", value_name = "SETTING")]
+    pub tried: Vec<String>,
 }
 
 /// `bench memory`
