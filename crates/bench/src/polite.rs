@@ -154,11 +154,13 @@ impl Stage {
     fn turn(&mut self, guest: Guest, report: &mut Report) -> Result<()> {
         ground::flush_disks()?;
         thread::sleep(SETTLE);
-        let (rows, seconds) = match guest {
+        let source = cpu::pid(&self.source)?;
+        let (rows, seconds, cpu) = match guest {
             Guest::Nobody => {
                 self.clients.taken();
+                let cpu = cpu::of(source)?;
                 thread::sleep(self.stretch);
-                (None, self.stretch.as_secs_f64())
+                (None, self.stretch.as_secs_f64(), cpu::of(source)? - cpu)
             }
             _ => {
                 self.program.set_up_with(
@@ -173,9 +175,9 @@ impl Stage {
                 aside::set(pid, guest.aside())?;
                 let before = self.first_rows()?;
                 self.clients.taken();
-                let begun = Instant::now();
+                let (begun, cpu) = (Instant::now(), cpu::of(source)?);
                 let rows = self.copied_within_the_stretch()?;
-                (Some(rows.saturating_sub(before)), begun.elapsed().as_secs_f64())
+                (Some(rows.saturating_sub(before)), begun.elapsed().as_secs_f64(), cpu::of(source)? - cpu)
             }
         };
         let mut took = self.clients.taken();
@@ -191,10 +193,16 @@ impl Stage {
         if took.is_empty() {
             return Err(failed("measure the source's clients", format!("{name}: no statement was answered")));
         }
-        eprintln!("{name}: p99 {p99:.3} ms, p50 {p50:.3} ms, {} statements in {seconds:.1} s", took.len());
+        eprintln!(
+            "{name}: p99 {p99:.3} ms, p50 {p50:.3} ms, {} statements in {seconds:.1} s, {:.2} cores, {} rows",
+            took.len(),
+            cpu / seconds,
+            rows.unwrap_or_default()
+        );
         report.add(P99, "ms", name, p99);
         report.add("median of them", "ms", name, p50);
         report.add_rate("statements of the source's clients", "1/s", name, took.len() as f64 / seconds);
+        report.add("cores that the source is busy with", "cores", name, cpu / seconds);
         if let Some(rows) = rows {
             report.add_rate("rows copied", "rows/s", name, rows as f64 / seconds);
         }

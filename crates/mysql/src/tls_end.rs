@@ -278,10 +278,14 @@ impl TlsEnd {
             let (discard, next) = self.step(&mut records[used..], None, wish);
             used += discard;
             match next? {
-                Next::More => {}
-                Next::Done => return self.keep(&records[used..]),
-                Next::Wait => return Err(io::ErrorKind::BrokenPipe.into()),
+                Next::More => continue,
+                Next::Done => self.keep(&records[used..])?,
+                Next::Wait => {
+                    self.keep(&records[used..])?;
+                    return Err(io::ErrorKind::BrokenPipe.into());
+                }
             }
+            return Ok(());
         }
     }
 
@@ -327,6 +331,7 @@ impl TlsEnd {
 
     fn keep(&mut self, rest: &[u8]) -> io::Result<()> {
         if rest.len() > INCOMING_MAX {
+            self.failed = true;
             return Err(io::Error::new(io::ErrorKind::InvalidData, "a TLS message of more than 64 KiB"));
         }
         self.incoming = rest.to_vec();
