@@ -167,3 +167,53 @@ fn what_is_no_tls_is_answered_with_an_alert() {
         assert_eq!(said.first(), Some(&21), "content type of an alert, RFC 8446 5.1");
     });
 }
+
+/// What this end has to send.
+fn sent(end: &mut TlsEnd) -> Vec<u8> {
+    std::mem::take(&mut end.outgoing)
+}
+
+#[test]
+fn bytes_that_were_changed_on_the_way_end_a_session_and_nothing_more() {
+    let believing = Tls::new(TlsMode::Required, TlsFiles::default()).unwrap();
+    let (server, mut failed) = (server_config(), 0);
+    for seed in 0..400u64 {
+        let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut below = |limit: usize| {
+            random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+            (random >> 33) as usize % limit.max(1)
+        };
+        let name = ServerName::try_from("tests").unwrap();
+        let mut client = TlsEnd::client(Arc::clone(believing.config().unwrap()), name).unwrap();
+        let mut server = TlsEnd::server(Arc::clone(&server)).unwrap();
+        client.take(&[]).unwrap();
+        let spoilt = below(6);
+        for flight in 0..6 {
+            let (from, to) =
+                if flight % 2 == 0 { (&mut client, &mut server) } else { (&mut server, &mut client) };
+            if !from.is_handshaking() {
+                // Until then some are refused, and that must harm nothing.
+                let _ = from.wish(Wish::Encrypt(b"something to read"));
+            }
+            let mut bytes = sent(from);
+            if flight == spoilt && !bytes.is_empty() {
+                let at = below(bytes.len());
+                match below(3) {
+                    0 => bytes[at] ^= 1 << below(8),
+                    1 => bytes.truncate(at),
+                    _ => bytes.insert(at, below(256) as u8),
+                }
+            }
+            let cut = below(bytes.len());
+            for piece in [&bytes[..cut], &bytes[cut..]] {
+                let _ = to.take(piece);
+            }
+        }
+        failed += u32::from(client.failed || server.failed);
+        for end in [&mut client, &mut server] {
+            let _ = (end.take(&[22, 3, 3]), end.wish(Wish::Encrypt(b"x")), end.say_goodbye());
+            assert!(!end.failed || end.take(&[0; 64]).is_err(), "seed {seed}");
+        }
+    }
+    assert!(failed > 200, "{failed}: what is changed is noticed");
+}
