@@ -21,11 +21,11 @@ bench-copy: ## copying, beside mydumper, mysqldump and clone (BENCH_ARGS="--roun
 bench-follow: ## catching up and lag, beside MySQL's own replica (BENCH_ARGS as above)
 bench-verify: ## proving two servers equal, beside a raw CRC scan, pt-table-checksum, and mysqldump and diff (BENCH_ARGS as above)
 bench-prove: ## ten minutes at load: whether proving what was written keeps up (BENCH_ARGS as above)
-bench-polite: ## what a copy does to the latency of the source's own clients, with and without the throttle (BENCH_ARGS as above)
+bench-polite: ## what a copy does to the latency of the source's own clients, throttled or not, beside it or aside (BENCH_ARGS as above)
 bench-memory: ## the memory it takes to copy, and compare, 10 M narrow rows (BENCH_ARGS="--rows 1000000" and others)
 bench-cutover: ## moving a busy shop over and back, beside native replication by hand (BENCH_ARGS="--rounds 1" and others)
-bench-proxy: ## the front door, beside HAProxy and MySQL Router (BENCH_ARGS as above)
-bench-clients: ## 18,000 clients on 200 connections: memory, queries, all reconnecting at once (BENCH_ARGS as above)
+bench-proxy: ## the front door, beside HAProxy and MySQL Router (BENCH_ARGS=--tls for TLS on both hops; others as above)
+bench-clients: ## 18,000 clients on 200 connections: memory, queries, all reconnecting at once (BENCH_ARGS=--tls for as many under TLS after them)
 bench-clients bench-copy bench-cutover bench-follow bench-memory bench-polite bench-proxy bench-prove bench-verify: bench-%: build
 	@scripts/mysql.sh >/dev/null
 	cargo build --release --locked -p bench

@@ -70,6 +70,9 @@ pub struct ClientsArgs {
     /// Connections to the server that they share
     #[arg(long, default_value_t = 200)]
     pub backends: usize,
+    /// After the clients in plain text, as many under TLS
+    #[arg(long)]
+    pub tls: bool,
 }
 
 /// `bench drivers`
@@ -174,6 +177,9 @@ pub struct PoliteArgs {
     /// Seconds that the clients are looked at in each turn, at most: less, if the copy is complete before
     #[arg(long, default_value_t = 20)]
     pub seconds: u64,
+    /// Settings to try beside the defaults, each SECTION.KEY=VALUE of a section of its own, such as copy.chunk_rows=200
+    #[arg(long = "try", value_name = "SETTING")]
+    pub tried: Vec<String>,
 }
 
 /// `bench memory`
@@ -216,9 +222,12 @@ pub struct CutoverArgs {
 pub struct ProxyArgs {
     #[command(flatten)]
     pub common: CommonArgs,
-    /// Seconds measured in each turn
-    #[arg(long, default_value_t = 6)]
-    pub seconds: u64,
+    /// TLS on both hops, instead of plain text: a table of its own
+    #[arg(long)]
+    pub tls: bool,
+    /// Seconds measured in each turn; 6 by default, with --tls 2
+    #[arg(long)]
+    pub seconds: Option<u64>,
     /// Work to do: prepared, text, read-write; all of it if left out
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     pub work: Vec<String>,

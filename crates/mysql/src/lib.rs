@@ -11,6 +11,7 @@ mod frames;
 mod result;
 mod stream;
 pub mod tls;
+mod tls_end;
 
 pub use connect::{ConnectOptions, Password, ServerKey};
 pub use connection::Connection;

@@ -7,47 +7,40 @@
 //! can pass for something said under TLS. A write is done when the kernel has all of it, so that nobody needs to flush.
 
 use std::future::poll_fn;
-use std::io::{self, IoSlice, Read, Write};
+use std::io;
 use std::net::{SocketAddr, TcpStream as StdStream};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
+use rustls::{ClientConfig, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use wire::compressed::Algorithm;
 
 use crate::frames::Frames;
+use crate::tls_end::TlsEnd;
 
 /// A TCP stream, plain or under TLS.
 #[derive(Debug)]
 pub struct Stream {
     tcp: TcpStream,
-    tls: Option<Box<Tls>>,
+    tls: Option<Box<TlsEnd>>,
     frames: Option<Box<Frames>>,
 }
 
 /// What compressed frames go over.
 pub(crate) struct Beneath<'a> {
     tcp: &'a mut TcpStream,
-    tls: &'a mut Option<Box<Tls>>,
+    tls: &'a mut Option<Box<TlsEnd>>,
 }
 
 /// A stream on no runtime.
 #[derive(Debug)]
 pub struct ParkedStream {
     tcp: StdStream,
-    tls: Option<Box<Tls>>,
-}
-
-/// One end of a TLS session.
-#[derive(Debug)]
-struct Tls {
-    connection: Connection,
-    /// Bytes of the write under way that have been encrypted, while the kernel has not taken all of that yet.
-    accepted: usize,
+    tls: Option<Box<TlsEnd>>,
 }
 
 impl Stream {
@@ -79,10 +72,14 @@ impl Stream {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn tls_end(&self) -> Option<&TlsEnd> {
+        self.tls.as_deref()
+    }
+
     /// Whether the peer of a stream under TLS has shown a certificate, which then was verified.
     pub fn peer_is_certified(&self) -> bool {
-        let chain = self.tls.as_ref().and_then(|tls| tls.connection.peer_certificates());
-        chain.is_some_and(|chain| !chain.is_empty())
+        self.tls.as_ref().is_some_and(|tls| tls.peer_is_certified())
     }
 
     /// The other end's address.
@@ -107,8 +104,7 @@ impl Stream {
         config: Arc<ClientConfig>,
         name: ServerName<'static>,
     ) -> io::Result<()> {
-        let connection = ClientConnection::new(config, name).map_err(refused)?;
-        self.shake_hands(connection.into(), &[]).await
+        self.shake_hands(TlsEnd::client(config, name)?, &[]).await
     }
 
     /// Goes under TLS as the server; `early` is what the client has sent of its handshake already.
@@ -116,34 +112,29 @@ impl Stream {
     /// # Errors
     /// As [`Stream::begin_tls`].
     pub async fn accept_tls(&mut self, config: Arc<ServerConfig>, early: &[u8]) -> io::Result<()> {
-        let connection = ServerConnection::new(config).map_err(refused)?;
-        self.shake_hands(connection.into(), early).await
+        self.shake_hands(TlsEnd::server(config)?, early).await
     }
 
-    async fn shake_hands(&mut self, connection: Connection, mut early: &[u8]) -> io::Result<()> {
-        let mut tls = Box::new(Tls { connection, accepted: 0 });
-        while !early.is_empty() {
-            tls.connection.read_tls(&mut early)?;
-            let processed = tls.process();
-            if processed.is_err() {
-                // The alert that says why, as far as the socket takes it.
-                let _ = tls.poll_flush(&mut self.tcp, &mut Context::from_waker(Waker::noop()));
-            }
-            processed?;
+    async fn shake_hands(&mut self, mut tls: TlsEnd, early: &[u8]) -> io::Result<()> {
+        let taken = tls.take(early);
+        if taken.is_err() {
+            // The alert that says why, as far as the socket takes it.
+            let _ = tls.poll_flush(&mut self.tcp, &mut Context::from_waker(Waker::noop()));
         }
+        taken?;
         let shaken: io::Result<()> = poll_fn(|cx| {
             loop {
                 ready!(tls.poll_flush(&mut self.tcp, cx))?;
-                if !tls.connection.is_handshaking() {
+                if !tls.is_handshaking() {
                     return Poll::Ready(Ok(()));
                 }
-                if ready!(tls.poll_take(&mut self.tcp, cx))? == 0 {
+                if ready!(tls.poll_take(&mut self.tcp, cx, None))? == 0 {
                     return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
                 }
             }
         })
         .await;
-        shaken.map(|()| self.tls = Some(tls))
+        shaken.map(|()| self.tls = Some(Box::new(tls)))
     }
 
     /// Whether the peer has sent nothing and not closed. Must be asked only when nothing is due.
@@ -224,91 +215,23 @@ fn would_block<T>(done: io::Result<T>) -> bool {
     done.is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock)
 }
 
-fn refused(error: rustls::Error) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, error)
-}
-
-impl Tls {
-    fn process(&mut self) -> io::Result<()> {
-        self.connection.process_new_packets().map(drop).map_err(refused)
-    }
-
-    /// Gives the kernel all there is to send.
-    fn poll_flush(&mut self, tcp: &mut TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.connection.wants_write() {
-            if ready!(polled(self.connection.write_tls(&mut Socket { tcp, cx })))? == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    /// Reads from the socket once; 0 at its end.
-    fn poll_take(&mut self, tcp: &mut TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let n = ready!(polled(self.connection.read_tls(&mut Socket { tcp, cx })))?;
-        let processed = self.process();
-        // Alerts and answers to key updates. If the socket is full, they go out with the next write.
-        let _ = self.poll_flush(tcp, cx);
-        processed.map(|()| n).into()
-    }
-
-    /// Waits for something to read; `false` at the end.
-    fn poll_plaintext(&mut self, tcp: &mut TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        loop {
-            let state = self.connection.process_new_packets().map_err(refused)?;
-            if state.plaintext_bytes_to_read() > 0 {
-                return Poll::Ready(Ok(true));
-            }
-            if state.peer_has_closed() || ready!(self.poll_take(tcp, cx))? == 0 {
-                return Poll::Ready(Ok(false));
-            }
-        }
-    }
-}
-
-fn polled<T>(done: io::Result<T>) -> Poll<io::Result<T>> {
-    match done {
-        Err(e) if e.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
-        done => Poll::Ready(done),
-    }
-}
-
 impl Beneath<'_> {
     /// Reads; nothing at the end.
     pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let Self { tcp, tls } = self;
-        let Some(tls) = tls else { return Pin::new(&mut **tcp).poll_read(cx, buf) };
-        loop {
-            match tls.connection.reader().read(buf.initialize_unfilled()) {
-                Ok(n) => {
-                    buf.advance(n);
-                    return Poll::Ready(Ok(()));
-                }
-                // MySQL's peers often close without telling TLS; packets say how long they are, so that one cut short
-                // is noticed anyway.
-                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Poll::Ready(Ok(())),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-                Err(e) => return Poll::Ready(Err(e)),
-            }
-            ready!(tls.poll_take(tcp, cx))?;
+        match tls {
+            Some(tls) => tls.poll_read(tcp, cx, buf),
+            None => Pin::new(&mut **tcp).poll_read(cx, buf),
         }
     }
 
     /// Writes; under TLS, done when the kernel has all of it.
     pub fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let Self { tcp, tls } = self;
-        let Some(tls) = tls else { return Pin::new(&mut **tcp).poll_write(cx, buf) };
-        if tls.accepted == 0 {
-            ready!(tls.poll_flush(tcp, cx))?;
-            tls.accepted = tls.connection.writer().write(buf)?;
+        match tls {
+            Some(tls) => tls.poll_write(tcp, cx, buf),
+            None => Pin::new(&mut **tcp).poll_write(cx, buf),
         }
-        ready!(tls.poll_flush(tcp, cx))?;
-        let written = std::mem::take(&mut tls.accepted);
-        if written > buf.len() {
-            // Another write than the one that was given up half-way: the peer is out of step.
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-        }
-        Poll::Ready(Ok(written))
     }
 }
 
@@ -348,43 +271,11 @@ impl AsyncWrite for Stream {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Self { tcp, tls, .. } = &mut *self;
         if let Some(tls) = tls {
-            tls.connection.send_close_notify();
+            // Else the peer goes without.
+            let _ = tls.say_goodbye();
             ready!(tls.poll_flush(tcp, cx))?;
         }
         Pin::new(tcp).poll_shutdown(cx)
-    }
-}
-
-/// The socket, for a library that reads and writes without waiting.
-struct Socket<'a, 'c> {
-    tcp: &'a mut TcpStream,
-    cx: &'a mut Context<'c>,
-}
-
-impl Read for Socket<'_, '_> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let mut room = ReadBuf::new(buf);
-        match Pin::new(&mut *self.tcp).poll_read(self.cx, &mut room) {
-            Poll::Ready(done) => done.map(|()| room.filled().len()),
-            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
-        }
-    }
-}
-
-impl Write for Socket<'_, '_> {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.write_vectored(&[IoSlice::new(buf)])
-    }
-
-    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        match Pin::new(&mut *self.tcp).poll_write_vectored(self.cx, bufs) {
-            Poll::Ready(done) => done,
-            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

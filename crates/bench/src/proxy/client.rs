@@ -7,6 +7,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 use sandbox::{ADMIN_PASSWORD, ADMIN_USER};
 
+use super::hops::Hops;
 use super::work::Work;
 use crate::source::{SBTEST, TABLES};
 use crate::tools::{Tools, last_lines};
@@ -40,11 +41,12 @@ impl Clients {
         Ok(Self { program: tools.path("SYSBENCH")?, rows_per_table, log: dir.join("sysbench.said") })
     }
 
-    /// Starts them on a port of this machine, without TLS.
-    pub fn start(&self, work: &Work, port: u16, seconds: u64) -> Result<Run> {
+    /// Starts them on a port of this machine.
+    pub fn start(&self, work: &Work, hops: &Hops, port: u16, seconds: u64) -> Result<Run> {
         let starting = |e: std::io::Error| failed("start sysbench", e);
-        let mut process = Command::new(&self.program)
-            .args([work.script, "--db-driver=mysql", "--mysql-host=127.0.0.1", "--mysql-ssl=off"])
+        let mut sysbench = Command::new(&self.program);
+        hops.tell(sysbench.args([work.script, "--db-driver=mysql", "--mysql-host=127.0.0.1"]));
+        let mut process = sysbench
             .arg(format!("--mysql-port={port}"))
             .arg(format!("--mysql-user={ADMIN_USER}"))
             .arg(format!("--mysql-password={ADMIN_PASSWORD}"))

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
+use mysql::ConnectOptions;
 use sandbox::Node;
 
-use crate::sql::Sql;
+use crate::sql::{Sql, admin};
 use crate::tools::last_lines;
 use crate::{Result, failed, program};
 
@@ -58,15 +59,20 @@ impl Process {
         self.process.id()
     }
 
-    /// Waits until a login through it ends at this server.
+    /// Waits until a login through it, in plain text, ends at this server.
     pub fn wait_until_it_leads_to(&mut self, server: &Node, port: u16) -> Result<()> {
+        self.wait_until_a_login_leads_to(server, &admin(port))
+    }
+
+    /// The same of a login such as this.
+    pub fn wait_until_a_login_leads_to(&mut self, server: &Node, login: &ConnectOptions) -> Result<()> {
         let doing = format!("reach the server through {}", self.name);
         let deadline = Instant::now() + STARTING;
         loop {
             if let Some(status) = self.process.try_wait().map_err(|e| failed(&doing, e))? {
                 return Err(failed(&doing, format!("{status}; {}", self.said())));
             }
-            match Sql::at(self.name, port).and_then(|mut sql| sql.text("SELECT @@port")) {
+            match Sql::with(self.name, login).and_then(|mut sql| sql.text("SELECT @@port")) {
                 Ok(there) if there == server.port().to_string() => return Ok(()),
                 Ok(there) => return Err(failed(&doing, format!("it leads to port {there}"))),
                 Err(trouble) if Instant::now() > deadline => return Err(trouble),
