@@ -50,7 +50,7 @@ pub use figures::held::Held;
 pub use figures::observed::{Observe, SlowStatement};
 pub use figures::registry::{OpenSession, SessionPhase, SessionView, Stats};
 pub use gate::control::{Control, DrainError, PinnedPolicy, RouteView, WarmReport};
-pub use gate::routes::Routes;
+pub use gate::routes::{Party, Routes};
 pub use gate::rules::Rules;
 pub use session::exit::SeenOut;
 pub use session::terms::Terms;

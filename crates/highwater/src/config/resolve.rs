@@ -40,6 +40,7 @@ pub fn resolve(
         .collect::<Result<Vec<_>, _>>()?;
     refuse_overlap(source, &written.moves, &moves)?;
     refuse_chain(source, &written.moves, &moves)?;
+    routes::refuse_shared_users(source, &written.moves, &moves)?;
 
     let entrance = entrance::resolve(source, &written.front_door, env)?;
     let schemas = routes::schemas(source, &written.front_door, &moves, &names)?;
@@ -201,6 +202,7 @@ fn resolve_move(
         along: migrate::Along { objects: written.objects, accounts: accounts(&written.accounts) },
         fence: written.fence,
         fence_accounts: written.fence_accounts.clone().map(Spanned::into_inner).unwrap_or_default(),
+        users: routes::users_of_move(source, name, written)?,
     })
 }
 

@@ -76,6 +76,18 @@ pub struct MoveConfig {
     pub fence: Fence,
     /// With a fence around schemas, the accounts that are locked on the side that follows, as `user@host`.
     pub fence_accounts: Vec<String>,
+    /// The accounts whose clients the front door takes along, whatever they use, and nobody else's; none: whose clients go is said by
+    /// the schemas.
+    pub users: Vec<String>,
+}
+
+/// Whose clients a move takes along in the front door, where that is not everybody on its source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MoveRoute {
+    /// Those of these schemas.
+    Schemas(Vec<String>),
+    /// Those of these accounts.
+    Users(Vec<String>),
 }
 
 /// The front door's options.
@@ -197,13 +209,19 @@ impl ResolvedConfig {
         Ok(self.moves.iter().find(|m| m.spec.name == name).expect("the name was chosen from these moves"))
     }
 
-    /// The schemas of a move that has a route of its own in the front door, so that its crossings move their clients alone:
-    /// one whose fence is around whole schemas. Any other move takes along all that its source serves. It does not depend on
-    /// the other moves: one that is finished and gone from the settings must not send its schemas after those of another.
-    pub fn route_of<'a>(&self, one: &'a MoveConfig) -> Option<Vec<&'a str>> {
+    /// The route of its own that a move has in the front door, so that its crossings move these clients alone: one that names
+    /// accounts, or takes whole schemas, if its fence leaves the rest of the server open. Any other move takes along all that its
+    /// source serves. It does not depend on the other moves: one that is finished and gone from the settings must not send its
+    /// schemas after those of another.
+    pub fn route_of(&self, one: &MoveConfig) -> Option<MoveRoute> {
+        if one.fence == Fence::Server {
+            return None;
+        }
+        if !one.users.is_empty() {
+            return Some(MoveRoute::Users(one.users.clone()));
+        }
         let whole = one.spec.tables.iter().all(|t| t.table.is_none() && routes::is_plain(&t.schema));
-        (one.fence == Fence::Schemas && whole)
-            .then(|| one.spec.tables.iter().map(|t| t.schema.as_str()).collect())
+        whole.then(|| MoveRoute::Schemas(one.spec.tables.iter().map(|t| t.schema.clone()).collect()))
     }
 
     /// The cluster a move takes its tables from.

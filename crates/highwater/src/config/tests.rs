@@ -467,13 +467,13 @@ fn schemas_and_accounts_are_sent_to_clusters_that_exist_and_are_not_moved_by_oth
     let routed = |moves: &str| {
         let config = resolve_text(&text(moves, "[front_door.schemas]\ncatalog = 'third'")).unwrap();
         assert_eq!(config.front_door.schemas, [("catalog".to_owned(), "third".to_owned())].into());
-        let of = |m| config.route_of(m).map(|schemas| schemas.join(" "));
-        config.moves.iter().map(of).collect::<Vec<_>>()
+        config.moves.iter().map(|m| config.route_of(m)).collect::<Vec<_>>()
     };
+    let schemas = |names: [&str; 2]| Some(MoveRoute::Schemas(names.map(str::to_owned).to_vec()));
     // A move takes everything along, unless it closes only its own schemas.
     assert_eq!(routed(&one("a", "'shop.*'")), [None]);
     let both = one("a", "'shop.*', 'orders.*'") + "fence = 'schemas'\n" + &one("b", "'other.t'");
-    assert_eq!(routed(&both), [Some("shop orders".to_owned()), None]);
+    assert_eq!(routed(&both), [schemas(["shop", "orders"]), None]);
     let users =
         resolve_text(&text(&both, "[front_door.users.reports]\ncluster = 'new'")).unwrap().front_door.users;
     assert_eq!(users, [("reports".to_owned(), "new".to_owned())].into());
@@ -501,4 +501,58 @@ fn schemas_and_accounts_are_sent_to_clusters_that_exist_and_are_not_moved_by_oth
         let refused = resolve_text(&text(&both, &format!("[front_door]\n{door}"))).unwrap_err();
         assert!(refused.what.contains(what) && refused.hint.contains(hint), "{refused:?}");
     }
+}
+
+#[test]
+fn accounts_go_with_one_move_that_leaves_everybody_else_alone() {
+    let third = "[clusters.third]\nhost = '10.0.0.3'\nuser = 'h'\npassword_env = 'THIRD_PASSWORD'\n";
+    let one = |name: &str, tables: &str, target: &str, more: &str| {
+        format!("[moves.{name}]\nsource = 'old'\ntarget = '{target}'\ntables = ['{tables}']\n{more}\n")
+    };
+    let schemas = "fence = 'schemas'\nusers";
+    let text = |moves: &str| resolve_text(&format!("{CLUSTERS}{third}{moves}"));
+    let both = one("a", "shop.*", "new", &format!("{schemas} = ['jobs', 'app', 'app']"))
+        + &one("b", "mail.*", "third", &format!("{schemas} = []"));
+    let config = text(&both).unwrap();
+    let routes: Vec<_> = config.moves.iter().map(|m| config.route_of(m)).collect();
+    assert_eq!(
+        routes,
+        [
+            Some(MoveRoute::Users(vec!["app".to_owned(), "jobs".to_owned()])),
+            Some(MoveRoute::Schemas(vec!["mail".to_owned()]))
+        ]
+    );
+    let a = one("a", "shop.*", "new", &format!("{schemas} = ['app']"));
+    for (moves, what, hint) in [
+        (
+            one("a", "shop.*", "new", "users = ['app']"),
+            "has `users`, and its fence closes the whole server",
+            "set `fence` to what closes only what moves",
+        ),
+        (
+            one("a", "shop.*", "new", &format!("{schemas} = ['app@%']")),
+            "'app@%' in `users` of move 'a' is not the name",
+            "without a host",
+        ),
+        (
+            one("a", "shop.*", "new", &format!("{schemas} = ['']")),
+            "'' in `users` of move 'a' is not the name",
+            "without a host",
+        ),
+        (
+            a.clone() + &one("b", "mail.*", "third", &format!("{schemas} = ['other', 'app']")),
+            "moves 'a' and 'b' both take account 'app' along",
+            "let each account go with one move only",
+        ),
+        (
+            a.clone() + "[front_door.users.app]\ncluster = 'third'\n",
+            "account 'app' goes with move 'a', which says where it is",
+            "remove `cluster` from [front_door.users.app]",
+        ),
+    ] {
+        let refused = text(&moves).unwrap_err();
+        assert!(refused.what.contains(what) && refused.hint.contains(hint), "{refused:?}");
+    }
+    // What else is said of an account goes with it.
+    assert!(text(&(a + "[front_door.users.app]\nclients_max = 5\n")).is_ok());
 }

@@ -29,7 +29,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::config::{ClusterConfig, MoveConfig, ResolvedConfig};
+use crate::config::{ClusterConfig, MoveConfig, MoveRoute, ResolvedConfig};
 use crate::control::{Asker, Host, Progress, Request, StatusView, ThrottleChange};
 use gate::DoorGate;
 use slow_log::SlowLog;
@@ -130,7 +130,8 @@ impl Service {
                 by: one.fence,
                 accounts: one.fence_accounts.clone(),
                 others,
-                route: self.config.route_of(one).map(|all| all.into_iter().map(str::to_owned).collect()),
+                route: self.config.route_of(one),
+                leaves_tables: !one.spec.parted_schemas().is_empty(),
             },
             self.without_door(),
             self.config.front_door.hold_max,
@@ -364,22 +365,33 @@ impl Service {
                 let closed = format!(
                     "the schemas that have moved stay READ ONLY on cluster '{other}', so that nobody writes there by mistake"
                 );
-                match self.config.route_of(&running.config) {
-                    // Its route goes with its section: after a restart without it clients would be sent to the old rows.
-                    Some(schemas) if self.door.is_some() => {
-                        let routes: Vec<String> =
-                            schemas.iter().map(|schema| format!("{schema} = \"{serving}\"")).collect();
-                        let routes = routes.join(", ");
-                        format!(
-                            "{closed}; in place of [moves.{name}] the settings need `schemas = {{ {routes} }}` in [front_door]"
-                        )
-                    }
-                    _ => closed,
+                match self.settings_without(&running.config, serving) {
+                    Some(settings) => format!("{closed}; {settings}"),
+                    None => closed,
                 }
             }
             Home::New => format!("cluster '{other}' stays read-only, so that nobody writes there by mistake"),
         };
         Ok(json!({ "move": name, "serving": serving, "left": left }))
+    }
+
+    /// What the settings must say in place of a move that has a route of its own, which goes with its section: after a restart
+    /// without it clients would be sent to the old rows.
+    fn settings_without(&self, one: &MoveConfig, serving: &str) -> Option<String> {
+        self.door.as_ref()?;
+        let needed = match self.config.route_of(one)? {
+            MoveRoute::Schemas(schemas) => {
+                let routes: Vec<String> =
+                    schemas.iter().map(|schema| format!("{schema} = \"{serving}\"")).collect();
+                format!("`schemas = {{ {} }}` in [front_door]", routes.join(", "))
+            }
+            MoveRoute::Users(users) => {
+                let tables: Vec<String> =
+                    users.iter().map(|user| format!("[front_door.users.{user}]")).collect();
+                format!("`cluster = \"{serving}\"` in {}", tables.join(", "))
+            }
+        };
+        Some(format!("in place of [moves.{}] the settings need {needed}", one.spec.name))
     }
 }
 

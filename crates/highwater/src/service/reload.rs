@@ -138,7 +138,7 @@ impl Changed {
     }
 
     fn one_move(&mut self, old: &MoveConfig, new: &MoveConfig) {
-        let MoveConfig { spec, source, target, accept, along, fence, fence_accounts } = new;
+        let MoveConfig { spec, source, target, accept, along, fence, fence_accounts, users } = new;
         let mut one = |key: &str, same| self.restart(&format!("moves.{}.{key}", spec.name), same);
         one("tables", spec.tables == old.spec.tables);
         one("source", *source == old.source);
@@ -146,6 +146,7 @@ impl Changed {
         one("accept", *accept == old.accept);
         one("fence", *fence == old.fence);
         one("fence_accounts", *fence_accounts == old.fence_accounts);
+        one("users", *users == old.users);
         one("objects", along.objects == old.along.objects);
         one("accounts", along.accounts == old.along.accounts);
     }

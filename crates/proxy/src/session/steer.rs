@@ -4,6 +4,9 @@
 //! cluster of the schemas that a statement names, since no other table can be meant, and stays there until one names
 //! others. It changes clusters only at a transaction edge and without state that cannot be copied, before a byte of the
 //! command is sent; else the statement is refused.
+//!
+//! An account's rule is not checked against what is used: it may lead to a copy. One of a party is where its tables are, so a schema
+//! that has a route to another cluster cannot be meant to be used here, and is refused.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -101,12 +104,16 @@ impl Session {
         loop {
             self.enter().await?;
             let table = self.lanes.table();
+            let own = named.uses.as_deref().or(self.profile.settings.schema.as_deref());
+            let all = own.into_iter().chain(named.schemas.iter().map(Vec::as_slice));
+            if self.lane.gate.party.is_some() {
+                return self.refuse_routed_away(all, &table);
+            }
             if table.of_user(&self.identity.user).is_some() {
                 return Ok(());
             }
-            let own = named.uses.as_deref().or(self.profile.settings.schema.as_deref());
             let mut first: Option<(&[u8], &Arc<Gate>)> = None;
-            for schema in own.into_iter().chain(named.schemas.iter().map(Vec::as_slice)) {
+            for schema in all {
                 let Some(gate) = table.of_schema(schema) else { continue };
                 match first {
                     Some((one, other)) if !Arc::ptr_eq(gate, other) => {
@@ -126,6 +133,26 @@ impl Session {
             // Boxed: rare, and a session has no room for it.
             Box::pin(self.go_to(&gate, named.uses.as_deref(), table.version)).await?;
         }
+    }
+
+    /// Of a client that stays on its cluster whatever it uses: refuses schemas that have a route to another.
+    fn refuse_routed_away<'a>(
+        &self,
+        mut schemas: impl Iterator<Item = &'a [u8]>,
+        table: &Table,
+    ) -> Result<(), Stop> {
+        let here = &self.lane.gate;
+        let away = schemas.find_map(|schema| {
+            let there = &table.entry(schema)?.gate;
+            (!there.is_beside(here)).then_some((schema, there))
+        });
+        let Some((schema, there)) = away else { return Ok(()) };
+        let (user, schema) = (String::from_utf8_lossy(&self.identity.user), String::from_utf8_lossy(schema));
+        let what = format!(
+            "account '{user}' is served by cluster '{}' whatever it uses, and schema '{schema}' is on cluster '{}'",
+            here.backend.id, there.backend.id
+        );
+        Err(across(&what, "use another account for it"))
     }
 
     /// As [`Session::steer`], for a prepared statement: what it meant when it was prepared.
