@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test ends where it fails")]
 
 #[path = "../../proxy/tests/world/certificates.rs"]
+#[allow(dead_code, reason = "others ask more of it")]
 mod certificates;
 mod site;
 

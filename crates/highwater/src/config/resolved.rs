@@ -99,26 +99,14 @@ pub struct FrontDoorOptions {
     pub enabled: bool,
     /// Threads; never zero.
     pub threads: usize,
-    /// How long a client's statement may be held at most.
-    pub hold_max: Duration,
-    /// Client connections at most.
-    pub clients_max: usize,
-    /// Who may come in, and how.
-    pub entrance: proxy::Entrance,
     /// Schemas on clusters of their own, and those clusters' names.
     pub schemas: BTreeMap<String, String>,
     /// Accounts that are sent to a cluster whatever they use, and that cluster's name.
     pub users: BTreeMap<String, String>,
     /// Whether clients share connections to the server.
     pub share: bool,
-    /// Shared connections to each cluster at most.
-    pub backends_max: usize,
-    /// How long a statement may wait for one.
-    pub queue_max: Duration,
-    /// What clients may do, and how long they may take.
-    pub terms: proxy::Terms,
-    /// What is noted of statements.
-    pub observe: proxy::Observe,
+    /// What the door can be told while it is open.
+    pub rules: proxy::Rules,
     /// Where slow statements are written down.
     pub slow_log: PathBuf,
     /// How long open transactions may take to end when the process does.
@@ -181,21 +169,6 @@ pub enum Pinned {
     Refuse,
     /// Their connections are closed, and they reconnect to the new writer.
     Close,
-}
-
-impl FrontDoorOptions {
-    /// What the door can be told while it is open.
-    pub fn rules(&self) -> proxy::Rules {
-        proxy::Rules {
-            hold_max: self.hold_max,
-            clients_max: self.clients_max,
-            entrance: self.entrance.clone(),
-            backends_max: self.backends_max,
-            queue_max: self.queue_max,
-            terms: self.terms,
-            observe: self.observe,
-        }
-    }
 }
 
 impl ResolvedConfig {

@@ -256,7 +256,7 @@ fn what_clients_may_do_and_how_long_they_may_take() {
     let config = resolve_text(&format!(
         "{CLUSTERS}[front_door]\nlocal_infile = true\ncompression = false\nidle_max = '10m'\nstatement_max = '0s'\n"
     ));
-    let terms = config.unwrap().front_door.terms;
+    let terms = config.unwrap().front_door.rules.terms;
     let idle_max = Duration::from_secs(600);
     let compression = false;
     assert_eq!(terms, proxy::Terms { local_infile: true, compression, idle_max, ..proxy::Terms::default() });
@@ -415,7 +415,7 @@ fn rules_of_the_entrance_are_resolved() {
         "{CLUSTERS}[front_door]\nhandshakes_max = 9\nlogins_per_second = 50\nproxy_protocol_from = ['10.9.0.0/16']\n\
          [front_door.users.app]\nclients_max = 5\nfrom = ['10.0.0.0/8', '::1']\npassword_env = 'APP_PASSWORD'\n"
     ));
-    let entrance = config.unwrap().front_door.entrance;
+    let entrance = config.unwrap().front_door.rules.entrance;
     assert_eq!((entrance.handshakes_max, entrance.logins_per_second), (9, 50));
     assert_eq!(entrance.proxy_protocol_from, ["10.9.0.0/16".parse().unwrap()]);
     let app = &entrance.users[&b"app"[..]];

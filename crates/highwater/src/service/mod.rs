@@ -134,7 +134,7 @@ impl Service {
                 leaves_tables: !one.spec.parted_schemas().is_empty(),
             },
             self.without_door(),
-            self.config.front_door.hold_max,
+            self.config.front_door.rules.hold_max,
         ));
         if let Some(door) = &self.door {
             gate.connect(door.control());
@@ -242,14 +242,8 @@ impl Service {
             writer: backend(cluster),
             server_version: greeting::of(cluster, &self.config.state_dir).await?,
             routes: routes::at_first(&self.config, &home_of),
-            hold_max: options.hold_max,
-            clients_max: options.clients_max,
-            entrance: options.entrance.clone(),
             share: options.share,
-            backends_max: options.backends_max,
-            queue_max: options.queue_max,
-            terms: options.terms,
-            observe: options.observe,
+            rules: options.rules.clone(),
         };
         // Before the first client can come.
         let connect = |control: &Control| {
@@ -263,7 +257,7 @@ impl Service {
             }
         };
         let door = Door::start_with(made, connect).map_err(|e| three_parts(&e.to_string()))?;
-        if options.observe.slow.is_some() {
+        if options.rules.observe.slow.is_some() {
             self.slow_log.set(Some(slow_log::open(&options.slow_log)?));
         }
         if let Some(statements) = door.slow_statements() {
