@@ -313,6 +313,12 @@ async fn accounts_of_one_application_cross_under_load_and_nobody_else_notices() 
     assert!(second[0] > 0 && second[1..] == [0, 0], "{second:?}");
     assert_eq!(inside.row("SELECT @pinned + @@server_id").await.unwrap().unwrap().text(0), "6");
     inside.execute("COMMIT").await.unwrap();
+    // What has moved is not written where it was.
+    let gone = inside.execute("UPDATE one.a SET v = 0").await.unwrap_err();
+    assert!(
+        gone.server_code() == Some(1235) && gone.to_string().contains("schema 'one' is on cluster 'new'"),
+        "{gone}"
+    );
     drop(inside);
 
     // The journal says where they are.

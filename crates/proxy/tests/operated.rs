@@ -136,7 +136,7 @@ fn rules_change_under_clients_who_stay_and_all_are_seen_out_between_transactions
             third
         });
         until("somebody waits", || control.stats().waiting == 1).await;
-        control.set_rules(proxy::Rules { backends_max: 3, ..rules.clone() });
+        control.set_rules(Rules { backends_max: 3, ..rules.clone() });
         all.push(waits.await.unwrap());
         // A limit of the account's own, which counts those who came when there was one.
         let mut late = Vec::new();
@@ -144,7 +144,7 @@ fn rules_change_under_clients_who_stay_and_all_are_seen_out_between_transactions
             late.push(client(port, DIALECT).await);
         }
         assert_eq!(code(try_client(port, DIALECT).await), 1040);
-        control.set_rules(proxy::Rules { clients_max: 100, ..rules });
+        control.set_rules(Rules { clients_max: 100, ..rules });
 
         // All leave: who is between transactions at once, the others when theirs is over; nobody comes in.
         let leaving = {

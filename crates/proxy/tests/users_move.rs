@@ -27,6 +27,8 @@ fn clusters() -> (Node, Node) {
                 "CREATE TABLE shop.done (id INT AUTO_INCREMENT PRIMARY KEY, who VARCHAR(20))",
                 "CREATE DATABASE orders",
                 "CREATE TABLE orders.t (id INT PRIMARY KEY)",
+                "CREATE DATABASE theirs",
+                "CREATE TABLE theirs.t (id INT PRIMARY KEY)",
             ] {
                 root.query(sql).await.unwrap();
             }
@@ -39,11 +41,16 @@ fn clusters() -> (Node, Node) {
     (a, b)
 }
 
-/// A door before `a`, by which app_a and jobs_a can go, and the schema orders.
+/// A door before `a`, by which app_a and jobs_a can go; and a schema `theirs` with them, and the schema orders by itself.
 fn door(a: &Node, share: bool, by_schema: bool) -> Door {
     let users = ["app_a", "jobs_a"].map(|user| user.as_bytes().to_vec()).into();
+    let theirs = by_schema.then(|| "theirs".to_owned()).into_iter().collect();
     let schemas = by_schema.then(|| ("orders".to_owned(), backend(a))).into_iter().collect();
-    let routes = Routes { schemas, parties: vec![Party { users, backend: backend(a) }], ..Routes::default() };
+    let routes = Routes {
+        schemas,
+        parties: vec![Party { users, schemas: theirs, backend: backend(a) }],
+        ..Routes::default()
+    };
     Door::start(DoorOptions { routes, share, ..options(a) }).unwrap()
 }
 
@@ -198,7 +205,19 @@ async fn beside_routes_of_schemas(door: &Door, a: &Node, b: &Node) {
     inside.query("USE shop").await.unwrap();
     assert_eq!(cell(&mut inside, WHERE).await, "1");
     // Where both are they can be used together again.
+    let (mut other, mut among) = (login(door, "app_b").await, login_in(door, "app_b", "theirs").await);
+    for client in [&mut other, &mut among] {
+        client.query("SELECT COUNT(*) FROM theirs.t JOIN shop.done").await.unwrap();
+    }
     cross(&party, b, 1).await;
+    app.query("SELECT COUNT(*) FROM theirs.t").await.unwrap();
+    // What has gone with them is not read, or written, where it was.
+    for sql in ["SELECT COUNT(*) FROM theirs.t", "INSERT INTO Theirs.t VALUES (1)", "USE theirs"] {
+        has_gone(&mut other, sql).await;
+    }
+    has_gone(&mut among, "SELECT COUNT(*) FROM t").await;
+    among.query("USE shop").await.unwrap();
+    assert_eq!((cell(&mut other, WHERE).await, cell(&mut among, WHERE).await), ("1".into(), "1".into()));
     app.query("SELECT COUNT(*) FROM orders.t JOIN shop.done").await.unwrap();
     inside.query("USE orders").await.unwrap();
     assert_eq!(cell(&mut inside, WHERE).await, "2");
@@ -214,6 +233,13 @@ async fn is_away(client: &mut Connection, sql: &str) {
         said.contains("is served by cluster 'a'") && said.contains("'orders' is on cluster 'b'"),
         "{said}"
     );
+}
+
+async fn has_gone(client: &mut Connection, sql: &str) {
+    let refused = client.query(sql).await.unwrap_err();
+    assert_eq!(refused.server_code(), Some(1235), "{sql}: {refused}");
+    let said = refused.to_string().to_lowercase();
+    assert!(said.contains("schema 'theirs' is on cluster 'b'") && said.contains("account 'app_b'"), "{said}");
 }
 
 /// Writes until it is told to stop: the servers that have taken what it wrote, each with how much.

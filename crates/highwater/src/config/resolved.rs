@@ -87,7 +87,12 @@ pub enum MoveRoute {
     /// Those of these schemas.
     Schemas(Vec<String>),
     /// Those of these accounts.
-    Users(Vec<String>),
+    Users {
+        /// The accounts' names.
+        users: Vec<String>,
+        /// The schemas of which everything moves, which are on the other side for nobody else.
+        schemas: Vec<String>,
+    },
 }
 
 /// The front door's options.
@@ -191,7 +196,9 @@ impl ResolvedConfig {
             return None;
         }
         if !one.users.is_empty() {
-            return Some(MoveRoute::Users(one.users.clone()));
+            let schemas = one.spec.whole_schemas().into_iter().filter(|schema| routes::is_plain(schema));
+            let schemas = schemas.map(str::to_owned).collect();
+            return Some(MoveRoute::Users { users: one.users.clone(), schemas });
         }
         let whole = one.spec.tables.iter().all(|t| t.table.is_none() && routes::is_plain(&t.schema));
         whole.then(|| MoveRoute::Schemas(one.spec.tables.iter().map(|t| t.schema.clone()).collect()))

@@ -518,7 +518,10 @@ fn accounts_go_with_one_move_that_leaves_everybody_else_alone() {
     assert_eq!(
         routes,
         [
-            Some(MoveRoute::Users(vec!["app".to_owned(), "jobs".to_owned()])),
+            Some(MoveRoute::Users {
+                users: vec!["app".to_owned(), "jobs".to_owned()],
+                schemas: vec!["shop".to_owned()]
+            }),
             Some(MoveRoute::Schemas(vec!["mail".to_owned()]))
         ]
     );

@@ -79,7 +79,7 @@ impl DoorGate {
     pub(super) fn connect(&self, control: Control) {
         let own = match &self.fenced.route {
             Some(MoveRoute::Schemas(schemas)) => control.of_schemas(schemas),
-            Some(MoveRoute::Users(users)) => control.of_users(users),
+            Some(MoveRoute::Users { users, .. }) => control.of_users(users),
             None => Some(control),
         };
         let Some(own) = own else {
@@ -176,7 +176,9 @@ impl DoorGate {
                 format!("; those of schema {} go along", schemas.join(", "))
             }
             // The others are not among them.
-            Some(MoveRoute::Users(users)) => format!("; they are those of account {}", users.join(", ")),
+            Some(MoveRoute::Users { users, .. }) => {
+                format!("; they are those of account {}", users.join(", "))
+            }
             None => String::new(),
         }
     }
@@ -392,7 +394,7 @@ mod tests {
         for others in [[].as_slice(), &["mail"]] {
             let stay = reason(Fence::Schemas, others, None, parted.clone()).unwrap();
             assert!(stay.starts_with("clients of the tables that stay on cluster 'old'"), "{stay}");
-            let users = Some(MoveRoute::Users(vec!["app".to_owned()]));
+            let users = Some(MoveRoute::Users { users: vec!["app".to_owned()], schemas: Vec::new() });
             assert_eq!(reason(Fence::Schemas, others, None, (users, true)), None);
             assert_eq!(reason(Fence::Schemas, others, without_door(), parted.clone()), None);
         }

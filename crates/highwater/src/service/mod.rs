@@ -379,7 +379,7 @@ impl Service {
                     schemas.iter().map(|schema| format!("{schema} = \"{serving}\"")).collect();
                 format!("`schemas = {{ {} }}` in [front_door]", routes.join(", "))
             }
-            MoveRoute::Users(users) => {
+            MoveRoute::Users { users, .. } => {
                 let tables: Vec<String> =
                     users.iter().map(|user| format!("[front_door.users.{user}]")).collect();
                 format!("`cluster = \"{serving}\"` in {}", tables.join(", "))

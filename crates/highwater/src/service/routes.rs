@@ -33,9 +33,9 @@ pub(super) fn at_first(config: &ResolvedConfig, home_of: &dyn Fn(&MoveConfig) ->
             Some(MoveRoute::Schemas(schemas)) => {
                 routes.schemas.extend(schemas.into_iter().map(|schema| (schema, backend(side))));
             }
-            Some(MoveRoute::Users(users)) => {
+            Some(MoveRoute::Users { users, schemas }) => {
                 let users = users.into_iter().map(String::into_bytes).collect();
-                routes.parties.push(proxy::Party { users, backend: backend(side) });
+                routes.parties.push(proxy::Party { users, schemas, backend: backend(side) });
             }
             None => {}
         }
@@ -89,7 +89,7 @@ mod tests {
         let one = settings(&[("orders", "orders.*", "a")], "");
         assert_eq!(shown(&one, ""), "main, more third, old main");
         assert_eq!(shown(&one, "orders"), "a, more third, old a");
-        // Accounts are where theirs has come to, and the schemas lead nowhere.
+        // Accounts are where theirs has come to, and the schema leads nobody else there.
         let users = settings(&[("orders", "orders.*", "a")], "fence = 'schemas'\nusers = ['app', 'jobs']");
         for crossed in ["", "orders"] {
             assert_eq!(shown(&users, crossed), "main, more third, old main");
@@ -97,6 +97,7 @@ mod tests {
             let parties = at_first(&users, &home_of).parties;
             let names = parties[0].users.iter().map(|user| String::from_utf8_lossy(user)).collect::<Vec<_>>();
             assert_eq!((parties.len(), names.join(" ")), (1, "app jobs".to_owned()));
+            assert_eq!(parties[0].schemas, ["orders"]);
             assert_eq!(parties[0].backend.id, if crossed.is_empty() { "main" } else { "a" });
         }
         std::fs::remove_dir_all(&folder).unwrap();

@@ -40,6 +40,9 @@ pub struct Routes {
 pub struct Party {
     /// The accounts' names.
     pub users: BTreeSet<Vec<u8>>,
+    /// Schemas that are where they are, named as in [`Routes::schemas`] and none of those: to whoever else, a statement that names one
+    /// is refused while they are not on the writer's cluster.
+    pub schemas: Vec<String>,
     /// Where they are at first.
     pub backend: Backend,
 }
@@ -75,6 +78,8 @@ pub(crate) struct Table {
     parties: Vec<Entry>,
     /// The accounts of the parties.
     members: Arc<BTreeMap<Vec<u8>, usize>>,
+    /// The schemas of the parties.
+    theirs: Arc<BTreeMap<Box<[u8]>, usize>>,
 }
 
 /// The table, and the gates of all clusters it has led to.
@@ -90,7 +95,7 @@ pub(crate) struct Routing {
     turns: Arc<watch::Sender<u64>>,
     threads: usize,
     backends_max: AtomicUsize,
-    /// Whether any schema has an entry.
+    /// Whether any schema has an entry, or is a party's.
     pub by_schema: bool,
 }
 
@@ -119,6 +124,20 @@ impl Table {
     /// The schema's own entry.
     pub fn entry(&self, schema: &[u8]) -> Option<&Entry> {
         self.schemas.get(&*schema.to_ascii_lowercase())
+    }
+
+    /// Where a schema is that has an entry, or is a party's.
+    pub fn place_of(&self, schema: &[u8]) -> Option<&Arc<Gate>> {
+        let entry = self.entry(schema);
+        entry
+            .or_else(|| self.parties.get(*self.theirs.get(&*schema.to_ascii_lowercase())?))
+            .map(|one| &one.gate)
+    }
+
+    /// Where a schema is that is a party's, if that is not where everybody else is sent for it.
+    pub fn gone(&self, schema: &[u8]) -> Option<&Arc<Gate>> {
+        let party = self.theirs.get(&*schema.to_ascii_lowercase())?;
+        self.parties.get(*party).map(|entry| &entry.gate).filter(|gate| !gate.is_beside(&self.writer.gate))
     }
 
     /// Where an account's rule or party sends it.
@@ -201,10 +220,13 @@ impl Routing {
         let parties = routes.parties.len();
         let beside = (0..parties).map(|party| Arc::new(gate.for_party(1 + party, party)));
         let gates = Mutex::new([Arc::clone(&gate)].into_iter().chain(beside).collect());
-        let mut members = BTreeMap::new();
+        let (mut members, mut theirs) = (BTreeMap::new(), BTreeMap::new());
         for (party, one) in routes.parties.iter().enumerate() {
             members.extend(one.users.iter().map(|user| (user.clone(), party)));
+            let schemas = one.schemas.iter().map(|schema| schema.to_ascii_lowercase().into_bytes().into());
+            theirs.extend(schemas.map(|schema: Box<[u8]>| (schema, party)));
         }
+        let by_schema = !routes.schemas.is_empty() || !theirs.is_empty();
         let mut table = Table {
             version: 1,
             writer: Entry { gate, epoch: 0 },
@@ -212,8 +234,8 @@ impl Routing {
             users: BTreeMap::new(),
             parties: Vec::new(),
             members: Arc::new(members),
+            theirs: Arc::new(theirs),
         };
-        let by_schema = !routes.schemas.is_empty();
         let routing = Self {
             version: AtomicU64::new(table.version),
             table: Mutex::new(Arc::new(table.clone())),

@@ -11,8 +11,11 @@ fn routing() -> Routing {
     let schemas = [("orders", "a"), ("catalog", "a"), ("Third", "c")];
     let schemas = schemas.map(|(name, cluster)| (name.to_owned(), backend(cluster))).into();
     let users = [(b"reports".to_vec(), backend("c"))].into();
-    let party = |users: &[&str], cluster| Party { users: names(users), backend: backend(cluster) };
-    let parties = vec![party(&["app", "app_jobs"], "a"), party(&["mail"], "c")];
+    let party = |users: &[&str], schema: &str, cluster| {
+        let schemas = vec![schema.to_owned()];
+        Party { users: names(users), schemas, backend: backend(cluster) }
+    };
+    let parties = vec![party(&["app", "app_jobs"], "App", "a"), party(&["mail"], "mail", "c")];
     Routing::new(backend("a"), Routes { schemas, users, parties }, 1, 10)
 }
 
@@ -92,10 +95,18 @@ fn a_party_switches_alone_and_only_its_own_gates_are_held() {
     routing.release(&app);
     assert_eq!(held(&routing), []);
     assert_eq!(users_lead(&routing), ["b", "b", "c", "c"]);
+    // Its schema is with it, and everybody else is led where everything is.
+    let table = routing.table();
+    let place = |schema: &[u8]| table.place_of(schema).map(|gate| gate.backend.id.clone());
+    assert_eq!(place(b"aPP").as_deref(), Some("b"));
+    assert_eq!((place(b"orders").as_deref(), place(b"other")), (Some("a"), None));
+    assert!(table.gone(b"app").is_some() && table.gone(b"mail").is_some() && table.gone(b"third").is_none());
+    assert_eq!(table.of_schema(b"app").unwrap().backend.id, "a");
     assert_eq!(leads(&routing), ["a", "a", "a", "c"]);
     assert_eq!((routing.of_scope(&app).epoch, routing.of_scope(&mail).epoch), (1, 0));
     assert!(cross(&routing, &app, "a", 1).is_err());
     cross(&routing, &app, "a", 2).unwrap();
+    assert!(routing.table().gone(b"app").is_none());
     assert_eq!(users_lead(&routing), ["a", "a", "c", "c"]);
 }
 

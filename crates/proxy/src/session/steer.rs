@@ -6,7 +6,8 @@
 //! command is sent; else the statement is refused.
 //!
 //! An account's rule is not checked against what is used: it may lead to a copy. One of a party is where its tables are, so a schema
-//! that has a route to another cluster cannot be meant to be used here, and is refused.
+//! that has a route to another cluster, or is another party's that is elsewhere, cannot be meant to be used here, and is refused; and so is
+//! a party's schema to whoever does not go with it.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -93,7 +94,7 @@ impl Session {
     /// What a text names, read as this session's server does.
     pub fn named(&self, text: &[u8]) -> Named {
         let table = self.lanes.table();
-        Named::of(text, self.reading(), |schema| table.entry(schema).is_some())
+        Named::of(text, self.reading(), |schema| table.place_of(schema).is_some())
     }
 
     /// Enters the gate of the cluster that has all that a command names, and goes there if need be.
@@ -114,6 +115,9 @@ impl Session {
             }
             let mut first: Option<(&[u8], &Arc<Gate>)> = None;
             for schema in all {
+                if let Some(there) = table.gone(schema) {
+                    return Err(self.has_gone(schema, there));
+                }
                 let Some(gate) = table.of_schema(schema) else { continue };
                 match first {
                     Some((one, other)) if !Arc::ptr_eq(gate, other) => {
@@ -143,7 +147,7 @@ impl Session {
     ) -> Result<(), Stop> {
         let here = &self.lane.gate;
         let away = schemas.find_map(|schema| {
-            let there = &table.entry(schema)?.gate;
+            let there = table.place_of(schema)?;
             (!there.is_beside(here)).then_some((schema, there))
         });
         let Some((schema, there)) = away else { return Ok(()) };
@@ -153,6 +157,16 @@ impl Session {
             here.backend.id, there.backend.id
         );
         Err(across(&what, "use another account for it"))
+    }
+
+    /// The schema is where accounts are that this client's is none of.
+    fn has_gone(&self, schema: &[u8], there: &Gate) -> Stop {
+        let (user, schema) = (String::from_utf8_lossy(&self.identity.user), String::from_utf8_lossy(schema));
+        let what = format!(
+            "schema '{schema}' is on cluster '{}', where account '{user}' has not gone with it",
+            there.backend.id
+        );
+        across(&what, "use an account that has")
     }
 
     /// As [`Session::steer`], for a prepared statement: what it meant when it was prepared.
@@ -166,7 +180,7 @@ impl Session {
         let (text, settings) = (Arc::clone(&statement.text), Arc::clone(&statement.settings));
         let table = self.lanes.table();
         let reading = reading(&settings, self.profile.backslash());
-        let mut named = Named::of(&text, reading, |schema| table.entry(schema).is_some());
+        let mut named = Named::of(&text, reading, |schema| table.place_of(schema).is_some());
         named.uses = None;
         named.schemas.extend(settings.schema.as_deref().map(<[u8]>::to_vec));
         self.steer(&named).await?;
