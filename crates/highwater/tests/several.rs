@@ -1,11 +1,13 @@
-//! One source is split between two clusters: by schema, and by table of one schema.
+//! One source is split between two clusters: by schema, by table of one schema, and by the applications' accounts.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test ends where it fails")]
 
 mod site;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use mysql::{ConnectOptions, Connection};
+use mysql::{ConnectOptions, Connection, Password};
 use sandbox::{ADMIN_USER, Mysqld, Node, NodeOptions};
 use site::Site;
 
@@ -16,6 +18,11 @@ const BY_TABLE: [&str; 2] = ["tables = ['one.*', 'two.b']", "tables = ['two.c']"
 /// The same by schema, each behind a fence of its own.
 const BY_SCHEMA: [&str; 2] =
     ["tables = ['one.*']\nfence = 'schemas'", "tables = ['two.*']\nfence = 'schemas'"];
+/// The same, and the clients go by their accounts.
+const BY_ACCOUNT: [&str; 2] = [
+    "tables = ['one.*']\nfence = 'schemas'\nusers = ['app_a', 'jobs_a']",
+    "tables = ['two.*']\nfence = 'schemas'\nusers = ['app_b']",
+];
 
 /// A site whose source has two schemas, and the settings of two moves to two clusters.
 async fn split([left, right]: [&str; 2]) -> (Site, Node) {
@@ -56,8 +63,13 @@ fn states(site: &Site) -> Vec<(String, String)> {
 }
 
 fn wait_for(site: &Site, moves: &[&str]) {
+    let following: Vec<_> = moves.iter().map(|name| (*name, "following")).collect();
+    wait_for_states(site, &following);
+}
+
+fn wait_for_states(site: &Site, moves: &[(&str, &str)]) {
     let until = Instant::now() + Duration::from_secs(60);
-    let wanted: Vec<_> = moves.iter().map(|m| ((*m).to_owned(), "following".to_owned())).collect();
+    let wanted: Vec<_> = moves.iter().map(|(m, state)| ((*m).to_owned(), (*state).to_owned())).collect();
     while states(site) != wanted {
         assert!(Instant::now() < until, "{:?}", states(site));
         std::thread::sleep(Duration::from_millis(50));
@@ -137,13 +149,23 @@ async fn a_cutover_that_would_stop_another_move_is_refused_by_name() {
     assert!(said.contains("several moves, and none was named"), "{said}");
 }
 
-/// A client of the front door in a schema.
-async fn client(site: &Site, schema: &str) -> Connection {
+fn door_port(site: &Site) -> u16 {
     let status = site.status().unwrap();
     let listen = status["door"]["listen"].as_str().unwrap().to_owned();
-    let port = listen.rsplit(':').next().unwrap().parse().unwrap();
+    listen.rsplit(':').next().unwrap().parse().unwrap()
+}
+
+/// A client of the front door in a schema.
+async fn client(site: &Site, schema: &str) -> Connection {
     let schema = Some(schema.as_bytes().to_vec());
-    Connection::connect(&ConnectOptions { port, schema, ..site.admin(&site.old) }).await.unwrap()
+    let options = ConnectOptions { port: door_port(site), schema, ..site.admin(&site.old) };
+    Connection::connect(&options).await.unwrap()
+}
+
+/// A client of an application's account, without a schema.
+async fn of_account(site: &Site, user: &str) -> Connection {
+    let options = ConnectOptions::new("127.0.0.1", door_port(site), user, Password::new(user));
+    Connection::connect(&options).await.unwrap()
 }
 
 /// The server a client's statements go to, seen behind a write of its own.
@@ -187,6 +209,156 @@ async fn moves_of_schemas_cross_one_by_one_and_back_while_clients_of_the_other_g
     let said = site.done(&["finish", "--move", "right"]);
     assert!(
         said.contains("in place of [moves.right] the settings need `schemas = { two = \"third\" }`"),
+        "{said}"
+    );
+}
+
+/// Clients that write in transactions, as two applications: app_a and jobs_a in one.a, app_b in two.b.
+struct Writing {
+    stop: Arc<AtomicBool>,
+    done: Arc<AtomicU64>,
+    clients: Vec<(&'static str, tokio::task::JoinHandle<[u64; 3]>)>,
+}
+
+impl Writing {
+    async fn start(site: &Site) -> Self {
+        let (stop, done): (Arc<AtomicBool>, Arc<AtomicU64>) = Default::default();
+        let mut clients = Vec::new();
+        for (user, table, id) in
+            [("app_a", "one.a", 11), ("app_b", "two.b", 12), ("jobs_a", "one.a", 13), ("app_b", "two.b", 14)]
+        {
+            let client = of_account(site, user).await;
+            let writing = write_on(client, table, id, Arc::clone(&stop), Arc::clone(&done));
+            clients.push((user, tokio::spawn(writing)));
+        }
+        Self { stop, done, clients }
+    }
+
+    /// Waits until they have written so much more.
+    async fn more(&self, much: u64) {
+        let (wanted, until) = (self.done.load(SeqCst) + much, Instant::now() + Duration::from_secs(20));
+        while self.done.load(SeqCst) < wanted {
+            assert!(Instant::now() < until, "they do not write");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// How much the servers 1, 2 and 3 took of the first application, and of the second.
+    async fn stop(self) -> [[u64; 3]; 2] {
+        self.stop.store(true, SeqCst);
+        let mut counts = [[0; 3]; 2];
+        for (user, client) in self.clients {
+            let counted = client.await.unwrap();
+            for (sum, n) in counts[usize::from(user == "app_b")].iter_mut().zip(counted) {
+                *sum += n;
+            }
+        }
+        counts
+    }
+}
+
+/// No statement of it may fail.
+async fn write_on(
+    mut client: Connection,
+    table: &str,
+    id: u32,
+    stop: Arc<AtomicBool>,
+    done: Arc<AtomicU64>,
+) -> [u64; 3] {
+    let mut by_server = [0; 3];
+    while !stop.load(SeqCst) {
+        client.execute("BEGIN").await.unwrap();
+        client.execute(format!("UPDATE {table} SET v = v + 1 WHERE id = {id}")).await.unwrap();
+        let server = client.row("SELECT @@server_id").await.unwrap().unwrap().text(0);
+        client.execute("COMMIT").await.unwrap();
+        by_server[server.parse::<usize>().unwrap() - 1] += 1;
+        done.fetch_add(1, SeqCst);
+    }
+    by_server
+}
+
+async fn server_of(site: &Site, user: &str) -> String {
+    of_account(site, user).await.row("SELECT @@server_id").await.unwrap().unwrap().text(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn accounts_of_one_application_cross_under_load_and_nobody_else_notices() {
+    let (site, third) = split(BY_ACCOUNT).await;
+    for node in [&site.old, &site.new, &third] {
+        let mut server = site.on(node).await;
+        for user in ["app_a", "jobs_a", "app_b"] {
+            server.execute(format!("CREATE USER {user} IDENTIFIED BY '{user}'")).await.unwrap();
+            server.execute(format!("GRANT SELECT, UPDATE ON *.* TO {user}")).await.unwrap();
+        }
+    }
+    let mut running = site.start("serve");
+    wait_for(&site, &["left", "right"]);
+    for name in ["left", "right"] {
+        site.done(&["verify", "--move", name]);
+    }
+    let rails = site.done(&["cutover", "--move", "left", "--dry-run"]);
+    assert!(rails.contains("they are those of account app_a, jobs_a"), "{rails}");
+
+    // Who stays is not waited for, may be pinned, and goes on meanwhile.
+    let mut inside = of_account(&site, "app_b").await;
+    inside.execute("SET @pinned = 5").await.unwrap();
+    inside.execute("BEGIN").await.unwrap();
+    inside.execute("UPDATE two.c SET v = v + 1 WHERE id = 20").await.unwrap();
+    let writing = Writing::start(&site).await;
+    writing.more(60).await;
+    site.done(&["cutover", "--move", "left"]);
+    writing.more(60).await;
+    let [first, second] = writing.stop().await;
+    assert!(first[0] > 0 && first[1] > 0 && first[2] == 0, "{first:?}");
+    assert!(second[0] > 0 && second[1..] == [0, 0], "{second:?}");
+    assert_eq!(inside.row("SELECT @pinned + @@server_id").await.unwrap().unwrap().text(0), "6");
+    inside.execute("COMMIT").await.unwrap();
+    // What has moved is not written where it was.
+    let gone = inside.execute("UPDATE one.a SET v = 0").await.unwrap_err();
+    assert!(
+        gone.server_code() == Some(1235) && gone.to_string().contains("schema 'one' is on cluster 'new'"),
+        "{gone}"
+    );
+    drop(inside);
+
+    // The journal says where they are.
+    running.kill_nine();
+    let _running = site.start("serve");
+    wait_for_states(&site, &[("left", "switched"), ("right", "following")]);
+    assert_eq!((server_of(&site, "jobs_a").await, server_of(&site, "app_b").await), ("2".into(), "1".into()));
+    let status = site.status().unwrap();
+    let routes = status["door"]["routes"].as_array().unwrap();
+    let led = |of: &str| routes.iter().find(|r| r["of"] == of).map(|r| r["cluster"].clone());
+    assert_eq!((led("account app_a"), led("account app_b")), (Some("new".into()), Some("old".into())));
+    assert_eq!(led("schema one"), None);
+
+    // And the way back; then the other application goes its own way.
+    let writing = Writing::start(&site).await;
+    writing.more(60).await;
+    site.done(&["rollback", "--move", "left"]);
+    writing.more(60).await;
+    site.done(&["cutover", "--move", "right"]);
+    writing.more(60).await;
+    let [back, away] = writing.stop().await;
+    assert!(back[0] > 0 && back[1] > 0 && back[2] == 0, "{back:?}");
+    assert!(away[0] > 0 && away[1] == 0 && away[2] > 0, "{away:?}");
+    // Every write is on both servers of its move, once.
+    let sum = u64::from(ROWS) * u64::from(ROWS + 1) / 2;
+    let total = |counts: [[u64; 3]; 2]| counts.into_iter().flatten().sum::<u64>();
+    let one = [format!("one.a:{}", sum + total([first, back]))];
+    becomes(&site, &site.new, &one).await;
+    let two = [
+        format!("two.b:{}", sum + total([second, away])),
+        format!("two.c:{}", sum + 1),
+        format!("two.stays:{sum}"),
+    ];
+    becomes(&site, &third, &two).await;
+    becomes(&site, &site.old, &[&one[..], &two[..]].concat()).await;
+    let said = site.done(&["finish", "--move", "right"]);
+    assert!(
+        said.contains(
+            "in place of [moves.right] the settings need `cluster = \"third\"` in [front_door.users.app_b]"
+        ),
         "{said}"
     );
 }

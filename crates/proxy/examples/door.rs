@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use proxy::{Backend, Door, DoorOptions, DoorTls, Entrance, Terms};
+use proxy::{Backend, Door, DoorOptions, DoorTls, Entrance, Rules, Terms};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -27,14 +27,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         },
         routes: proxy::Routes::default(),
         server_version: "9.7.4-highwater".into(),
-        hold_max: Duration::from_secs(30),
-        clients_max: 20_000,
-        entrance: Entrance { tls, ..Entrance::default() },
         share: backends_max > 0,
-        backends_max,
-        queue_max: Duration::from_secs(10),
-        terms: Terms::default(),
-        observe: proxy::Observe::default(),
+        rules: Rules {
+            hold_max: Duration::from_secs(30),
+            clients_max: 20_000,
+            entrance: Entrance { tls, ..Entrance::default() },
+            backends_max,
+            queue_max: Duration::from_secs(10),
+            terms: Terms::default(),
+            observe: proxy::Observe::default(),
+        },
     })?;
     eprintln!("listening on {}", door.address());
     loop {

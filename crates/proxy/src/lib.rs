@@ -37,7 +37,6 @@ mod trouble;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use mysql::{ServerKey, Tls};
 use tokio::sync::{mpsc, watch};
@@ -50,7 +49,7 @@ pub use figures::held::Held;
 pub use figures::observed::{Observe, SlowStatement};
 pub use figures::registry::{OpenSession, SessionPhase, SessionView, Stats};
 pub use gate::control::{Control, DrainError, PinnedPolicy, RouteView, WarmReport};
-pub use gate::routes::Routes;
+pub use gate::routes::{Party, Routes};
 pub use gate::rules::Rules;
 pub use session::exit::SeenOut;
 pub use session::terms::Terms;
@@ -91,22 +90,10 @@ pub struct DoorOptions {
     pub routes: Routes,
     /// The version text that clients are greeted with.
     pub server_version: String,
-    /// How long a client may be held before its command fails with error 1205.
-    pub hold_max: Duration,
-    /// How many clients may be connected; more are refused with error 1040.
-    pub clients_max: usize,
-    /// Who may come in, and how.
-    pub entrance: Entrance,
     /// Whether clients of one account share backend connections between their transactions.
     pub share: bool,
-    /// Shared connections to each cluster at most, over all threads and accounts.
-    pub backends_max: usize,
-    /// How long a command may wait for one before it fails with error 1203.
-    pub queue_max: Duration,
-    /// What clients may do, and how long they may take.
-    pub terms: Terms,
-    /// What is noted of statements.
-    pub observe: Observe,
+    /// What can be changed later, by [`Control::set_rules`].
+    pub rules: Rules,
 }
 
 /// Why the door could not do what it was asked to.
@@ -221,22 +208,17 @@ impl Door {
         };
         let also: Vec<TcpListener> =
             listeners.iter().map(TcpListener::try_clone).collect::<Result<_, _>>().map_err(unusable)?;
-        let rules = gate::rules::Current::new(options.rules());
+        let (backends_max, observe) = (options.rules.backends_max, options.rules.observe);
         let shared = Arc::new(Shared {
-            routing: Arc::new(Routing::new(
-                options.writer,
-                options.routes,
-                threads,
-                options.backends_max.max(1),
-            )),
+            routing: Arc::new(Routing::new(options.writer, options.routes, threads, backends_max.max(1))),
             registry: Registry::default(),
-            rules,
+            rules: gate::rules::Current::new(options.rules),
             key: Arc::new(arrival::login::DoorKey::generate().map_err(|e| DoorError::Start(e.to_string()))?),
             server_version: options.server_version,
             accounts: Arc::default(),
             share: options.share,
             exit: Exit::default(),
-            observing: Observing::new(options.observe, threads),
+            observing: Observing::new(observe, threads),
             proven: ProvenAccounts::default(),
             settings: Interned::default(),
             texts: Interned::default(),

@@ -5,14 +5,14 @@
 mod world;
 
 use mysql_async::prelude::Queryable;
-use proxy::{Door, DoorOptions, Terms};
+use proxy::{Door, DoorOptions, Rules, Terms};
 use sandbox::{Node, SHOP_PASSWORD, SHOP_USER};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use wire::Capabilities;
 use wire::auth::CACHING_SHA2;
 use wire::compressed::{Algorithm, FRAME_HEADER_LEN, FrameHeader, pack};
 use world::raw::Client;
-use world::{block_on, door_with, mysql_client, node, options, run, until};
+use world::{block_on, door_with, mysql_client, node, options, rules, run, until};
 
 #[test]
 fn clients_compress_both_ways() {
@@ -120,7 +120,8 @@ async fn read(client: &mut Client, n: usize, algorithm: Algorithm) -> Vec<u8> {
 }
 
 fn frames_and_packets_need_not_begin_together_and_bad_frames_end_the_client(node: &Node) {
-    let door = Door::start(DoorOptions { backends_max: 4, ..options(node) }).unwrap();
+    let door =
+        Door::start(DoorOptions { rules: Rules { backends_max: 4, ..rules() }, ..options(node) }).unwrap();
     block_on(async {
         for (capability, algorithm) in
             [(Capabilities::COMPRESS, Algorithm::Zlib), (Capabilities::ZSTD_COMPRESSION, Algorithm::Zstd)]
@@ -177,7 +178,7 @@ fn frames_and_packets_need_not_begin_together_and_bad_frames_end_the_client(node
         }
         // Only where it is granted.
         let terms = Terms { compression: false, ..Terms::default() };
-        let plain = Door::start(DoorOptions { terms, ..options(node) }).unwrap();
+        let plain = Door::start(DoorOptions { rules: Rules { terms, ..rules() }, ..options(node) }).unwrap();
         let client = Client::connect(plain.address().port()).await;
         assert!(!client.greeting.capabilities.has(Capabilities::COMPRESS));
         assert!(!client.greeting.capabilities.has(Capabilities::ZSTD_COMPRESSION));

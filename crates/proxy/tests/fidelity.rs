@@ -10,10 +10,10 @@ mod world;
 use std::time::Duration;
 
 use mysql::{Capabilities, ConnectOptions, Connection, Stream, Tls, TlsFiles, TlsMode};
-use proxy::{Backend, Door, DoorOptions, DoorTls, Entrance};
+use proxy::{Backend, Door, DoorOptions, DoorTls, Entrance, Rules};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Runtime;
-use world::{admin, backend, block_on, node, options, shop_at};
+use world::{admin, backend, block_on, node, options, rules, shop_at};
 
 const MARK: &[u8] = b"the-end-of-the-answer";
 
@@ -165,7 +165,7 @@ fn compare(capabilities: Capabilities, mode: TlsMode) {
     let door_tls = DoorTls::new(&pem("server-cert.pem"), &pem("server-key.pem"), None).unwrap();
     let door = Door::start(DoorOptions {
         writer: Backend { tls: tls(mode), ..backend(&node) },
-        entrance: Entrance { tls: Some(door_tls), ..Entrance::default() },
+        rules: Rules { entrance: Entrance { tls: Some(door_tls), ..Entrance::default() }, ..rules() },
         ..options(&node)
     })
     .unwrap();

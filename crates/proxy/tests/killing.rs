@@ -7,11 +7,11 @@ mod world;
 use std::time::Duration;
 
 use mysql::{Capabilities, ConnectOptions, Connection, Error, Password};
-use proxy::{Door, DoorOptions, PinnedPolicy};
+use proxy::{Door, DoorOptions, PinnedPolicy, Rules};
 use sandbox::Node;
 use tokio::task::LocalSet;
 use wire::command::Command;
-use world::{admin, block_on, cell, client, node, options, sharing_door, until};
+use world::{admin, block_on, cell, client, node, options, rules, sharing_door, until};
 
 const DIALECT: Capabilities = Capabilities::DEPRECATE_EOF;
 
@@ -171,9 +171,8 @@ fn a_ping_is_answered_while_the_gate_is_held_and_unknown_commands_as_by_a_server
 
 fn one_accounts_crowd_does_not_keep_another_waiting(node: &Node) {
     let door = Door::start(DoorOptions {
-        backends_max: 1,
         threads: 1,
-        queue_max: Duration::from_secs(60),
+        rules: Rules { backends_max: 1, queue_max: Duration::from_secs(60), ..rules() },
         ..options(node)
     })
     .unwrap();

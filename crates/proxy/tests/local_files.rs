@@ -8,9 +8,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use mysql::{Capabilities, Connection, Error};
-use proxy::{Door, DoorOptions, PinnedPolicy, SessionPhase, Terms};
+use proxy::{Door, DoorOptions, PinnedPolicy, Rules, SessionPhase, Terms};
 use sandbox::{Node, SHOP_USER};
-use world::{admin, backend, block_on, cell, client, mysql_client, node, options, until};
+use world::{admin, backend, block_on, cell, client, mysql_client, node, options, rules, until};
 
 const SENDS_FILES: Capabilities = Capabilities(
     Capabilities::DEPRECATE_EOF.0 | Capabilities::LOCAL_FILES.0 | Capabilities::MULTI_STATEMENTS.0,
@@ -19,7 +19,8 @@ const LOAD: &str = "LOAD DATA LOCAL INFILE 'x' INTO TABLE line (text)";
 
 fn open(node: &Node, local_infile: bool, share: bool) -> Door {
     let terms = Terms { local_infile, ..Terms::default() };
-    Door::start(DoorOptions { terms, share, backends_max: 1, ..options(node) }).unwrap()
+    Door::start(DoorOptions { share, rules: Rules { terms, backends_max: 1, ..rules() }, ..options(node) })
+        .unwrap()
 }
 
 fn lines(node: &Node) -> String {

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use mysql::{Capabilities, Error};
 use mysql_async::prelude::Queryable;
-use proxy::{DigestFigures, Door, DoorOptions, Entrance, Observe, UserRule};
-use world::{admin, block_on, cell, client, node, options, try_client, until};
+use proxy::{DigestFigures, Door, DoorOptions, Entrance, Observe, Rules, UserRule};
+use world::{admin, block_on, cell, client, node, options, rules, try_client, until};
 
 const DIALECT: Capabilities = Capabilities::DEPRECATE_EOF;
 
@@ -28,7 +28,9 @@ fn figures<'a>(all: &'a [DigestFigures], text: &str) -> &'a DigestFigures {
 fn what_statements_cost_is_told_by_digest_and_the_slow_ones_one_by_one() {
     let node = node("operated", 1, &[]);
     let observe = Observe { digests: true, slow: Some(Duration::from_millis(150)), slow_values: true };
-    let door = Door::start(DoorOptions { observe, backends_max: 1, ..options(&node) }).unwrap();
+    let door =
+        Door::start(DoorOptions { rules: Rules { observe, backends_max: 1, ..rules() }, ..options(&node) })
+            .unwrap();
     let port = door.address().port();
     let mut slow = door.slow_statements().unwrap();
     assert!(door.slow_statements().is_none());
@@ -89,8 +91,7 @@ fn what_statements_cost_is_told_by_digest_and_the_slow_ones_one_by_one() {
         // Counted anew, and then no more.
         assert_eq!(door.control().digests(true).digests.len(), digests.digests.len());
         assert!(door.control().digests(false).digests.is_empty());
-        let rules = DoorOptions { observe: Observe::default(), ..options(&node) }.rules();
-        door.control().set_rules(rules);
+        door.control().set_rules(rules());
         cell(&mut a, "SELECT 5").await;
         assert!(door.control().digests(false).digests.is_empty());
     });
@@ -99,7 +100,8 @@ fn what_statements_cost_is_told_by_digest_and_the_slow_ones_one_by_one() {
 #[test]
 fn rules_change_under_clients_who_stay_and_all_are_seen_out_between_transactions() {
     let node = node("ruled", 1, &[]);
-    let door = Door::start(DoorOptions { backends_max: 4, ..options(&node) }).unwrap();
+    let door =
+        Door::start(DoorOptions { rules: Rules { backends_max: 4, ..rules() }, ..options(&node) }).unwrap();
     let (control, port) = (door.control(), door.address().port());
     block_on(async {
         let mut all = Vec::new();
@@ -114,7 +116,7 @@ fn rules_change_under_clients_who_stay_and_all_are_seen_out_between_transactions
         // Fewer connections: the first commits close theirs, the last ones are shared by all.
         let users = [(b"shop".to_vec(), UserRule { clients_max: Some(5), ..UserRule::default() })];
         let entrance = Entrance { users: users.into(), handshakes_max: 1, ..Entrance::default() };
-        let rules = DoorOptions { backends_max: 2, entrance, clients_max: 6, ..options(&node) }.rules();
+        let rules = Rules { backends_max: 2, entrance, clients_max: 6, ..rules() };
         control.set_rules(rules.clone());
         for one in &mut all {
             one.query("COMMIT").await.unwrap();
@@ -134,7 +136,7 @@ fn rules_change_under_clients_who_stay_and_all_are_seen_out_between_transactions
             third
         });
         until("somebody waits", || control.stats().waiting == 1).await;
-        control.set_rules(proxy::Rules { backends_max: 3, ..rules.clone() });
+        control.set_rules(Rules { backends_max: 3, ..rules.clone() });
         all.push(waits.await.unwrap());
         // A limit of the account's own, which counts those who came when there was one.
         let mut late = Vec::new();
@@ -142,7 +144,7 @@ fn rules_change_under_clients_who_stay_and_all_are_seen_out_between_transactions
             late.push(client(port, DIALECT).await);
         }
         assert_eq!(code(try_client(port, DIALECT).await), 1040);
-        control.set_rules(proxy::Rules { clients_max: 100, ..rules });
+        control.set_rules(Rules { clients_max: 100, ..rules });
 
         // All leave: who is between transactions at once, the others when theirs is over; nobody comes in.
         let leaving = {

@@ -48,6 +48,7 @@ fn door(a: &Node, b: &Node, share: bool) -> Door {
     let routes = Routes {
         schemas: schemas.map(|(schema, node)| (schema.to_owned(), backend(node))).into(),
         users: [(b"reports".to_vec(), backend(b))].into(),
+        ..Routes::default()
     };
     Door::start(DoorOptions { routes, share, ..options(a) }).unwrap()
 }

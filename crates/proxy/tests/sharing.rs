@@ -7,10 +7,10 @@ mod world;
 use std::time::{Duration, Instant};
 
 use mysql::{Capabilities, Connection, ErrPacket, Error};
-use proxy::{Door, DoorOptions, PinnedPolicy, SessionPhase};
+use proxy::{Door, DoorOptions, PinnedPolicy, Rules, SessionPhase};
 use tokio::task::LocalSet;
 use wire::command::Command;
-use world::{admin, backend, block_on, cell, client, node, options, sharing_door, until};
+use world::{admin, backend, block_on, cell, client, node, options, rules, sharing_door, until};
 
 const DIALECT: Capabilities = Capabilities::DEPRECATE_EOF;
 const LONG: Duration = Duration::from_secs(10);
@@ -276,9 +276,11 @@ fn prepared_statements_are_their_clients_own_and_prepared_once_per_backend() {
 #[test]
 fn a_client_waits_in_line_and_not_for_ever() {
     let node = node("line", 1, &[]);
-    let door =
-        Door::start(DoorOptions { backends_max: 1, queue_max: Duration::from_millis(500), ..options(&node) })
-            .unwrap();
+    let door = Door::start(DoorOptions {
+        rules: Rules { backends_max: 1, queue_max: Duration::from_millis(500), ..rules() },
+        ..options(&node)
+    })
+    .unwrap();
     let control = door.control();
     block_on(LocalSet::new().run_until(async {
         let port = door.address().port();
@@ -457,7 +459,12 @@ fn logins_are_checked_however_many_share() {
 #[test]
 fn without_sharing_every_client_has_a_backend_of_its_own() {
     let node = node("own", 1, &[]);
-    let door = Door::start(DoorOptions { share: false, backends_max: 1, ..options(&node) }).unwrap();
+    let door = Door::start(DoorOptions {
+        share: false,
+        rules: Rules { backends_max: 1, ..rules() },
+        ..options(&node)
+    })
+    .unwrap();
     block_on(async {
         let port = door.address().port();
         let (mut a, mut b) = (client(port, DIALECT).await, client(port, DIALECT).await);

@@ -7,16 +7,17 @@ mod world;
 use std::time::{Duration, Instant};
 
 use mysql::{Capabilities, Connection, Error};
-use proxy::{Door, DoorOptions, Terms};
+use proxy::{Door, DoorOptions, Rules, Terms};
 use sandbox::Node;
 use tokio::io::AsyncReadExt;
 use world::raw::Client;
-use world::{admin, block_on, cell, client, node, options, until};
+use world::{admin, block_on, cell, client, node, options, rules, until};
 
 const DIALECT: Capabilities = Capabilities::DEPRECATE_EOF;
 
 fn open(node: &Node, backends_max: usize, terms: Terms) -> Door {
-    Door::start(DoorOptions { terms, backends_max, threads: 1, ..options(node) }).unwrap()
+    Door::start(DoorOptions { threads: 1, rules: Rules { terms, backends_max, ..rules() }, ..options(node) })
+        .unwrap()
 }
 
 /// Everything that comes before the end, which must come.

@@ -8,13 +8,15 @@ use std::process::Command;
 use std::time::Duration;
 
 use mysql::{Capabilities, ConnectOptions, Connection, Error, Password, Tls, TlsFiles, TlsMode};
-use proxy::{Backend, Door, DoorOptions, DoorTls, Entrance, PinnedPolicy, UserRule};
+use proxy::{Backend, Door, DoorOptions, DoorTls, Entrance, PinnedPolicy, Rules, UserRule};
 use sandbox::{Node, SHOP_PASSWORD, SHOP_USER};
 use tokio::io::AsyncReadExt;
 use wire::auth::CACHING_SHA2;
 use world::certificates::Certificates;
 use world::raw::{self, Client};
-use world::{admin, backend, block_on, cell, door_with, mysql_client, node, options, run, tools, until};
+use world::{
+    admin, backend, block_on, cell, door_with, mysql_client, node, options, rules, run, tools, until,
+};
 
 fn with_tls(certificates: &Certificates) -> Entrance {
     let client_ca = certificates.cert("ca");
@@ -220,9 +222,12 @@ fn large_and_many_packets_pass_through_tls_on_both_hops_and_a_switch_takes_clien
             admin.execute("SET GLOBAL require_secure_transport = ON").await.unwrap();
         }
     });
-    let door =
-        Door::start(DoorOptions { writer: verified(&a), entrance: with_tls(&certificates), ..options(&a) })
-            .unwrap();
+    let door = Door::start(DoorOptions {
+        writer: verified(&a),
+        rules: Rules { entrance: with_tls(&certificates), ..rules() },
+        ..options(&a)
+    })
+    .unwrap();
     let control = door.control();
     block_on(async {
         let options = to(&door, TlsMode::VerifyIdentity, Some("ca"), None, &certificates);

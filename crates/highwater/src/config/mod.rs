@@ -23,8 +23,8 @@ use model::Trouble;
 
 pub use duration::parse as parse_duration;
 pub use resolved::{
-    ClusterConfig, CopyOptions, CutoverOptions, FrontDoorOptions, MoveConfig, Pinned, ResolvedConfig,
-    ThrottleOptions,
+    ClusterConfig, CopyOptions, CutoverOptions, FrontDoorOptions, MoveConfig, MoveRoute, Pinned,
+    ResolvedConfig, ThrottleOptions,
 };
 
 use source_text::SourceText;

@@ -40,6 +40,7 @@ pub fn resolve(
         .collect::<Result<Vec<_>, _>>()?;
     refuse_overlap(source, &written.moves, &moves)?;
     refuse_chain(source, &written.moves, &moves)?;
+    routes::refuse_shared_users(source, &written.moves, &moves)?;
 
     let entrance = entrance::resolve(source, &written.front_door, env)?;
     let schemas = routes::schemas(source, &written.front_door, &moves, &names)?;
@@ -55,22 +56,28 @@ pub fn resolve(
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
         },
-        hold_max: door.hold_max,
-        clients_max: within(source, "front_door.clients_max", &door.clients_max, 1..=1_000_000)?,
-        entrance,
         schemas,
         users,
         share: door.share,
-        backends_max: within(source, "front_door.backends_max", &door.backends_max, 1..=100_000)?,
-        queue_max: door.queue_max,
-        terms: proxy::Terms {
-            local_infile: door.local_infile,
-            compression: door.compression,
-            idle_max: door.idle_max,
-            transaction_idle_max: door.transaction_idle_max,
-            statement_max: door.statement_max,
+        rules: proxy::Rules {
+            hold_max: door.hold_max,
+            clients_max: within(source, "front_door.clients_max", &door.clients_max, 1..=1_000_000)?,
+            entrance,
+            backends_max: within(source, "front_door.backends_max", &door.backends_max, 1..=100_000)?,
+            queue_max: door.queue_max,
+            terms: proxy::Terms {
+                local_infile: door.local_infile,
+                compression: door.compression,
+                idle_max: door.idle_max,
+                transaction_idle_max: door.transaction_idle_max,
+                statement_max: door.statement_max,
+            },
+            observe: proxy::Observe {
+                digests: door.digests,
+                slow: door.slow,
+                slow_values: door.slow_log_values,
+            },
         },
-        observe: proxy::Observe { digests: door.digests, slow: door.slow, slow_values: door.slow_log_values },
         slow_log: source.beside(&door.slow_log),
         stop_max: door.stop_max,
         cluster: door.cluster.map(Spanned::into_inner).or_else(|| only_writer(&moves, &names)),
@@ -201,6 +208,7 @@ fn resolve_move(
         along: migrate::Along { objects: written.objects, accounts: accounts(&written.accounts) },
         fence: written.fence,
         fence_accounts: written.fence_accounts.clone().map(Spanned::into_inner).unwrap_or_default(),
+        users: routes::users_of_move(source, name, written)?,
     })
 }
 

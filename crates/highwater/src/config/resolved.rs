@@ -76,6 +76,23 @@ pub struct MoveConfig {
     pub fence: Fence,
     /// With a fence around schemas, the accounts that are locked on the side that follows, as `user@host`.
     pub fence_accounts: Vec<String>,
+    /// The accounts whose clients the front door takes along, whatever they use, and nobody else's; none: whose clients go is said by
+    /// the schemas.
+    pub users: Vec<String>,
+}
+
+/// Whose clients a move takes along in the front door, where that is not everybody on its source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MoveRoute {
+    /// Those of these schemas.
+    Schemas(Vec<String>),
+    /// Those of these accounts.
+    Users {
+        /// The accounts' names.
+        users: Vec<String>,
+        /// The schemas of which everything moves, which are on the other side for nobody else.
+        schemas: Vec<String>,
+    },
 }
 
 /// The front door's options.
@@ -87,26 +104,14 @@ pub struct FrontDoorOptions {
     pub enabled: bool,
     /// Threads; never zero.
     pub threads: usize,
-    /// How long a client's statement may be held at most.
-    pub hold_max: Duration,
-    /// Client connections at most.
-    pub clients_max: usize,
-    /// Who may come in, and how.
-    pub entrance: proxy::Entrance,
     /// Schemas on clusters of their own, and those clusters' names.
     pub schemas: BTreeMap<String, String>,
     /// Accounts that are sent to a cluster whatever they use, and that cluster's name.
     pub users: BTreeMap<String, String>,
     /// Whether clients share connections to the server.
     pub share: bool,
-    /// Shared connections to each cluster at most.
-    pub backends_max: usize,
-    /// How long a statement may wait for one.
-    pub queue_max: Duration,
-    /// What clients may do, and how long they may take.
-    pub terms: proxy::Terms,
-    /// What is noted of statements.
-    pub observe: proxy::Observe,
+    /// What the door can be told while it is open.
+    pub rules: proxy::Rules,
     /// Where slow statements are written down.
     pub slow_log: PathBuf,
     /// How long open transactions may take to end when the process does.
@@ -171,21 +176,6 @@ pub enum Pinned {
     Close,
 }
 
-impl FrontDoorOptions {
-    /// What the door can be told while it is open.
-    pub fn rules(&self) -> proxy::Rules {
-        proxy::Rules {
-            hold_max: self.hold_max,
-            clients_max: self.clients_max,
-            entrance: self.entrance.clone(),
-            backends_max: self.backends_max,
-            queue_max: self.queue_max,
-            terms: self.terms,
-            observe: self.observe,
-        }
-    }
-}
-
 impl ResolvedConfig {
     /// The move an operator means; without a name, the only one there is.
     ///
@@ -197,13 +187,21 @@ impl ResolvedConfig {
         Ok(self.moves.iter().find(|m| m.spec.name == name).expect("the name was chosen from these moves"))
     }
 
-    /// The schemas of a move that has a route of its own in the front door, so that its crossings move their clients alone:
-    /// one whose fence is around whole schemas. Any other move takes along all that its source serves. It does not depend on
-    /// the other moves: one that is finished and gone from the settings must not send its schemas after those of another.
-    pub fn route_of<'a>(&self, one: &'a MoveConfig) -> Option<Vec<&'a str>> {
+    /// The route of its own that a move has in the front door, so that its crossings move these clients alone: one that names
+    /// accounts, or takes whole schemas, if its fence leaves the rest of the server open. Any other move takes along all that its
+    /// source serves. It does not depend on the other moves: one that is finished and gone from the settings must not send its
+    /// schemas after those of another.
+    pub fn route_of(&self, one: &MoveConfig) -> Option<MoveRoute> {
+        if one.fence == Fence::Server {
+            return None;
+        }
+        if !one.users.is_empty() {
+            let schemas = one.spec.whole_schemas().into_iter().filter(|schema| routes::is_plain(schema));
+            let schemas = schemas.map(str::to_owned).collect();
+            return Some(MoveRoute::Users { users: one.users.clone(), schemas });
+        }
         let whole = one.spec.tables.iter().all(|t| t.table.is_none() && routes::is_plain(&t.schema));
-        (one.fence == Fence::Schemas && whole)
-            .then(|| one.spec.tables.iter().map(|t| t.schema.as_str()).collect())
+        whole.then(|| MoveRoute::Schemas(one.spec.tables.iter().map(|t| t.schema.clone()).collect()))
     }
 
     /// The cluster a move takes its tables from.

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use migrate::Fence;
 use model::Trouble;
+use toml::Spanned;
 
 use super::resolve::known_cluster;
 use super::resolved::MoveConfig;
 use super::source_text::SourceText;
-use super::written::WrittenFrontDoor;
+use super::written::{WrittenFrontDoor, WrittenMove};
 
 /// Schemas that every server has of its own, or that are ours.
 const NOT_ROUTED: [&str; 5] = ["mysql", "sys", "information_schema", "performance_schema", "highwater"];
@@ -70,6 +72,13 @@ pub fn users(
     for (user, rule) in &door.users {
         let Some(cluster) = &rule.get_ref().cluster else { continue };
         let name = known_cluster(source, cluster, clusters)?;
+        if let Some(taker) = moves.iter().find(|m| m.users.contains(user)) {
+            return Err(source.refuse(
+                cluster.span(),
+                format!("account '{user}' goes with move '{}', which says where it is", taker.spec.name),
+                format!("remove `cluster` from [front_door.users.{user}]"),
+            ));
+        }
         if let Some(leaves) = moves.iter().find(|m| m.source == name) {
             return Err(source.refuse(
                 cluster.span(),
@@ -83,4 +92,62 @@ pub fn users(
         routes.insert(user.clone(), name.to_owned());
     }
     Ok(routes)
+}
+
+/// `users` of a move: the accounts whose clients go along.
+///
+/// # Errors
+/// If one is no name of an account, or others would be stopped by the fence all the same.
+pub fn users_of_move(source: &SourceText, name: &str, written: &WrittenMove) -> Result<Vec<String>, Trouble> {
+    let Some(users) = written.users.as_ref().filter(|users| !users.get_ref().is_empty()) else {
+        return Ok(Vec::new());
+    };
+    let refuse = |what: String, hint: &str| Err(source.refuse(users.span(), what, hint));
+    if written.fence == Fence::Server {
+        return refuse(
+            format!(
+                "move '{name}' has `users`, and its fence closes the whole server for everybody else too"
+            ),
+            "set `fence` to what closes only what moves, or remove `users`: then all clients go along",
+        );
+    }
+    // 32 characters is the most a server takes.
+    let no_name = |user: &&String| user.contains('@') || !(1..=32).contains(&user.chars().count());
+    if let Some(odd) = users.get_ref().iter().find(no_name) {
+        return refuse(
+            format!("'{odd}' in `users` of move '{name}' is not the name of an account"),
+            "write the name alone, without a host: the front door tells clients apart by it",
+        );
+    }
+    let mut users = users.get_ref().clone();
+    users.sort();
+    users.dedup();
+    Ok(users)
+}
+
+/// The clients of an account are in one place.
+///
+/// # Errors
+/// If two moves take them along.
+pub fn refuse_shared_users(
+    source: &SourceText,
+    written: &BTreeMap<String, Spanned<WrittenMove>>,
+    moves: &[MoveConfig],
+) -> Result<(), Trouble> {
+    for (index, one) in moves.iter().enumerate() {
+        for other in &moves[..index] {
+            let Some(shared) = one.users.iter().find(|user| other.users.contains(user)) else { continue };
+            let written = written[&one.spec.name].get_ref();
+            let span = written.users.as_ref().map_or_else(|| written.source.span(), Spanned::span);
+            return Err(source.refuse(
+                span,
+                format!(
+                    "moves '{}' and '{}' both take account '{shared}' along",
+                    other.spec.name, one.spec.name
+                ),
+                "let each account go with one move only, or all of its tables with one",
+            ));
+        }
+    }
+    Ok(())
 }

@@ -256,7 +256,7 @@ fn what_clients_may_do_and_how_long_they_may_take() {
     let config = resolve_text(&format!(
         "{CLUSTERS}[front_door]\nlocal_infile = true\ncompression = false\nidle_max = '10m'\nstatement_max = '0s'\n"
     ));
-    let terms = config.unwrap().front_door.terms;
+    let terms = config.unwrap().front_door.rules.terms;
     let idle_max = Duration::from_secs(600);
     let compression = false;
     assert_eq!(terms, proxy::Terms { local_infile: true, compression, idle_max, ..proxy::Terms::default() });
@@ -415,7 +415,7 @@ fn rules_of_the_entrance_are_resolved() {
         "{CLUSTERS}[front_door]\nhandshakes_max = 9\nlogins_per_second = 50\nproxy_protocol_from = ['10.9.0.0/16']\n\
          [front_door.users.app]\nclients_max = 5\nfrom = ['10.0.0.0/8', '::1']\npassword_env = 'APP_PASSWORD'\n"
     ));
-    let entrance = config.unwrap().front_door.entrance;
+    let entrance = config.unwrap().front_door.rules.entrance;
     assert_eq!((entrance.handshakes_max, entrance.logins_per_second), (9, 50));
     assert_eq!(entrance.proxy_protocol_from, ["10.9.0.0/16".parse().unwrap()]);
     let app = &entrance.users[&b"app"[..]];
@@ -467,13 +467,13 @@ fn schemas_and_accounts_are_sent_to_clusters_that_exist_and_are_not_moved_by_oth
     let routed = |moves: &str| {
         let config = resolve_text(&text(moves, "[front_door.schemas]\ncatalog = 'third'")).unwrap();
         assert_eq!(config.front_door.schemas, [("catalog".to_owned(), "third".to_owned())].into());
-        let of = |m| config.route_of(m).map(|schemas| schemas.join(" "));
-        config.moves.iter().map(of).collect::<Vec<_>>()
+        config.moves.iter().map(|m| config.route_of(m)).collect::<Vec<_>>()
     };
+    let schemas = |names: [&str; 2]| Some(MoveRoute::Schemas(names.map(str::to_owned).to_vec()));
     // A move takes everything along, unless it closes only its own schemas.
     assert_eq!(routed(&one("a", "'shop.*'")), [None]);
     let both = one("a", "'shop.*', 'orders.*'") + "fence = 'schemas'\n" + &one("b", "'other.t'");
-    assert_eq!(routed(&both), [Some("shop orders".to_owned()), None]);
+    assert_eq!(routed(&both), [schemas(["shop", "orders"]), None]);
     let users =
         resolve_text(&text(&both, "[front_door.users.reports]\ncluster = 'new'")).unwrap().front_door.users;
     assert_eq!(users, [("reports".to_owned(), "new".to_owned())].into());
@@ -501,4 +501,61 @@ fn schemas_and_accounts_are_sent_to_clusters_that_exist_and_are_not_moved_by_oth
         let refused = resolve_text(&text(&both, &format!("[front_door]\n{door}"))).unwrap_err();
         assert!(refused.what.contains(what) && refused.hint.contains(hint), "{refused:?}");
     }
+}
+
+#[test]
+fn accounts_go_with_one_move_that_leaves_everybody_else_alone() {
+    let third = "[clusters.third]\nhost = '10.0.0.3'\nuser = 'h'\npassword_env = 'THIRD_PASSWORD'\n";
+    let one = |name: &str, tables: &str, target: &str, more: &str| {
+        format!("[moves.{name}]\nsource = 'old'\ntarget = '{target}'\ntables = ['{tables}']\n{more}\n")
+    };
+    let schemas = "fence = 'schemas'\nusers";
+    let text = |moves: &str| resolve_text(&format!("{CLUSTERS}{third}{moves}"));
+    let both = one("a", "shop.*", "new", &format!("{schemas} = ['jobs', 'app', 'app']"))
+        + &one("b", "mail.*", "third", &format!("{schemas} = []"));
+    let config = text(&both).unwrap();
+    let routes: Vec<_> = config.moves.iter().map(|m| config.route_of(m)).collect();
+    assert_eq!(
+        routes,
+        [
+            Some(MoveRoute::Users {
+                users: vec!["app".to_owned(), "jobs".to_owned()],
+                schemas: vec!["shop".to_owned()]
+            }),
+            Some(MoveRoute::Schemas(vec!["mail".to_owned()]))
+        ]
+    );
+    let a = one("a", "shop.*", "new", &format!("{schemas} = ['app']"));
+    for (moves, what, hint) in [
+        (
+            one("a", "shop.*", "new", "users = ['app']"),
+            "has `users`, and its fence closes the whole server",
+            "set `fence` to what closes only what moves",
+        ),
+        (
+            one("a", "shop.*", "new", &format!("{schemas} = ['app@%']")),
+            "'app@%' in `users` of move 'a' is not the name",
+            "without a host",
+        ),
+        (
+            one("a", "shop.*", "new", &format!("{schemas} = ['']")),
+            "'' in `users` of move 'a' is not the name",
+            "without a host",
+        ),
+        (
+            a.clone() + &one("b", "mail.*", "third", &format!("{schemas} = ['other', 'app']")),
+            "moves 'a' and 'b' both take account 'app' along",
+            "let each account go with one move only",
+        ),
+        (
+            a.clone() + "[front_door.users.app]\ncluster = 'third'\n",
+            "account 'app' goes with move 'a', which says where it is",
+            "remove `cluster` from [front_door.users.app]",
+        ),
+    ] {
+        let refused = text(&moves).unwrap_err();
+        assert!(refused.what.contains(what) && refused.hint.contains(hint), "{refused:?}");
+    }
+    // What else is said of an account goes with it.
+    assert!(text(&(a + "[front_door.users.app]\nclients_max = 5\n")).is_ok());
 }

@@ -83,6 +83,7 @@ pub struct WrittenMove {
     #[serde(default)]
     pub fence: migrate::Fence,
     pub fence_accounts: Option<Spanned<Vec<String>>>,
+    pub users: Option<Spanned<Vec<String>>>,
 }
 
 /// `false`, `true`, or a list of `user@host`.

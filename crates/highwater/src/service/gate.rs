@@ -11,6 +11,7 @@ use model::Trouble;
 use proxy::{Backend, Control, PinnedPolicy, SessionPhase, SessionView};
 
 use super::{leavers, three_parts};
+use crate::config::MoveRoute;
 
 /// What to do about other moves from the same source.
 pub(super) const NOT_ALONE_HINT: &str =
@@ -22,6 +23,9 @@ const FENCED_HINT: &str = "set `fence = \"schemas\"` for this move, which closes
 
 /// What to do about clients of an earlier process.
 const LEFT_ELSEWHERE_HINT: &str = "wait until they have left, which has a bound (`status` counts them); SIGTERM to that process ends them between transactions";
+/// What to do about clients of tables that stay.
+const USERS_HINT: &str = "name the accounts of the application whose tables move in `users` of this move: their clients alone go along; or \
+    let all tables of the schemas move";
 
 /// What a crossing closes, as far as it is a gate's business.
 pub(super) struct Fenced {
@@ -31,8 +35,10 @@ pub(super) struct Fenced {
     pub accounts: Vec<String>,
     /// The other moves from the same source.
     pub others: Vec<String>,
-    /// The schemas of a move with a route of its own: only their clients go with it.
-    pub route: Option<Vec<String>>,
+    /// The route of its own that a move has: only these clients go with it.
+    pub route: Option<MoveRoute>,
+    /// Whether it leaves tables of its schemas behind, which whoever stays may go on using.
+    pub leaves_tables: bool,
 }
 
 /// The gate. Until a door is connected to it, it can say where traffic belongs, and refuses to move it.
@@ -79,11 +85,12 @@ impl DoorGate {
     /// From now on this door carries out what a crossing asks for.
     pub(super) fn connect(&self, control: Control) {
         let own = match &self.fenced.route {
-            Some(schemas) => control.of_schemas(schemas),
+            Some(MoveRoute::Schemas(schemas)) => control.of_schemas(schemas),
+            Some(MoveRoute::Users { users, .. }) => control.of_users(users),
             None => Some(control),
         };
         let Some(own) = own else {
-            return tracing::error!(schemas = ?self.fenced.route, "the front door has no route for these schemas");
+            return tracing::error!(route = ?self.fenced.route, "the front door has no such route");
         };
         // A second door would be a bug of the wiring; the first one stays.
         let _ = self.control.set(own);
@@ -101,6 +108,14 @@ impl DoorGate {
 
     /// Why this move cannot cross by itself, if it cannot, and what to do about it.
     pub(super) fn not_alone(&self) -> Option<(String, &'static str)> {
+        let by_door = self.without_door.is_none() && self.fenced.route.is_none();
+        if by_door && self.fenced.by != Fence::Server && self.fenced.leaves_tables {
+            let what = format!(
+                "clients of the tables that stay on cluster '{}' would be taken along by the front door, which cannot tell them apart",
+                self.old.id
+            );
+            return Some((what, USERS_HINT));
+        }
         let others: Vec<String> = self.fenced.others.iter().map(|name| format!("'{name}'")).collect();
         if others.is_empty() {
             return None;
@@ -113,8 +128,7 @@ impl DoorGate {
                 FENCED_HINT,
             ));
         }
-        let door = self.without_door.is_none() && self.fenced.route.is_none();
-        door.then(|| {
+        by_door.then(|| {
             (
                 format!("{them} taken along by the front door, which sends everything to one writer"),
                 NOT_ALONE_HINT,
@@ -170,7 +184,13 @@ impl DoorGate {
     /// Who goes along, if that is not everybody.
     fn whose(&self) -> String {
         match &self.fenced.route {
-            Some(schemas) => format!("; those of schema {} go along", schemas.join(", ")),
+            Some(MoveRoute::Schemas(schemas)) => {
+                format!("; those of schema {} go along", schemas.join(", "))
+            }
+            // The others are not among them.
+            Some(MoveRoute::Users { users, .. }) => {
+                format!("; they are those of account {}", users.join(", "))
+            }
             None => String::new(),
         }
     }
@@ -183,13 +203,14 @@ impl DoorGate {
     }
 }
 
-/// Whether other moves would be stopped by this one's fence.
+/// Whether others than this move's would be stopped by its fence, or taken along.
 fn alone(not_alone: Option<(String, &'static str)>) -> Guardrail {
     let alone = not_alone.is_none();
-    let (seen, hint) = not_alone.unwrap_or_else(|| ("no other move is stopped".to_owned(), NOT_ALONE_HINT));
+    let (seen, hint) =
+        not_alone.unwrap_or_else(|| ("nobody else is stopped or taken along".to_owned(), NOT_ALONE_HINT));
     Guardrail::new("alone", alone, seen, hint)
-        .limit("no other move is stopped")
-        .why("a fence around a server stops every move from there, and a door with one writer takes every move along")
+        .limit("nobody else is stopped or taken along")
+        .why("a fence around a server stops every move from there, and a door with one writer takes everybody along")
 }
 
 /// Whether all clients there are can be held here.
@@ -368,10 +389,14 @@ mod tests {
         }
     }
 
-    fn reason(by: Fence, others: &[&str], hooks: Option<Hooks>, route: Option<&str>) -> Option<String> {
+    fn reason(
+        by: Fence,
+        others: &[&str],
+        hooks: Option<Hooks>,
+        (route, leaves_tables): (Option<MoveRoute>, bool),
+    ) -> Option<String> {
         let others = others.iter().map(|&name| name.to_owned()).collect();
-        let route = route.map(|schema| vec![schema.to_owned()]);
-        let fenced = Fenced { by, accounts: Vec::new(), others, route };
+        let fenced = Fenced { by, accounts: Vec::new(), others, route, leaves_tables };
         let gate = DoorGate::new(
             (backend("old"), backend("new")),
             fenced,
@@ -385,12 +410,23 @@ mod tests {
     #[test]
     fn a_move_among_several_crosses_alone_where_neither_fence_nor_door_takes_the_others_along() {
         let without_door = || Some(Hooks::default());
-        assert_eq!(reason(Fence::Server, &[], None, None), None);
-        let fence = reason(Fence::Server, &["mail"], without_door(), None).unwrap();
+        let (whole, parted) = ((None, false), (None, true));
+        assert_eq!(reason(Fence::Server, &[], None, whole.clone()), None);
+        let fence = reason(Fence::Server, &["mail"], without_door(), whole.clone()).unwrap();
         assert!(fence.starts_with("move 'mail' of cluster 'old' would be stopped by the fence"), "{fence}");
-        assert_eq!(reason(Fence::Schemas, &["mail"], without_door(), None), None);
-        assert_eq!(reason(Fence::Schemas, &["mail"], None, Some("shop")), None);
-        let door = reason(Fence::Schemas, &["mail", "shop"], None, None).unwrap();
+        assert_eq!(reason(Fence::Schemas, &["mail"], without_door(), whole.clone()), None);
+        let schemas = Some(MoveRoute::Schemas(vec!["shop".to_owned()]));
+        assert_eq!(reason(Fence::Schemas, &["mail"], None, (schemas, false)), None);
+        let door = reason(Fence::Schemas, &["mail", "shop"], None, whole).unwrap();
         assert!(door.starts_with("moves 'mail', 'shop' of cluster 'old' would be taken along"), "{door}");
+        // Of single tables, alone or not, whose clients go must be said; a server's fence stops everybody anyway.
+        for others in [[].as_slice(), &["mail"]] {
+            let stay = reason(Fence::Schemas, others, None, parted.clone()).unwrap();
+            assert!(stay.starts_with("clients of the tables that stay on cluster 'old'"), "{stay}");
+            let users = Some(MoveRoute::Users { users: vec!["app".to_owned()], schemas: Vec::new() });
+            assert_eq!(reason(Fence::Schemas, others, None, (users, true)), None);
+            assert_eq!(reason(Fence::Schemas, others, without_door(), parted.clone()), None);
+        }
+        assert_eq!(reason(Fence::Server, &[], None, parted), None);
     }
 }

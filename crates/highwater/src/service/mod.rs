@@ -31,7 +31,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::config::{ClusterConfig, MoveConfig, ResolvedConfig};
+use crate::config::{ClusterConfig, MoveConfig, MoveRoute, ResolvedConfig};
 use crate::control::{Asker, Host, Progress, Request, StatusView, ThrottleChange};
 use gate::DoorGate;
 use handing_over::Handing;
@@ -172,10 +172,11 @@ impl Service {
                 by: one.fence,
                 accounts: one.fence_accounts.clone(),
                 others,
-                route: self.config.route_of(one).map(|all| all.into_iter().map(str::to_owned).collect()),
+                route: self.config.route_of(one),
+                leaves_tables: !one.spec.parted_schemas().is_empty(),
             },
             self.without_door(),
-            self.config.front_door.hold_max,
+            self.config.front_door.rules.hold_max,
             self.config.state_dir.clone(),
         ));
         if let Some(door) = &self.door {
@@ -288,14 +289,8 @@ impl Service {
             writer: backend(cluster),
             server_version: greeting::of(cluster, &self.config.state_dir).await?,
             routes: routes::at_first(&self.config, &home_of),
-            hold_max: options.hold_max,
-            clients_max: options.clients_max,
-            entrance: options.entrance.clone(),
             share: options.share,
-            backends_max: options.backends_max,
-            queue_max: options.queue_max,
-            terms: options.terms,
-            observe: options.observe,
+            rules: options.rules.clone(),
         };
         if let Some(inheritance) = &inheritance {
             inheritance.refuse_other_routes(&made)?;
@@ -316,7 +311,7 @@ impl Service {
             Some(inheritance) => Door::start_on(made, inheritance.door, connect),
         };
         let door = door.map_err(|e| three_parts(&e.to_string()))?;
-        if options.observe.slow.is_some() {
+        if options.rules.observe.slow.is_some() {
             self.slow_log.set(Some(slow_log::open(&options.slow_log)?));
         }
         if let Some(statements) = door.slow_statements() {
@@ -422,22 +417,33 @@ impl Service {
                 let closed = format!(
                     "the schemas that have moved stay READ ONLY on cluster '{other}', so that nobody writes there by mistake"
                 );
-                match self.config.route_of(&running.config) {
-                    // Its route goes with its section: after a restart without it clients would be sent to the old rows.
-                    Some(schemas) if self.door.is_some() => {
-                        let routes: Vec<String> =
-                            schemas.iter().map(|schema| format!("{schema} = \"{serving}\"")).collect();
-                        let routes = routes.join(", ");
-                        format!(
-                            "{closed}; in place of [moves.{name}] the settings need `schemas = {{ {routes} }}` in [front_door]"
-                        )
-                    }
-                    _ => closed,
+                match self.settings_without(&running.config, serving) {
+                    Some(settings) => format!("{closed}; {settings}"),
+                    None => closed,
                 }
             }
             Home::New => format!("cluster '{other}' stays read-only, so that nobody writes there by mistake"),
         };
         Ok(json!({ "move": name, "serving": serving, "left": left }))
+    }
+
+    /// What the settings must say in place of a move that has a route of its own, which goes with its section: after a restart
+    /// without it clients would be sent to the old rows.
+    fn settings_without(&self, one: &MoveConfig, serving: &str) -> Option<String> {
+        self.door.as_ref()?;
+        let needed = match self.config.route_of(one)? {
+            MoveRoute::Schemas(schemas) => {
+                let routes: Vec<String> =
+                    schemas.iter().map(|schema| format!("{schema} = \"{serving}\"")).collect();
+                format!("`schemas = {{ {} }}` in [front_door]", routes.join(", "))
+            }
+            MoveRoute::Users { users, .. } => {
+                let tables: Vec<String> =
+                    users.iter().map(|user| format!("[front_door.users.{user}]")).collect();
+                format!("`cluster = \"{serving}\"` in {}", tables.join(", "))
+            }
+        };
+        Some(format!("in place of [moves.{}] the settings need {needed}", one.spec.name))
     }
 }
 

@@ -34,7 +34,7 @@ impl Service {
         let mut settings = self.settings();
         let new = config::load(&self.config.file).map_err(config::still_in_force)?;
         let changed = changed(&settings, &new);
-        let opened = match (&self.door, new.front_door.observe.slow) {
+        let opened = match (&self.door, new.front_door.rules.observe.slow) {
             (Some(_), Some(_)) => {
                 Some(slow_log::open(&new.front_door.slow_log).map_err(config::still_in_force)?)
             }
@@ -43,11 +43,11 @@ impl Service {
         // From here on nothing fails but remembering an order.
         if let Some(door) = &self.door {
             self.slow_log.set(opened);
-            door.control().set_rules(new.front_door.rules());
+            door.control().set_rules(new.front_door.rules.clone());
         }
         let ordered = self.set_throttle(&settings.throttle, &new.throttle);
         for running in self.moves() {
-            running.gate.set_hold_max(new.front_door.hold_max);
+            running.gate.set_hold_max(new.front_door.rules.hold_max);
         }
         settings.take_over(new);
         ordered?;
@@ -78,10 +78,9 @@ impl Service {
 impl ResolvedConfig {
     /// Takes what is in force at once from newer settings; the rest stays as the process was started with.
     fn take_over(&mut self, new: Self) {
-        let FrontDoorOptions { listen, enabled, threads, share, cluster, schemas, users, .. } =
-            self.front_door.clone();
-        self.front_door =
-            FrontDoorOptions { listen, enabled, threads, share, cluster, schemas, users, ..new.front_door };
+        self.front_door.rules = new.front_door.rules;
+        self.front_door.slow_log = new.front_door.slow_log;
+        self.front_door.stop_max = new.front_door.stop_max;
         self.throttle = new.throttle;
         self.cutover.pinned = new.cutover.pinned;
     }
@@ -139,7 +138,7 @@ impl Changed {
     }
 
     fn one_move(&mut self, old: &MoveConfig, new: &MoveConfig) {
-        let MoveConfig { spec, source, target, accept, along, fence, fence_accounts } = new;
+        let MoveConfig { spec, source, target, accept, along, fence, fence_accounts, users } = new;
         let mut one = |key: &str, same| self.restart(&format!("moves.{}.{key}", spec.name), same);
         one("tables", spec.tables == old.spec.tables);
         one("source", *source == old.source);
@@ -147,6 +146,7 @@ impl Changed {
         one("accept", *accept == old.accept);
         one("fence", *fence == old.fence);
         one("fence_accounts", *fence_accounts == old.fence_accounts);
+        one("users", *users == old.users);
         one("objects", along.objects == old.along.objects);
         one("accounts", along.accounts == old.along.accounts);
     }
@@ -160,13 +160,7 @@ impl Changed {
             cluster,
             schemas,
             users,
-            hold_max,
-            clients_max,
-            backends_max,
-            queue_max,
-            entrance,
-            terms,
-            observe,
+            rules,
             slow_log,
             stop_max,
         } = new;
@@ -179,12 +173,17 @@ impl Changed {
         for name in users.keys().chain(old.users.keys().filter(|name| !users.contains_key(*name))) {
             self.restart(&format!("front_door.users.{name}.cluster"), users.get(name) == old.users.get(name));
         }
+        self.rules(&old.rules, rules);
+        self.now("front_door.slow_log", *slow_log == old.slow_log);
+        self.now("front_door.stop_max", *stop_max == old.stop_max);
+    }
+
+    fn rules(&mut self, old: &proxy::Rules, new: &proxy::Rules) {
+        let proxy::Rules { hold_max, clients_max, entrance, backends_max, queue_max, terms, observe } = new;
         self.now("front_door.hold_max", *hold_max == old.hold_max);
         self.now("front_door.clients_max", *clients_max == old.clients_max);
         self.now("front_door.backends_max", *backends_max == old.backends_max);
         self.now("front_door.queue_max", *queue_max == old.queue_max);
-        self.now("front_door.slow_log", *slow_log == old.slow_log);
-        self.now("front_door.stop_max", *stop_max == old.stop_max);
         let proxy::Observe { digests, slow, slow_values } = observe;
         self.now("front_door.digests", *digests == old.observe.digests);
         self.now("front_door.slow", *slow == old.observe.slow);

@@ -6,7 +6,7 @@ use migrate::cutover::Home;
 use proxy::{Backend, Control, DoorOptions};
 
 use super::backend;
-use crate::config::{ClusterConfig, MoveConfig, ResolvedConfig};
+use crate::config::{ClusterConfig, MoveConfig, MoveRoute, ResolvedConfig};
 
 /// The cluster that serves now what the settings say a cluster serves: the target of a move that took everything along.
 pub(super) fn serving<'a>(
@@ -32,8 +32,15 @@ pub(super) fn at_first(config: &ResolvedConfig, home_of: &dyn Fn(&MoveConfig) ->
             Home::Old => config.source_of(one),
             Home::New => config.target_of(one),
         };
-        for schema in config.route_of(one).into_iter().flatten() {
-            routes.schemas.insert(schema.to_owned(), backend(side));
+        match config.route_of(one) {
+            Some(MoveRoute::Schemas(schemas)) => {
+                routes.schemas.extend(schemas.into_iter().map(|schema| (schema, backend(side))));
+            }
+            Some(MoveRoute::Users { users, schemas }) => {
+                let users = users.into_iter().map(String::into_bytes).collect();
+                routes.parties.push(proxy::Party { users, schemas, backend: backend(side) });
+            }
+            None => {}
         }
     }
     for (user, cluster) in &config.front_door.users {
@@ -101,7 +108,7 @@ mod tests {
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("password"), "x").unwrap();
         let file = folder.join("highwater.toml");
-        let settings = |moves: &[(&str, &str, &str)], fence: &str| {
+        let settings = |moves: &[(&str, &str, &str)], more: &str| {
             let mut text = String::new();
             for cluster in ["main", "a", "b", "third"] {
                 text += &format!(
@@ -110,7 +117,7 @@ mod tests {
             }
             for (name, tables, target) in moves {
                 text += &format!(
-                    "[moves.{name}]\nsource = 'main'\ntarget = '{target}'\ntables = ['{tables}']\nfence = '{fence}'\n"
+                    "[moves.{name}]\nsource = 'main'\ntarget = '{target}'\ntables = ['{tables}']\n{more}\n"
                 );
             }
             text +=
@@ -126,13 +133,25 @@ mod tests {
             let writer = serving(config, &home_of, config.first_writer().unwrap()).name.clone();
             [vec![writer], schemas.collect()].concat().join(", ")
         };
-        let two = settings(&[("orders", "orders.*", "a"), ("catalog", "catalog.*", "b")], "schemas");
+        let two =
+            settings(&[("orders", "orders.*", "a"), ("catalog", "catalog.*", "b")], "fence = 'schemas'");
         assert_eq!(shown(&two, ""), "main, catalog main, more third, old main, orders main");
         assert_eq!(shown(&two, "orders"), "main, catalog main, more third, old main, orders a");
         // One with the server's fence takes everything along.
-        let one = settings(&[("orders", "orders.*", "a")], "server");
+        let one = settings(&[("orders", "orders.*", "a")], "");
         assert_eq!(shown(&one, ""), "main, more third, old main");
         assert_eq!(shown(&one, "orders"), "a, more third, old a");
+        // Accounts are where theirs has come to, and the schema leads nobody else there.
+        let users = settings(&[("orders", "orders.*", "a")], "fence = 'schemas'\nusers = ['app', 'jobs']");
+        for crossed in ["", "orders"] {
+            assert_eq!(shown(&users, crossed), "main, more third, old main");
+            let home_of = |_: &MoveConfig| if crossed.is_empty() { Home::Old } else { Home::New };
+            let parties = at_first(&users, &home_of).parties;
+            let names = parties[0].users.iter().map(|user| String::from_utf8_lossy(user)).collect::<Vec<_>>();
+            assert_eq!((parties.len(), names.join(" ")), (1, "app jobs".to_owned()));
+            assert_eq!(parties[0].schemas, ["orders"]);
+            assert_eq!(parties[0].backend.id, if crossed.is_empty() { "main" } else { "a" });
+        }
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }

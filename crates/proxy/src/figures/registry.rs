@@ -40,7 +40,7 @@ pub(crate) struct Seat {
     since: AtomicU64,
     /// Its backend's connection id on the server; 0 while it has none.
     pub backend_id: AtomicU32,
-    /// The cluster it is sent to: the index of its gate.
+    /// The gate it passes, by its place in the list, and so the cluster it is sent to.
     pub gate: AtomicUsize,
     /// Somebody has asked the server to kill something there. See [`Seat::leave_backend`].
     killed: AtomicBool,
@@ -327,11 +327,11 @@ impl Registry {
         self.lock().get(&id).cloned()
     }
 
-    /// Whom a connection id of the server's means, on the cluster of this gate: the session that has that connection, else
+    /// Whom a connection id of the server's means, of those who pass such gates: the session that has that connection, else
     /// the one that was told this id and has another or none by now, if it was only one.
-    pub fn known_as(&self, server_id: u32, gate: usize) -> Option<Arc<Seat>> {
+    pub fn known_as(&self, server_id: u32, is_there: impl Fn(usize) -> bool) -> Option<Arc<Seat>> {
         let seats = self.lock();
-        let there = || seats.values().filter(|seat| seat.gate.load(SeqCst) == gate);
+        let there = || seats.values().filter(|seat| is_there(seat.gate.load(SeqCst)));
         if let Some(seat) = there().find(|seat| seat.backend_id.load(SeqCst) == server_id) {
             return Some(Arc::clone(seat));
         }

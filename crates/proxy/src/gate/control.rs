@@ -1,8 +1,9 @@
 //! Changing a cluster under its clients: warm, hold, drain, switch, release; and seeing what the door does.
 //!
-//! A control is for a scope: everything on the writer's cluster, or some schemas ([`Control::of_schemas`]). While a scope
-//! crosses, all clients of the cluster it leaves are held, and only the scope's own go elsewhere in the switch: a statement
-//! may use whatever is on one cluster, so nobody there can be told apart from the scope's clients.
+//! A control is for a scope: everything on the writer's cluster, some schemas ([`Control::of_schemas`]), or some accounts
+//! ([`Control::of_users`]). While schemas cross, all clients of the cluster they leave are held, and only the scope's own go elsewhere in
+//! the switch: a statement may use whatever is on one cluster, so nobody there can be told apart from the scope's clients. While accounts
+//! cross, theirs alone are held: whose a client is does not change, and where everybody else goes does not either.
 //!
 //! ```text
 //! hold --> drain --ok--> switch --> release     later commands go to the next writer
@@ -112,11 +113,20 @@ impl Control {
         together.then(|| Self::new(Arc::clone(&self.shared), Scope::Schemas(names)))
     }
 
-    /// The clients that are sent to the cluster that the scope leads to.
+    /// The control of these accounts alone; `None` unless the door was opened with them as one of the [`Routes::parties`].
+    ///
+    /// [`Routes::parties`]: crate::Routes::parties
+    pub fn of_users<S: AsRef<[u8]>>(&self, users: impl IntoIterator<Item = S>) -> Option<Self> {
+        let users = users.into_iter().map(|user| user.as_ref().to_vec()).collect();
+        let party = self.shared.routing.table().party(&users)?;
+        Some(Self::new(Arc::clone(&self.shared), Scope::Users(party)))
+    }
+
+    /// The clients that a crossing of the scope waits for: those that pass the gates it holds.
     fn seats_there(&self) -> Vec<Arc<Seat>> {
-        let gate = self.shared.routing.of_scope(&self.scope).gate;
+        let gates = self.shared.routing.gates_of(&self.scope);
         let mut seats = self.shared.registry.seats();
-        seats.retain(|seat| seat.gate.load(Relaxed) == gate.index);
+        seats.retain(|seat| gates.iter().any(|gate| gate.index == seat.gate.load(Relaxed)));
         seats
     }
 
@@ -124,8 +134,8 @@ impl Control {
     fn goes_along(&self, seat: &Seat) -> bool {
         let table = self.shared.routing.table();
         let detail = seat.detail();
-        let ruled = detail.identity.as_ref().is_some_and(|identity| table.of_user(&identity.user).is_some());
-        !ruled && self.scope.takes(detail.schema.as_deref(), &table)
+        let user = detail.identity.as_ref().map(|identity| identity.user.as_slice());
+        self.scope.takes(user.unwrap_or_default(), detail.schema.as_deref(), &table)
     }
 
     /// Opens, for every client that will go along, its connection to the next writer, or as many as clients will share there, so that the
@@ -164,26 +174,31 @@ impl Control {
         Ok(report)
     }
 
-    /// Holds every command to the scope's cluster of whoever is not inside a transaction, from now on. Clients wait; new
-    /// ones wait to log in.
+    /// Holds every command to the scope's cluster, of accounts only theirs, of whoever is not inside a transaction, from now on. Clients
+    /// wait; new ones wait to log in.
     pub fn hold(&self) {
         self.shared.registry.holds.begin();
         self.shared.routing.hold(&self.scope);
     }
 
-    /// Waits until no session is in a command or a transaction on the scope's cluster. From then until
-    /// [`Control::release`], not one byte of a command reaches it.
+    /// Waits until no session that is held is in a command or a transaction on the scope's cluster. From then until
+    /// [`Control::release`], not one byte of a command of theirs reaches it.
     ///
     /// # Errors
     /// If that takes longer than `deadline`, or sessions are pinned and the policy is not to close them.
     /// The gate stays held either way.
     pub async fn drain(&self, deadline: Duration, pinned: PinnedPolicy) -> Result<(), DrainError> {
-        let gate = self.shared.routing.of_scope(&self.scope).gate;
+        let gates = self.shared.routing.gates_of(&self.scope);
+        let all_out = async {
+            for gate in &gates {
+                gate.drained().await;
+            }
+        };
         // Those already at their edge will not come unpinned by waiting.
         self.refuse_pinned(pinned, |phase| {
             phase != SessionPhase::Transaction && phase != SessionPhase::Command
         })?;
-        if !gate.drained(deadline).await {
+        if tokio::time::timeout(deadline, all_out).await.is_err() {
             let mut open = Vec::new();
             for seat in self.seats_there() {
                 let reason = match seat.phase() {
@@ -196,12 +211,12 @@ impl Control {
             return Err(DrainError { open });
         }
         self.refuse_pinned(pinned, |_| true)?;
-        gate.set_drained();
+        gates.iter().for_each(|gate| gate.set_drained());
         Ok(())
     }
 
     /// Ends the sessions of these server connections, which may be in a transaction: their clients are told, and the server rolls
-    /// back. One whose command is running ends when the server has answered it. They are connections of the scope's cluster.
+    /// back. One whose command is running ends when the server has answered it. They are of clients that the scope holds.
     pub fn end(&self, server_connections: &[u64]) {
         for seat in self.seats_there() {
             if server_connections.contains(&u64::from(seat.backend_id.load(Relaxed))) {
@@ -231,7 +246,8 @@ impl Control {
         if open.is_empty() { Ok(()) } else { Err(DrainError { open }) }
     }
 
-    /// Sends later commands of the scope to the next cluster, whose clients are held from now to the release too.
+    /// Sends later commands of the scope to the next cluster, whose clients are held from now to the release too (but not for
+    /// accounts: nobody else is sent there because of it).
     /// Sessions get their new backend when they next need one.
     ///
     /// # Errors
@@ -312,12 +328,16 @@ impl Control {
             ..Stats::default()
         };
         for gate in self.shared.routing.gates() {
+            stats.commands += gate.shards().iter().map(|s| s.commands.load(Relaxed)).sum::<u64>();
+            if gate.party.is_some() {
+                // Its connections are those of the gate beside it.
+                continue;
+            }
             let figures = gate.pool.figures();
             stats.backends += figures.open;
             stats.backends_idle += figures.idle;
             stats.waiting += figures.waiting;
             stats.waits += gate.pool.waits.load(Relaxed);
-            stats.commands += gate.shards().iter().map(|s| s.commands.load(Relaxed)).sum::<u64>();
         }
         for seat in registry.seats() {
             stats.clients += 1;
@@ -373,8 +393,8 @@ impl Control {
         self.views(&self.shared.registry.seats())
     }
 
-    /// The sessions on the scope's cluster, which a crossing waits for; of those that would stay in a switch it does not
-    /// matter that they are pinned, so it is not said.
+    /// The sessions that a crossing of the scope waits for; of those that would stay in a switch it does not matter that they are
+    /// pinned, so it is not said.
     pub fn sessions_there(&self) -> Vec<SessionView> {
         let seats = self.seats_there();
         let stay: Vec<u32> = seats.iter().filter(|seat| !self.goes_along(seat)).map(|seat| seat.id).collect();

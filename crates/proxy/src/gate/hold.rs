@@ -1,7 +1,11 @@
-//! The gate of a cluster, which every command to it passes, and which holds them all while what it serves goes elsewhere.
+//! A gate before a cluster, which every command of those it is for passes, and which holds them while what they use goes elsewhere.
+//!
+//! A cluster has one for each party of accounts that goes by itself, and one for all others; which of them is a client's is said by
+//! its account alone. Who closes the cluster closes all of them. The shared connections behind them are the same.
 //!
 //! # Exactness
-//! Promise: from the moment a drain succeeds until the gate is released, no byte of a command goes to its cluster.
+//! Promise: from the moment a drain succeeds until the gate is released, no byte of a command that has to pass it goes to its cluster.
+//! (A goodbye to a shared connection that is idle is nobody's command.)
 //! A session is *inside* from before the first byte of a command goes out until its answer is complete, or, if that
 //! answer leaves a transaction open, until the transaction ends. Entering is: count yourself in, **then** look
 //! whether the gate is held; if it is, count yourself out again and wait. Holding is: mark held, **then** look at
@@ -12,8 +16,9 @@
 //! once is enough.
 //!
 //! Which cluster serves what is said by the table of [`crate::gate::routes`]. What it sends to a cluster is sent elsewhere only
-//! while that cluster's gate is held and drained, when nobody is inside; so whoever is inside, and has looked at the table
-//! since it entered, is where the table says until it leaves.
+//! while the gates of all whom it concerns are held and drained, when nobody is inside: a schema's, or everything, all those of
+//! its cluster; a party's accounts, that of the party. So whoever is inside, and has looked at the table since it entered, is where the
+//! table says until it leaves.
 //!
 //! A command whose client vanished was sent, and may still run on the server when its session is gone: fencing the
 //! server is what ends those, not the gate.
@@ -21,7 +26,6 @@
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
-use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
@@ -37,11 +41,13 @@ pub(crate) struct Shard {
     pub commands: AtomicU64,
 }
 
-/// A cluster and its gate.
+/// A cluster and a gate before it.
 #[derive(Debug)]
 pub(crate) struct Gate {
     /// Its place in the list of gates.
     pub index: usize,
+    /// Whose it is: a party of accounts'; `None`: everybody else's.
+    pub party: Option<usize>,
     /// The cluster's writer.
     pub backend: Arc<Backend>,
     /// The connections to it that clients share.
@@ -57,23 +63,46 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    /// An open gate to this cluster.
+    /// An open gate to this cluster, for whoever is of no party.
     pub fn new(
         (index, backend): (usize, Backend),
         threads: usize,
         backends_max: usize,
         turns: Arc<watch::Sender<u64>>,
     ) -> Self {
+        let pool = Arc::new(Pool::new(backends_max, threads));
+        Self::with(index, None, (Arc::new(backend), pool), threads, turns)
+    }
+
+    /// Another one to the same cluster.
+    pub fn for_party(&self, index: usize, party: usize) -> Self {
+        let cluster = (Arc::clone(&self.backend), Arc::clone(&self.pool));
+        Self::with(index, Some(party), cluster, self.shards.len(), Arc::clone(&self.turns))
+    }
+
+    fn with(
+        index: usize,
+        party: Option<usize>,
+        (backend, pool): (Arc<Backend>, Arc<Pool>),
+        threads: usize,
+        turns: Arc<watch::Sender<u64>>,
+    ) -> Self {
         Self {
             index,
-            backend: Arc::new(backend),
-            pool: Arc::new(Pool::new(backends_max, threads)),
+            party,
+            backend,
+            pool,
             held: AtomicUsize::new(0),
             drained: AtomicBool::new(false),
             shards: (0..threads).map(|_| Shard::default()).collect(),
             left: Notify::new(),
             turns,
         }
+    }
+
+    /// Whether both are before the same cluster.
+    pub fn is_beside(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.backend, &other.backend)
     }
 
     /// Whether commands are held.
@@ -112,19 +141,16 @@ impl Gate {
         self.turns.send_modify(|n| *n += 1);
     }
 
-    /// Waits until nobody is inside; `false` if that takes longer than `deadline`. The gate must be held.
-    pub async fn drained(&self, deadline: Duration) -> bool {
-        let all_out = async {
-            loop {
-                let mut left = std::pin::pin!(self.left.notified());
-                left.as_mut().enable();
-                if self.shards.iter().all(|s| s.inside.load(SeqCst) == 0) {
-                    return;
-                }
-                left.await;
+    /// Waits until nobody is inside. The gate must be held.
+    pub async fn drained(&self) {
+        loop {
+            let mut left = std::pin::pin!(self.left.notified());
+            left.as_mut().enable();
+            if self.shards.iter().all(|s| s.inside.load(SeqCst) == 0) {
+                return;
             }
-        };
-        tokio::time::timeout(deadline, all_out).await.is_ok()
+            left.await;
+        }
     }
 
     /// The drain succeeded, and nothing forbids the switch.
@@ -132,7 +158,7 @@ impl Gate {
         self.drained.store(self.held(), SeqCst);
     }
 
-    /// Whether what the cluster serves may be sent elsewhere: the gate is held, and since then nobody was inside.
+    /// Whether whoever passes it may be sent elsewhere: the gate is held, and since then nobody was inside.
     pub fn is_drained(&self) -> bool {
         self.held() && self.drained.load(SeqCst)
     }
@@ -176,6 +202,8 @@ impl Drop for Pass {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn backend() -> Backend {
@@ -248,7 +276,9 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         for round in 0..100 {
             gate.hold();
-            assert!(runtime.block_on(gate.drained(Duration::from_secs(10))));
+            runtime
+                .block_on(async { tokio::time::timeout(Duration::from_secs(10), gate.drained()).await })
+                .unwrap();
             quiet.store(true, SeqCst);
             std::thread::yield_now();
             quiet.store(false, SeqCst);

@@ -6,12 +6,15 @@
 //!         --else-------------> the writer        to look again
 //! ```
 //!
+//! Accounts that are to go from one cluster to another together are a *party*, which has an entry too, and a gate of its own before
+//! each cluster (`gate/hold.rs`). All others with a rule stay where it says.
+//!
 //! Which schemas and accounts have entries is fixed when the door opens; where they lead is not. Schemas' names are
 //! compared without regard to the case of ASCII letters, since some servers do so: where two schemas differ in nothing
 //! else, both go where either does.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,15 +31,31 @@ pub struct Routes {
     pub schemas: BTreeMap<String, Backend>,
     /// By account, whatever its schema; these stay.
     pub users: BTreeMap<Vec<u8>, Backend>,
+    /// Accounts that go by themselves, whatever their schemas. An account is of one party at most, and then has no rule of the kind before.
+    pub parties: Vec<Party>,
+}
+
+/// Accounts whose clients go from one cluster to another together, and nobody with them; see [`crate::Control::of_users`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Party {
+    /// The accounts' names.
+    pub users: BTreeSet<Vec<u8>>,
+    /// Schemas that are where they are, named as in [`Routes::schemas`] and none of those: to whoever else, a statement that names one
+    /// is refused while they are not on the writer's cluster.
+    pub schemas: Vec<String>,
+    /// Where they are at first.
+    pub backend: Backend,
 }
 
 /// What goes elsewhere in a switch.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Scope {
-    /// All that the writer serves, and the schemas whose entries lead to the same cluster.
+    /// All that the writer serves, and the schemas and parties whose entries lead to the same cluster.
     Everything,
     /// These schemas.
     Schemas(Vec<Box<[u8]>>),
+    /// The accounts of this party.
+    Users(usize),
 }
 
 /// An entry of the table.
@@ -55,6 +74,12 @@ pub(crate) struct Table {
     pub writer: Entry,
     schemas: BTreeMap<Box<[u8]>, Entry>,
     users: BTreeMap<Vec<u8>, Arc<Gate>>,
+    /// Each leads to its own gate.
+    parties: Vec<Entry>,
+    /// The accounts of the parties.
+    members: Arc<BTreeMap<Vec<u8>, usize>>,
+    /// The schemas of the parties.
+    theirs: Arc<BTreeMap<Box<[u8]>, usize>>,
 }
 
 /// The table, and the gates of all clusters it has led to.
@@ -62,13 +87,15 @@ pub(crate) struct Table {
 pub(crate) struct Routing {
     version: AtomicU64,
     table: Mutex<Arc<Table>>,
+    /// Of each cluster first that of whoever is of no party, then those of the parties.
     gates: Mutex<Vec<Arc<Gate>>>,
+    parties: usize,
     /// Which gates a crossing holds.
     holds: Mutex<BTreeMap<Scope, Vec<Arc<Gate>>>>,
     turns: Arc<watch::Sender<u64>>,
     threads: usize,
     backends_max: AtomicUsize,
-    /// Whether any schema has an entry.
+    /// Whether any schema has an entry, or is a party's.
     pub by_schema: bool,
 }
 
@@ -99,20 +126,50 @@ impl Table {
         self.schemas.get(&*schema.to_ascii_lowercase())
     }
 
-    /// Where an account's rule sends it.
+    /// Where a schema is that has an entry, or is a party's.
+    pub fn place_of(&self, schema: &[u8]) -> Option<&Arc<Gate>> {
+        let entry = self.entry(schema);
+        entry
+            .or_else(|| self.parties.get(*self.theirs.get(&*schema.to_ascii_lowercase())?))
+            .map(|one| &one.gate)
+    }
+
+    /// Where a schema is that is a party's, if that is not where everybody else is sent for it.
+    pub fn gone(&self, schema: &[u8]) -> Option<&Arc<Gate>> {
+        let party = self.theirs.get(&*schema.to_ascii_lowercase())?;
+        self.parties.get(*party).map(|entry| &entry.gate).filter(|gate| !gate.is_beside(&self.writer.gate))
+    }
+
+    /// Where an account's rule or party sends it.
     pub fn of_user(&self, user: &[u8]) -> Option<&Arc<Gate>> {
-        self.users.get(user)
+        match self.party_of(user) {
+            Some(party) => self.parties.get(party).map(|entry| &entry.gate),
+            None => self.users.get(user),
+        }
+    }
+
+    /// The party that an account goes with.
+    pub fn party_of(&self, user: &[u8]) -> Option<usize> {
+        self.members.get(user).copied()
+    }
+
+    /// The party that these accounts are.
+    pub fn party(&self, users: &BTreeSet<Vec<u8>>) -> Option<usize> {
+        let first = self.party_of(users.first()?)?;
+        let members = self.members.iter().filter(|(_, party)| **party == first).map(|(user, _)| user);
+        members.eq(users).then_some(first)
     }
 
     /// Whether a schema is on this cluster, or whatever has no entry.
-    pub fn serves(&self, gate: &Arc<Gate>) -> bool {
+    pub fn serves(&self, gate: &Gate) -> bool {
         let schemas = self.schemas.values().map(|entry| &entry.gate);
-        schemas.chain([&self.writer.gate]).any(|one| Arc::ptr_eq(one, gate))
+        schemas.chain([&self.writer.gate]).any(|one| one.is_beside(gate))
     }
 
     /// Whether anything leads to this cluster.
-    pub fn leads_to(&self, gate: &Arc<Gate>) -> bool {
-        self.serves(gate) || self.users.values().any(|one| Arc::ptr_eq(one, gate))
+    pub fn leads_to(&self, gate: &Gate) -> bool {
+        let users = self.users.values().chain(self.parties.iter().map(|entry| &entry.gate));
+        self.serves(gate) || users.into_iter().any(|one| one.is_beside(gate))
     }
 
     /// The clusters of the schemas that have entries.
@@ -120,9 +177,11 @@ impl Table {
         self.schemas.iter().map(|(name, entry)| (&**name, entry))
     }
 
-    /// The clusters of the accounts that have rules.
+    /// The clusters of the accounts that have rules or go with a party.
     pub fn users(&self) -> impl Iterator<Item = (&[u8], &Arc<Gate>)> {
-        self.users.iter().map(|(name, gate)| (name.as_slice(), gate))
+        let members = self.members.iter();
+        let members = members.filter_map(|(name, party)| Some((name, &self.parties.get(*party)?.gate)));
+        self.users.iter().chain(members).map(|(name, gate)| (name.as_slice(), gate))
     }
 
     /// The entry that a scope goes by.
@@ -130,19 +189,25 @@ impl Table {
         let first = match scope {
             Scope::Everything => None,
             Scope::Schemas(schemas) => schemas.first().and_then(|schema| self.entry(schema)),
+            Scope::Users(party) => self.parties.get(*party),
         };
         first.unwrap_or(&self.writer)
     }
 }
 
 impl Scope {
-    /// Whether a session with this schema goes along.
-    pub fn takes(&self, schema: Option<&[u8]>, table: &Table) -> bool {
-        match self {
-            Self::Everything => true,
-            Self::Schemas(schemas) => schema.is_some_and(|schema| {
-                table.entry(schema).is_some() && schemas.iter().any(|one| one.eq_ignore_ascii_case(schema))
-            }),
+    /// Whether a session of this account, with this schema, goes along.
+    pub fn takes(&self, user: &[u8], schema: Option<&[u8]>, table: &Table) -> bool {
+        match (self, table.party_of(user)) {
+            (Self::Users(own), party) => party == Some(*own),
+            (Self::Everything, Some(_)) => true,
+            (Self::Everything, None) => !table.users.contains_key(user),
+            (Self::Schemas(_), Some(_)) => false,
+            (Self::Schemas(schemas), None) => {
+                let goes = |schema: &[u8]| schemas.iter().any(|one| one.eq_ignore_ascii_case(schema));
+                !table.users.contains_key(user)
+                    && schema.is_some_and(|schema| table.entry(schema).is_some() && goes(schema))
+            }
         }
     }
 }
@@ -152,14 +217,30 @@ impl Routing {
     pub fn new(writer: Backend, routes: Routes, threads: usize, backends_max: usize) -> Self {
         let turns = Arc::new(watch::Sender::new(0));
         let gate = Arc::new(Gate::new((0, writer), threads, backends_max, Arc::clone(&turns)));
-        let entry = Entry { gate: Arc::clone(&gate), epoch: 0 };
-        let (schemas, users) = (BTreeMap::new(), BTreeMap::new());
-        let mut table = Table { version: 1, writer: entry, schemas, users };
-        let by_schema = !routes.schemas.is_empty();
+        let parties = routes.parties.len();
+        let beside = (0..parties).map(|party| Arc::new(gate.for_party(1 + party, party)));
+        let gates = Mutex::new([Arc::clone(&gate)].into_iter().chain(beside).collect());
+        let (mut members, mut theirs) = (BTreeMap::new(), BTreeMap::new());
+        for (party, one) in routes.parties.iter().enumerate() {
+            members.extend(one.users.iter().map(|user| (user.clone(), party)));
+            let schemas = one.schemas.iter().map(|schema| schema.to_ascii_lowercase().into_bytes().into());
+            theirs.extend(schemas.map(|schema: Box<[u8]>| (schema, party)));
+        }
+        let by_schema = !routes.schemas.is_empty() || !theirs.is_empty();
+        let mut table = Table {
+            version: 1,
+            writer: Entry { gate, epoch: 0 },
+            schemas: BTreeMap::new(),
+            users: BTreeMap::new(),
+            parties: Vec::new(),
+            members: Arc::new(members),
+            theirs: Arc::new(theirs),
+        };
         let routing = Self {
             version: AtomicU64::new(table.version),
             table: Mutex::new(Arc::new(table.clone())),
-            gates: Mutex::new(vec![gate]),
+            gates,
+            parties,
             holds: Mutex::default(),
             turns,
             threads,
@@ -172,6 +253,10 @@ impl Routing {
         }
         for (user, backend) in routes.users {
             table.users.insert(user, routing.gate_of(&backend));
+        }
+        for (party, Party { backend, .. }) in routes.parties.iter().enumerate() {
+            let gate = routing.gate_for(&routing.gate_of(backend), Some(party));
+            table.parties.push(Entry { gate, epoch: 0 });
         }
         *lock(&routing.table) = Arc::new(table);
         routing
@@ -192,17 +277,54 @@ impl Routing {
         lock(&self.gates).clone()
     }
 
-    /// The gate of a cluster; a new one if the door has not heard of it yet.
+    /// The gate of a cluster for whoever is of no party; new ones if the door has not heard of it yet.
     pub fn gate_of(&self, backend: &Backend) -> Arc<Gate> {
         let mut gates = lock(&self.gates);
-        if let Some(known) = gates.iter().find(|gate| *gate.backend == *backend) {
+        if let Some(known) = gates.iter().find(|gate| gate.party.is_none() && *gate.backend == *backend) {
             return Arc::clone(known);
         }
         let of = (gates.len(), backend.clone());
         let gate =
             Arc::new(Gate::new(of, self.threads, self.backends_max.load(SeqCst), Arc::clone(&self.turns)));
         gates.push(Arc::clone(&gate));
+        for party in 0..self.parties {
+            let beside = gate.for_party(gates.len(), party);
+            gates.push(Arc::new(beside));
+        }
         gate
+    }
+
+    /// All gates before the cluster of this one.
+    fn beside(&self, gate: &Gate) -> Vec<Arc<Gate>> {
+        let gates = lock(&self.gates);
+        gates.iter().filter(|one| one.is_beside(gate)).cloned().collect()
+    }
+
+    /// The one of them that is for a party, or for everybody else.
+    pub fn gate_for(&self, gate: &Arc<Gate>, party: Option<usize>) -> Arc<Gate> {
+        let beside = self.beside(gate).into_iter().find(|one| one.party == party);
+        // Each cluster has one for each party.
+        beside.unwrap_or_else(|| Arc::clone(gate))
+    }
+
+    /// Whether two gates, by their places in the list, are before one cluster.
+    pub fn are_beside(&self, one: usize, other: usize) -> bool {
+        let of_each = 1 + self.parties;
+        one / of_each == other / of_each
+    }
+
+    /// The gates of all whom it concerns that what a scope leads to is elsewhere.
+    fn of_all_concerned(&self, scope: &Scope, gate: &Arc<Gate>) -> Vec<Arc<Gate>> {
+        match scope {
+            Scope::Users(_) => vec![Arc::clone(gate)],
+            // Any client of the cluster may use it.
+            Scope::Everything | Scope::Schemas(_) => self.beside(gate),
+        }
+    }
+
+    /// The gates that a scope's crossing holds first, and waits for.
+    pub fn gates_of(&self, scope: &Scope) -> Vec<Arc<Gate>> {
+        self.of_all_concerned(scope, &self.of_scope(scope).gate)
     }
 
     /// Changes how many connections to a cluster clients share at most.
@@ -228,15 +350,15 @@ impl Routing {
         lock(&self.table).of_scope(scope).clone()
     }
 
-    /// Holds the cluster a scope leads to.
+    /// Holds the gates of all whom it concerns that a scope goes elsewhere.
     pub fn hold(&self, scope: &Scope) {
         let mut holds = lock(&self.holds);
         if holds.contains_key(scope) {
             return self.stir();
         }
-        let gate = self.of_scope(scope).gate;
-        gate.hold();
-        holds.insert(scope.clone(), vec![gate]);
+        let gates = self.gates_of(scope);
+        gates.iter().for_each(|gate| gate.hold());
+        holds.insert(scope.clone(), gates);
     }
 
     /// Releases what was held for a scope.
@@ -245,12 +367,12 @@ impl Routing {
         held.unwrap_or_default().iter().for_each(|gate| gate.release());
     }
 
-    /// Sends later commands of a scope elsewhere. The next cluster is held too, until the release: somebody who was not
-    /// held here would be there before the crossing has opened it.
+    /// Sends later commands of a scope elsewhere. The gates of all whom it concerns before the next cluster are held too, until the
+    /// release: somebody who was not held here would be there before the crossing has opened it.
     ///
     /// # Errors
-    /// [`DoorError::NotDrained`] if the cluster it leads to is not held for this scope and drained, or the epoch is not a
-    /// later one.
+    /// [`DoorError::NotDrained`] if the gates it concerns are not held for this scope and drained, or the epoch is not a later
+    /// one.
     pub fn switch(&self, scope: &Scope, next: Backend, epoch: u64) -> Result<(), DoorError> {
         let mut holds = lock(&self.holds);
         let mut table = lock(&self.table);
@@ -261,26 +383,33 @@ impl Routing {
             writer: now.gate.backend.id.clone(),
             current: now.epoch,
         };
-        let Some(held) = holds.get_mut(scope).filter(|held| held.iter().any(|g| Arc::ptr_eq(g, &now.gate)))
-        else {
-            return Err(refused);
-        };
-        if !now.gate.is_drained() || epoch <= now.epoch {
+        let Some(held) = holds.get_mut(scope) else { return Err(refused) };
+        let concerned = self.of_all_concerned(scope, &now.gate);
+        let ready = |gate: &Arc<Gate>| held.iter().any(|one| Arc::ptr_eq(one, gate)) && gate.is_drained();
+        if !concerned.iter().all(ready) || epoch <= now.epoch {
             return Err(refused);
         }
-        let gate = self.gate_of(&next);
+        let gate = self.gate_for(&self.gate_of(&next), now.gate.party);
         if !Arc::ptr_eq(&gate, &now.gate) {
-            gate.hold();
-            held.push(Arc::clone(&gate));
+            let there = self.of_all_concerned(scope, &gate);
+            there.iter().for_each(|gate| gate.hold());
+            held.extend(there);
         }
         let mut changed = Table::clone(&table);
         changed.version += 1;
         let to = Entry { gate, epoch };
-        let here = |entry: &Entry| Arc::ptr_eq(&entry.gate, &now.gate);
+        let here = |entry: &Entry| entry.gate.is_beside(&now.gate);
         match scope {
             Scope::Everything => {
-                changed.schemas.values_mut().filter(|e| here(e)).for_each(|e| e.gate = Arc::clone(&to.gate));
+                for entry in changed.schemas.values_mut().chain(&mut changed.parties).filter(|e| here(e)) {
+                    entry.gate = self.gate_for(&to.gate, entry.gate.party);
+                }
                 changed.writer = to;
+            }
+            Scope::Users(party) => {
+                if let Some(entry) = changed.parties.get_mut(*party) {
+                    *entry = to;
+                }
             }
             Scope::Schemas(schemas) => {
                 for schema in schemas {

@@ -3,41 +3,26 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use crate::{DoorOptions, Entrance, Observe, Terms};
+use crate::{Entrance, Observe, Terms};
 
 /// The rules a door goes by. New ones hold from the next login, hold, wait or statement on; whoever is in stays in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {
     /// How long a client may be held before its command fails with error 1205.
     pub hold_max: Duration,
-    /// How many clients may be connected.
+    /// How many clients may be connected; more are refused with error 1040.
     pub clients_max: usize,
     /// Who may come in, and how.
     pub entrance: Entrance,
-    /// Shared connections to the writer at most. Fewer than there are: idle ones are closed at once, the others when they are
-    /// given back.
+    /// Shared connections to each cluster at most, over all threads and accounts. Fewer than there are: idle ones are closed at
+    /// once, the others when they are given back.
     pub backends_max: usize,
-    /// How long a command may wait for one.
+    /// How long a command may wait for one before it fails with error 1203.
     pub queue_max: Duration,
     /// What clients may do, and how long they may take.
     pub terms: Terms,
     /// What is noted of statements.
     pub observe: Observe,
-}
-
-impl DoorOptions {
-    /// Those of the options that can be changed later, see [`crate::Control::set_rules`].
-    pub fn rules(&self) -> Rules {
-        Rules {
-            hold_max: self.hold_max,
-            clients_max: self.clients_max,
-            entrance: self.entrance.clone(),
-            backends_max: self.backends_max,
-            queue_max: self.queue_max,
-            terms: self.terms,
-            observe: self.observe,
-        }
-    }
 }
 
 /// The rules of the moment. Looked at where a client comes in or has to wait, and not for each command.

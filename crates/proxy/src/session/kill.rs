@@ -161,7 +161,7 @@ impl Session {
         let registry = &self.shared.registry;
         let victim = match registry.seat(kill.id).filter(|_| kill.id >= FIRST_ID) {
             Some(seat) => seat,
-            None => match registry.known_as(kill.id, self.lane.gate.index) {
+            None => match registry.known_as(kill.id, |gate| self.is_on_this_cluster(gate)) {
                 Some(seat) => seat,
                 None => return Ok(Verdict::Server(kill.id, None)),
             },
@@ -185,13 +185,19 @@ impl Session {
 
     /// The server that has the victim's connection is to kill it.
     fn on_its_server(&self, connection: u32, victim: Arc<Seat>) -> Verdict {
-        let index = victim.gate.load(SeqCst);
-        match self.shared.routing.gates().get(index) {
-            Some(gate) if index != self.lane.gate.index => {
-                Verdict::Elsewhere(Arc::clone(gate), connection, victim)
+        let (index, routing) = (victim.gate.load(SeqCst), &self.shared.routing);
+        match routing.gates().get(index) {
+            Some(gate) if !self.is_on_this_cluster(index) => {
+                // The command is this client's, so it passes the gate that is for it.
+                Verdict::Elsewhere(routing.gate_for(gate, self.lane.gate.party), connection, victim)
             }
             _ => Verdict::Server(connection, Some(victim)),
         }
+    }
+
+    /// Whether a gate, by its place in the list, is before the cluster that this session is sent to.
+    fn is_on_this_cluster(&self, gate: usize) -> bool {
+        self.shared.routing.are_beside(gate, self.lane.gate.index)
     }
 
     /// The server has answered the kill of a client's connection: the client goes with it, rather than on with another one.

@@ -4,6 +4,10 @@
 //! cluster of the schemas that a statement names, since no other table can be meant, and stays there until one names
 //! others. It changes clusters only at a transaction edge and without state that cannot be copied, before a byte of the
 //! command is sent; else the statement is refused.
+//!
+//! An account's rule is not checked against what is used: it may lead to a copy. One of a party is where its tables are, so a schema
+//! that has a route to another cluster, or is another party's that is elsewhere, cannot be meant to be used here, and is refused; and so is
+//! a party's schema to whoever does not go with it.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -90,7 +94,7 @@ impl Session {
     /// What a text names, read as this session's server does.
     pub fn named(&self, text: &[u8]) -> Named {
         let table = self.lanes.table();
-        Named::of(text, self.reading(), |schema| table.entry(schema).is_some())
+        Named::of(text, self.reading(), |schema| table.place_of(schema).is_some())
     }
 
     /// Enters the gate of the cluster that has all that a command names, and goes there if need be.
@@ -101,12 +105,19 @@ impl Session {
         loop {
             self.enter().await?;
             let table = self.lanes.table();
+            let own = named.uses.as_deref().or(self.profile.settings.schema.as_deref());
+            let all = own.into_iter().chain(named.schemas.iter().map(Vec::as_slice));
+            if self.lane.gate.party.is_some() {
+                return self.refuse_routed_away(all, &table);
+            }
             if table.of_user(&self.identity.user).is_some() {
                 return Ok(());
             }
-            let own = named.uses.as_deref().or(self.profile.settings.schema.as_deref());
             let mut first: Option<(&[u8], &Arc<Gate>)> = None;
-            for schema in own.into_iter().chain(named.schemas.iter().map(Vec::as_slice)) {
+            for schema in all {
+                if let Some(there) = table.gone(schema) {
+                    return Err(self.has_gone(schema, there));
+                }
                 let Some(gate) = table.of_schema(schema) else { continue };
                 match first {
                     Some((one, other)) if !Arc::ptr_eq(gate, other) => {
@@ -128,6 +139,36 @@ impl Session {
         }
     }
 
+    /// Of a client that stays on its cluster whatever it uses: refuses schemas that have a route to another.
+    fn refuse_routed_away<'a>(
+        &self,
+        mut schemas: impl Iterator<Item = &'a [u8]>,
+        table: &Table,
+    ) -> Result<(), Stop> {
+        let here = &self.lane.gate;
+        let away = schemas.find_map(|schema| {
+            let there = table.place_of(schema)?;
+            (!there.is_beside(here)).then_some((schema, there))
+        });
+        let Some((schema, there)) = away else { return Ok(()) };
+        let (user, schema) = (String::from_utf8_lossy(&self.identity.user), String::from_utf8_lossy(schema));
+        let what = format!(
+            "account '{user}' is served by cluster '{}' whatever it uses, and schema '{schema}' is on cluster '{}'",
+            here.backend.id, there.backend.id
+        );
+        Err(across(&what, "use another account for it"))
+    }
+
+    /// The schema is where accounts are that this client's is none of.
+    fn has_gone(&self, schema: &[u8], there: &Gate) -> Stop {
+        let (user, schema) = (String::from_utf8_lossy(&self.identity.user), String::from_utf8_lossy(schema));
+        let what = format!(
+            "schema '{schema}' is on cluster '{}', where account '{user}' has not gone with it",
+            there.backend.id
+        );
+        across(&what, "use an account that has")
+    }
+
     /// As [`Session::steer`], for a prepared statement: what it meant when it was prepared.
     ///
     /// # Errors
@@ -139,7 +180,7 @@ impl Session {
         let (text, settings) = (Arc::clone(&statement.text), Arc::clone(&statement.settings));
         let table = self.lanes.table();
         let reading = reading(&settings, self.profile.backslash());
-        let mut named = Named::of(&text, reading, |schema| table.entry(schema).is_some());
+        let mut named = Named::of(&text, reading, |schema| table.place_of(schema).is_some());
         named.uses = None;
         named.schemas.extend(settings.schema.as_deref().map(<[u8]>::to_vec));
         self.steer(&named).await?;

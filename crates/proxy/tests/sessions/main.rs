@@ -24,11 +24,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use mysql::Capabilities;
-use proxy::{Backend, Control, Door, DoorOptions, PinnedPolicy};
+use proxy::{Backend, Control, Door, DoorOptions, PinnedPolicy, Rules};
 use script::{Action, Random, Script};
 use session::Session;
 use tokio::task::{JoinSet, LocalSet};
-use world::{admin, backend, block_on, node, options};
+use world::{admin, backend, block_on, node, options, rules};
 
 const CLIENTS: usize = 24;
 const BACKENDS: usize = 6;
@@ -98,8 +98,10 @@ fn sessions_that_share_backends_answer_as_sessions_of_their_own() {
             }
         }
     });
-    let options =
-        || DoorOptions { backends_max: BACKENDS, queue_max: Duration::from_secs(60), ..options(&behind) };
+    let options = || DoorOptions {
+        rules: Rules { backends_max: BACKENDS, queue_max: Duration::from_secs(60), ..rules() },
+        ..options(&behind)
+    };
     let door = Door::start(options()).unwrap();
     // Its clients are moved again and again, to the same server under another name, while they do what they do.
     let switching = Door::start(options()).unwrap();

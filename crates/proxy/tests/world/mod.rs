@@ -10,7 +10,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use mysql::{Capabilities, ConnectOptions, Connection, Password, ServerKey, Tls};
-use proxy::{Backend, Door, DoorOptions, Entrance, Routes, Terms};
+use proxy::{Backend, Door, DoorOptions, Entrance, Routes, Rules, Terms};
 use sandbox::{Mysqld, Node, NodeOptions, SHOP_PASSWORD, SHOP_USER};
 
 /// A server with the database `shop`, holding 100 items.
@@ -56,17 +56,17 @@ pub fn door(node: &Node) -> Door {
 }
 
 pub fn door_holding(node: &Node, hold_max: Duration) -> Door {
-    Door::start(DoorOptions { hold_max, ..options(node) }).unwrap()
+    Door::start(DoorOptions { rules: Rules { hold_max, ..rules() }, ..options(node) }).unwrap()
 }
 
 /// A door with rules for its entrance.
 pub fn door_with(node: &Node, entrance: Entrance) -> Door {
-    Door::start(DoorOptions { entrance, ..options(node) }).unwrap()
+    Door::start(DoorOptions { rules: Rules { entrance, ..rules() }, ..options(node) }).unwrap()
 }
 
 /// A door whose clients share so many backends.
 pub fn sharing_door(node: &Node, backends_max: usize) -> Door {
-    Door::start(DoorOptions { backends_max, ..options(node) }).unwrap()
+    Door::start(DoorOptions { rules: Rules { backends_max, ..rules() }, ..options(node) }).unwrap()
 }
 
 /// A door of two threads, sharing, with room for everybody.
@@ -77,10 +77,17 @@ pub fn options(node: &Node) -> DoorOptions {
         writer: backend(node),
         routes: Routes::default(),
         server_version: "9.7.4".into(),
+        share: true,
+        rules: rules(),
+    }
+}
+
+/// Rules that let everybody in, for long.
+pub fn rules() -> Rules {
+    Rules {
         hold_max: Duration::from_secs(20),
         clients_max: 1000,
         entrance: Entrance::default(),
-        share: true,
         backends_max: 100,
         queue_max: Duration::from_secs(10),
         terms: Terms::default(),
