@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use mysql::{ConnectOptions, Connection, ParkedStream, Password, Stream};
+use sql::TRACKED;
 use tokio::io::AsyncWriteExt;
 use wire::capability::Status;
 use wire::command::Command;
@@ -25,7 +26,6 @@ use crate::backend::response::{Expect, Kind, Scan, Step};
 use crate::gate::hold::Gate;
 use crate::session::buffer::Buffer;
 use crate::state::prepared::Prepared;
-use crate::state::profile::TRACKED;
 use crate::state::settings::{Baseline, Settings, baseline_question};
 
 /// How long connecting and logging in may take.

@@ -23,7 +23,7 @@ const SEED: u64 = 0xcbf2_9ce4_8422_2325;
 
 /// What a digest is taken of.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Sql<'a> {
+pub struct Sql<'a> {
     /// The statement, or its beginning.
     pub text: &'a [u8],
     /// Whether a backslash escapes inside quotes.

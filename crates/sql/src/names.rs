@@ -11,11 +11,11 @@
 //!
 //! Not seen: names in views, triggers, procedures and text that a statement computes.
 
-use crate::text::lexer::{Lexer, Reading, Token};
+use crate::lexer::{Lexer, Reading, Token};
 
 /// What a text names.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Named {
+pub struct Named {
     /// The schema that its first statement makes the default one, with `USE`.
     pub uses: Option<Vec<u8>>,
     /// Schemas, each once.

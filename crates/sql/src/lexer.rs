@@ -2,7 +2,7 @@
 
 /// How a session's server reads text.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Reading {
+pub struct Reading {
     /// Whether a backslash escapes inside quotes.
     pub backslash: bool,
     /// Whether `"` quotes names (`ANSI_QUOTES`).
@@ -13,7 +13,7 @@ pub(crate) struct Reading {
 
 /// A piece of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Token<'a> {
+pub enum Token<'a> {
     /// Letters, digits, `_`, `$`: a keyword, name or number.
     Word(&'a [u8]),
     /// A quoted name, as it is written.
@@ -26,8 +26,10 @@ pub(crate) enum Token<'a> {
 
 /// Pulls tokens from a text.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Lexer<'a> {
+pub struct Lexer<'a> {
+    /// All of it.
     pub text: &'a [u8],
+    /// Where the next piece begins.
     pub at: usize,
     reading: Reading,
     /// From `at` on nothing can be told.
@@ -54,6 +56,7 @@ impl<'a> Lexer<'a> {
     }
 
     /// The next piece; `None` at the end, or where it goes blind.
+    #[expect(clippy::should_implement_trait, reason = "it is copied to look ahead")]
     pub fn next(&mut self) -> Option<Token<'a>> {
         loop {
             let b = self.byte()?;

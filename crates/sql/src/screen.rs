@@ -30,11 +30,11 @@
 //! Also told: whether a statement asks what the one before it left behind (`SHOW WARNINGS`, `ROW_COUNT()`), which only the
 //! backend of that one can say.
 
-use crate::state::profile::TRACKED;
+use crate::tracked::TRACKED;
 
 /// Reads a statement's text, in pieces cut anywhere.
 #[derive(Debug)]
-pub(crate) struct Screen {
+pub struct Screen {
     state: State,
     /// Whether a backslash escapes inside quotes.
     backslash: bool,
@@ -66,7 +66,7 @@ const COUNTS: &str = "it asks for ROW_COUNT() or FOUND_ROWS()";
 
 /// What the text says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Screened {
+pub struct Screened {
     /// Every statement is a `SET` or a `USE`: a reported variable or schema explains a reported state change.
     pub explains: bool,
     /// State that the server will not report and that no other backend can be given.
@@ -91,7 +91,7 @@ pub(crate) struct Screened {
 
 /// What a statement asks about the one before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Asks {
+pub enum Asks {
     /// Nothing.
     Nothing,
     /// Its warnings and errors.
