@@ -5,6 +5,7 @@
 pub mod digest;
 pub mod lexer;
 pub mod names;
+pub mod reading;
 pub mod screen;
 mod tracked;
 

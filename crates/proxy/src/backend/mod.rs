@@ -125,8 +125,9 @@ impl From<WireError> for AskError {
 /// The statement that makes a server report what [`crate::state::profile`] needs to know.
 pub(crate) fn trackers() -> String {
     format!(
-        "SET SESSION session_track_system_variables='{TRACKED}', SESSION session_track_schema=ON, \
-         SESSION session_track_state_change=ON, SESSION session_track_transaction_info='CHARACTERISTICS'"
+        "SET SESSION session_track_system_variables='{}', SESSION session_track_schema=ON, \
+         SESSION session_track_state_change=ON, SESSION session_track_transaction_info='CHARACTERISTICS'",
+        TRACKED.join(",")
     )
 }
 

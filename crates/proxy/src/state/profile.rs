@@ -304,6 +304,7 @@ impl Profile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::reading::Reading;
     use crate::text::screen::Screen;
 
     fn put(out: &mut Vec<u8>, kind: u8, parts: &[&[u8]]) {
@@ -324,7 +325,7 @@ mod tests {
 
     fn after(text: &str, changes: &[(u8, &[&[u8]])]) -> Profile {
         let mut profile = Profile::new(Arc::new(Settings::of_login(45)), Status(2));
-        profile.ok(&ok(2, changes), Screen::of(text.as_bytes(), true)).unwrap();
+        profile.ok(&ok(2, changes), Screen::of(text.as_bytes(), Reading::plain(true))).unwrap();
         profile
     }
 
@@ -368,7 +369,7 @@ mod tests {
     fn a_savepoint_before_its_transaction_counts_as_one() {
         let mut profile = after("SELECT 1", &[]);
         let mut inside = |text: &str, status: Status| {
-            profile.asked(Screen::of(text.as_bytes(), true));
+            profile.asked(Screen::of(text.as_bytes(), Reading::plain(true)));
             profile.plain_ok(status, 0);
             profile.inside()
         };
@@ -396,13 +397,15 @@ mod tests {
         assert!(!profile.burdened());
         profile.plain_ok(Status(2), 7);
         assert!(profile.burdened() && profile.last_insert_id == 7);
-        profile.ok(&ok(2, &[(0, &[b"last_insert_id", b"9"])]), Screen::of(b"SET x", true)).unwrap();
+        profile
+            .ok(&ok(2, &[(0, &[b"last_insert_id", b"9"])]), Screen::of(b"SET x", Reading::plain(true)))
+            .unwrap();
         assert!(!profile.burdened() && profile.last_insert_id == 9);
-        profile.warned(1, Screen::of(b"SELECT 1", true));
-        profile.warned(0, Screen::of(b"SHOW WARNINGS", true));
+        profile.warned(1, Screen::of(b"SELECT 1", Reading::plain(true)));
+        profile.warned(0, Screen::of(b"SHOW WARNINGS", Reading::plain(true)));
         assert!(profile.burdened());
-        profile.warned(0, Screen::of(b"SELECT 1", true));
-        profile.asked(Screen::of(b"CALL p()", true));
+        profile.warned(0, Screen::of(b"SELECT 1", Reading::plain(true)));
+        profile.asked(Screen::of(b"CALL p()", Reading::plain(true)));
         assert!(profile.burdened() && profile.keeps.is_some() && profile.pin.is_none());
     }
 }
