@@ -74,7 +74,7 @@ impl Token<'_> {
 
     /// Of the mark of a comment of code: from which version on it is code, as the server counts: 80036 is 8.0.36.
     pub fn version(&self) -> Option<u32> {
-        let digits = self.text.get(3..).filter(|digits| !digits.is_empty())?;
+        let digits = self.text.get(3..).filter(|digits| self.kind == Kind::Open && !digits.is_empty())?;
         Some(digits.iter().fold(0, |n, b| n * 10 + u32::from(b.wrapping_sub(b'0'))))
     }
 
