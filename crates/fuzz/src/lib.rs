@@ -28,6 +28,9 @@ pub const TARGETS: &[Target] = &[
     Target { name: "change_user", run: login::change_user, words: login::WORDS },
     Target { name: "query", run: statements::query, words: statements::ATTRIBUTE_WORDS },
     Target { name: "execute", run: statements::execute, words: statements::ATTRIBUTE_WORDS },
+    Target { name: "lexer", run: statements::lexer, words: statements::TEXT_WORDS },
+    Target { name: "names", run: statements::names, words: statements::TEXT_WORDS },
+    Target { name: "digest", run: statements::digest, words: statements::TEXT_WORDS },
     Target { name: "screen", run: statements::screen, words: statements::SCREEN_WORDS },
     // From a server.
     Target { name: "greeting", run: login::greeting, words: login::WORDS },

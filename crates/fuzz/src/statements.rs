@@ -3,6 +3,11 @@
 use migrate::fuzzing as moves;
 use model::GtidSet;
 use proxy::fuzzing as door;
+use sql::digest::Sql;
+use sql::lexer::{Kind, Lexer};
+use sql::names::Named;
+use sql::reading::{Letters, Reading};
+use sql::screen::Screen;
 use wire::Capabilities;
 use wire::binlog::{QueryEvent, StatusVars};
 
@@ -51,6 +56,42 @@ pub(crate) const SCREEN_WORDS: &[&[u8]] = &[
     b"INSTANCE ",
     b"ROLE ",
     b"EXPORT",
+];
+
+/// What quotes, comments and names are made of.
+pub(crate) const TEXT_WORDS: &[&[u8]] = &[
+    b"SELECT ",
+    b"INSERT INTO t VALUES (1, now())",
+    b", (2, now())",
+    b"UPDATE ",
+    b"FROM ",
+    b"JOIN ",
+    b"shop.t",
+    b"`a``b`.",
+    b"USE ",
+    b"; ",
+    b"SHOW COLUMNS FROM ",
+    b"PREPARE ",
+    b"'it''s'",
+    b"\\'",
+    b"/*!80030 ",
+    b"/*!099999 ",
+    b"/*!",
+    b"/*",
+    b"*/",
+    b"-- ",
+    b"--\x7F",
+    b"\n",
+    b"$$",
+    b"$a$",
+    b"_utf8mb4 'x'",
+    b"x'AF'",
+    b"1.5e-3",
+    b"0x",
+    b"->>",
+    b"\x81\x5C",
+    b"\x81\x30\x81\x30",
+    b"(((((((((((((((((",
 ];
 
 pub(crate) const DDL_WORDS: &[&[u8]] = &[
@@ -182,16 +223,59 @@ pub(crate) fn execute(input: &[u8]) {
     door::parameter_types(u16::from(params) << (flags >> 1 & 7), capabilities, first, next);
 }
 
+const LETTERS: [Letters; 5] =
+    [Letters::Utf8, Letters::Bytes, Letters::Gbk, Letters::Gb18030, Letters::Unknown];
+
+/// How a session may read a text, by a byte.
+fn reading(how: u8) -> Reading {
+    let letters = LETTERS[usize::from(how >> 2) % LETTERS.len()];
+    Reading { backslash: how & 1 == 0, ansi_quotes: how & 2 > 0, letters }
+}
+
+/// Every byte is in a piece, and every piece ends behind its beginning.
+pub(crate) fn lexer(input: &[u8]) {
+    let (how, text) = choice(input);
+    for version in [80_022, u32::MAX] {
+        let mut lexer = Lexer::new(text, reading(how)).for_version(version);
+        let mut read = 0;
+        while let Some(token) = lexer.next() {
+            assert!(!token.text.is_empty() && token.kind != Kind::Rest, "{token:?}");
+            read += token.text.len();
+            assert_eq!(lexer.at(), read);
+            token.name();
+            token.version();
+        }
+        assert_eq!(read, text.len());
+    }
+}
+
+pub(crate) fn names(input: &[u8]) {
+    let (how, text) = choice(input);
+    let named = Named::of(text, reading(how), |schema| schema.len() < 5);
+    assert!(named.schemas.iter().all(|schema| schema.len() <= text.len()));
+}
+
+/// The beginning of a text has a digest as well.
+pub(crate) fn digest(input: &[u8]) {
+    let (how, text) = choice(input);
+    for whole in [true, false] {
+        let sql = Sql { text, reading: reading(how), whole };
+        assert!(sql.digest() > 0);
+        sql.shown();
+    }
+}
+
 pub(crate) fn screen(input: &[u8]) {
     let (how, text) = choice(input);
-    let backslash = how & 1 == 0;
-    let whole = door::screened(&[text], backslash);
-    let (front, back) = text.split_at(usize::from(how >> 1).min(text.len()));
-    assert_eq!(
-        door::screened(&[front, back], backslash),
-        whole,
-        "what a statement is depends on how it arrives"
-    );
+    for letters in LETTERS {
+        let reading = Reading { letters, ..Reading::plain(how & 1 == 0) };
+        let whole = Screen::of(text, reading);
+        let (front, back) = text.split_at(usize::from(how >> 1).min(text.len()));
+        let mut cut = Screen::new(reading);
+        cut.feed(front);
+        cut.feed(back);
+        assert_eq!(cut.end(), whole, "what a statement is depends on how it arrives");
+    }
 }
 
 /// A statement in a session of any SQL mode and character set.

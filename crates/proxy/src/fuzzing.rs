@@ -18,14 +18,7 @@ use crate::state::prepared::Place;
 use crate::state::profile::Profile;
 use crate::state::settings::Settings;
 use crate::state::statements::Statements;
-use crate::text::screen::{Screen, Screened};
-
-/// What the screen says of a statement that comes in these pieces, for comparing.
-pub fn screened(pieces: &[&[u8]], backslash: bool) -> String {
-    let mut screen = Screen::new(backslash);
-    pieces.iter().for_each(|piece| screen.feed(piece));
-    format!("{:?}", screen.end())
-}
+use crate::text::screen::Screened;
 
 /// Where the text of a `COM_QUERY` begins behind its attributes.
 pub fn query_text(payload: &[u8]) -> Option<usize> {

@@ -31,7 +31,6 @@ pub mod fuzzing;
 mod gate;
 mod session;
 mod state;
-mod text;
 mod trouble;
 
 use std::net::{SocketAddr, TcpListener};
@@ -39,6 +38,8 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use mysql::{ServerKey, Tls};
+// How this crate speaks of it: what a statement's text says.
+use sql as text;
 use tokio::sync::{mpsc, watch};
 
 pub use arrival::entrance::{Entrance, UserRule};

@@ -1,8 +1,13 @@
 //! A logged statement as tokens.
 //!
-//! Only what finding names needs: where texts, quoted names and comments begin and end. A comment that the server
-//! executes (`/*! ... */`) is part of the statement; the server blanks out those it did not execute before it logs.
+//! Only what finding names needs, with the pieces of [`sql::lexer`]. A comment that the server executes (`/*! ... */`) is part of
+//! the statement, whatever its version; the server blanks out those it did not execute before it logs.
+//!
+//! The body of a routine need not be readable to see that it is one: what cannot be told ends the tokens, and only who needs
+//! more of them minds.
 
+use sql::lexer::{Kind, Lexer, Token as Piece};
+use sql::reading::{Letters, Reading};
 use wire::binlog::StatusVars;
 
 /// A piece of a statement.
@@ -32,8 +37,7 @@ pub(super) struct Unreadable(pub &'static str);
 /// How the session that wrote a statement quotes and encodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Dialect {
-    ansi_quotes: bool,
-    backslash_escapes: bool,
+    reading: Reading,
     charset: Charset,
 }
 
@@ -41,24 +45,25 @@ pub(super) struct Dialect {
 enum Charset {
     Utf8,
     Latin1,
-    /// No byte of a character looks like a quote or a backslash, but we cannot read the characters.
+    /// We cannot read the characters.
     Other,
-    /// The second byte of a character may look like a backslash or a quote.
-    Ambiguous,
 }
 
 impl Dialect {
     /// The dialect of a session. Collation ids are those of the manual's `information_schema.COLLATIONS`.
     pub fn of(vars: &StatusVars) -> Self {
         let client = vars.collations.map_or(45, |(client, _, _)| client);
+        let letters = Letters::of_collation(client);
         let charset = match client {
-            33 | 45 | 46 | 63 | 76 | 83 | 192..=215 | 223..=247 | 255..=323 => Charset::Utf8,
+            _ if letters == Letters::Utf8 => Charset::Utf8,
+            // Names in binary are stored as they are, so that they had better be UTF-8.
+            63 => Charset::Utf8,
             5 | 8 | 15 | 31 | 47..=49 | 94 => Charset::Latin1,
-            // big5, sjis, gbk, cp932, gb18030.
-            1 | 84 | 13 | 88 | 28 | 87 | 95 | 96 | 248..=250 => Charset::Ambiguous,
             _ => Charset::Other,
         };
-        Self { ansi_quotes: vars.ansi_quotes(), backslash_escapes: !vars.no_backslash_escapes(), charset }
+        let reading =
+            Reading { backslash: !vars.no_backslash_escapes(), ansi_quotes: vars.ansi_quotes(), letters };
+        Self { reading, charset }
     }
 
     fn decode(self, bytes: &[u8]) -> Result<String, Unreadable> {
@@ -78,131 +83,56 @@ impl Dialect {
     }
 }
 
+/// The tokens of a statement, up to the first that cannot be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Tokens {
+    pub all: Vec<Placed>,
+    /// Why there are no more.
+    pub unreadable: Option<Unreadable>,
+}
+
 /// Parts a statement into tokens.
-pub(super) fn tokens(sql: &[u8], dialect: Dialect) -> Result<Vec<Placed>, Unreadable> {
-    if dialect.charset == Charset::Ambiguous && !sql.is_ascii() {
-        return Err(Unreadable("characters whose bytes can look like quotes"));
-    }
-    let mut lexer = Lexer { sql, at: 0, dialect, executed_comment: false };
-    let mut tokens = Vec::new();
-    loop {
-        lexer.skip_blank()?;
-        let at = lexer.at;
-        match lexer.token()? {
-            Some(token) => tokens.push(Placed { token, at }),
-            None if lexer.executed_comment => return Err(Unreadable("a comment without an end")),
-            None => return Ok(tokens),
+pub(super) fn tokens(sql: &[u8], dialect: Dialect) -> Tokens {
+    let mut lexer = Lexer::new(sql, dialect.reading);
+    // Until then nothing hides anything.
+    let hidden = match dialect.reading.letters.may_hide() {
+        true => sql.iter().position(|b| !b.is_ascii()).unwrap_or(sql.len()),
+        false => sql.len(),
+    };
+    let mut all = Vec::new();
+    let unreadable = loop {
+        let at = lexer.at();
+        let Some(piece) = lexer.next() else {
+            break lexer.in_code_comment().then_some(Unreadable("a comment without an end"));
+        };
+        if lexer.at() > hidden {
+            break Some(Unreadable("characters whose bytes can look like quotes"));
         }
-    }
+        match token(&piece, dialect) {
+            Ok(Some(token)) => all.push(Placed { token, at }),
+            Ok(None) => {}
+            Err(why) => break Some(why),
+        }
+    };
+    Tokens { all, unreadable }
 }
 
-struct Lexer<'a> {
-    sql: &'a [u8],
-    at: usize,
-    dialect: Dialect,
-    executed_comment: bool,
-}
-
-fn is_word(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || b == b'_' || b == b'$' || b >= 0x80
-}
-
-impl Lexer<'_> {
-    fn peek(&self, ahead: usize) -> u8 {
-        self.sql.get(self.at + ahead).copied().unwrap_or(0)
-    }
-
-    /// Passes over blanks and comments, and into comments that the server executes.
-    fn skip_blank(&mut self) -> Result<(), Unreadable> {
-        while self.at < self.sql.len() {
-            match (self.peek(0), self.peek(1)) {
-                (b, _) if b.is_ascii_whitespace() || b == 0x0B || b == 0 => self.at += 1,
-                (b'#', _) => self.skip_line(),
-                (b'-', b'-') if self.peek(2) <= b' ' => self.skip_line(),
-                (b'/', b'*') if self.peek(2) == b'!' => {
-                    self.at += 3;
-                    while self.peek(0).is_ascii_digit() {
-                        self.at += 1;
-                    }
-                    self.executed_comment = true;
-                }
-                (b'/', b'*') => {
-                    let end = self.sql[self.at + 2..].windows(2).position(|w| w == b"*/");
-                    self.at += 4 + end.ok_or(Unreadable("a comment without an end"))?;
-                }
-                (b'*', b'/') if self.executed_comment => {
-                    self.at += 2;
-                    self.executed_comment = false;
-                }
-                _ => break,
-            }
-        }
-        Ok(())
-    }
-
-    fn skip_line(&mut self) {
-        let rest = &self.sql[self.at..];
-        self.at += rest.iter().position(|&b| b == b'\n').map_or(rest.len(), |end| end + 1);
-    }
-
-    fn token(&mut self) -> Result<Option<Token>, Unreadable> {
-        if self.at >= self.sql.len() {
-            return Ok(None);
-        }
-        Ok(Some(match self.peek(0) {
-            b'`' => Token::Name(self.quoted(b'`')?),
-            b'"' if self.dialect.ansi_quotes => Token::Name(self.quoted(b'"')?),
-            quote @ (b'\'' | b'"') => {
-                self.skip_text(quote)?;
-                Token::Text
-            }
-            b if is_word(b) => {
-                let len = self.sql[self.at..].iter().take_while(|&&b| is_word(b)).count();
-                let word = &self.sql[self.at..self.at + len];
-                self.at += len;
-                Token::Word(self.dialect.decode(word)?)
-            }
-            symbol => {
-                self.at += 1;
-                Token::Symbol(symbol)
-            }
-        }))
-    }
-
-    /// A name in quotes, which a doubled quote stands for itself in.
-    fn quoted(&mut self, quote: u8) -> Result<String, Unreadable> {
-        let mut name = Vec::new();
-        self.at += 1;
-        while self.at < self.sql.len() {
-            let b = self.peek(0);
-            self.at += 1;
-            if b == quote {
-                if self.peek(0) != quote || self.at >= self.sql.len() {
-                    return self.dialect.decode(&name);
-                }
-                self.at += 1;
-            }
-            name.push(b);
-        }
-        Err(Unreadable("a name without its closing quote"))
-    }
-
-    fn skip_text(&mut self, quote: u8) -> Result<(), Unreadable> {
-        self.at += 1;
-        while self.at < self.sql.len() {
-            let b = self.peek(0);
-            self.at += 1;
-            if b == b'\\' && self.dialect.backslash_escapes {
-                self.at += 1;
-            } else if b == quote {
-                if self.peek(0) != quote {
-                    return Ok(());
-                }
-                self.at += 1;
-            }
-        }
-        Err(Unreadable("a text without its closing quote"))
-    }
+/// What a piece means, if anything.
+fn token(piece: &Piece<'_>, dialect: Dialect) -> Result<Option<Token>, Unreadable> {
+    Ok(match piece.kind {
+        Kind::Comment if !piece.whole => return Err(Unreadable("a comment without an end")),
+        Kind::Text if !piece.whole => return Err(Unreadable("a text without its closing quote")),
+        Kind::Name if !piece.whole => return Err(Unreadable("a name without its closing quote")),
+        Kind::Doubt if piece.text == [0] => return Err(Unreadable("a zero byte")),
+        Kind::Doubt => return Err(Unreadable("what not every server reads alike")),
+        Kind::Blank | Kind::Comment | Kind::Open | Kind::Close | Kind::Rest => None,
+        Kind::Word => Some(Token::Word(dialect.decode(piece.text)?)),
+        Kind::Name => Some(Token::Name(dialect.decode(&piece.name())?)),
+        Kind::Text => Some(Token::Text),
+        // As the last byte it means nothing.
+        Kind::Sign if piece.text == [0] => None,
+        Kind::Sign => piece.text.first().map(|&symbol| Token::Symbol(symbol)),
+    })
 }
 
 #[cfg(test)]
@@ -210,7 +140,11 @@ mod tests {
     use super::*;
 
     fn shown(sql: &str, vars: &StatusVars) -> Result<String, Unreadable> {
-        let shown = tokens(sql.as_bytes(), Dialect::of(vars))?.into_iter().map(|t| match t.token {
+        let tokens = tokens(sql.as_bytes(), Dialect::of(vars));
+        if let Some(why) = tokens.unreadable {
+            return Err(why);
+        }
+        let shown = tokens.all.into_iter().map(|t| match t.token {
             Token::Word(w) => w,
             Token::Name(n) => format!("<{n}>"),
             Token::Text => "''".into(),
@@ -243,5 +177,22 @@ mod tests {
         let gbk = StatusVars { collations: Some((28, 28, 28)), ..StatusVars::default() };
         assert!(shown("ALTER TABLE t", &gbk).is_ok());
         assert!(shown("ALTER TABLE t COMMENT 'ü'", &gbk).is_err());
+    }
+
+    #[test]
+    fn the_version_of_a_comment_is_five_digits_or_six_and_a_blank() {
+        check("CREATE TABLE /*!0500001t */ (a INT)", "CREATE TABLE 01t ( a INT )");
+        check("CREATE TABLE /*!123t */ (a INT)", "CREATE TABLE 123t ( a INT )");
+        check("CREATE TABLE /*!080000 t */ (a INT)", "CREATE TABLE t ( a INT )");
+    }
+
+    #[test]
+    fn what_cannot_be_told_ends_the_tokens() {
+        for sql in ["CREATE FUNCTION f AS $$ it's $$", "CREATE TABLE t (a INT);\0 x"] {
+            let tokens = tokens(sql.as_bytes(), Dialect::of(&StatusVars::default()));
+            assert!(tokens.unreadable.is_some() && tokens.all.len() >= 4, "{sql}");
+        }
+        check("DROP TABLE t\0", "DROP TABLE t");
+        check("SELECT 1 --\x7f '\n", "SELECT 1");
     }
 }

@@ -8,6 +8,9 @@
 //! Invariant: head, items and tail are slices of the statement; nothing is written anew, so what is put together again
 //! differs from the original by what is left out and by nothing else. What is not understood is an item like any other.
 
+use sql::lexer::{self, Lexer, Token as Piece};
+use sql::reading::Reading;
+
 /// A statement in its parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CreateTable<'a> {
@@ -52,7 +55,12 @@ impl<'a> CreateTable<'a> {
         let mut depth = 0_usize;
         let mut start = None;
         let mut items = Vec::new();
-        for token in Tokens::of(statement) {
+        let mut tokens = Tokens::of(statement);
+        while let Some(token) = tokens.next() {
+            // The server prints no such comment, and items put together again would be in it.
+            if tokens.line {
+                return None;
+            }
             match (token.kind, depth) {
                 (Kind::Open, 0) => {
                     start = Some((token.end, token.end));
@@ -249,75 +257,31 @@ pub(super) struct Token<'a> {
     start: usize,
     end: usize,
     pub text: &'a [u8],
+    piece: Piece<'a>,
 }
 
 impl Token<'_> {
     pub fn is_word(&self, word: &str) -> bool {
-        self.kind == Kind::Word && self.text.eq_ignore_ascii_case(word.as_bytes())
+        self.piece.is_word(word)
     }
 
     /// A name without its quotes.
     pub fn name(&self) -> Vec<u8> {
-        let inner = self.text.get(1..self.text.len().saturating_sub(1)).unwrap_or_default();
-        let mut name = Vec::with_capacity(inner.len());
-        let mut bytes = inner.iter();
-        while let Some(&byte) = bytes.next() {
-            name.push(byte);
-            if byte == b'`' {
-                bytes.next();
-            }
-        }
-        name
+        self.piece.name()
     }
 }
 
 /// The pieces of a statement in order; blanks and comments are passed over. A comment that begins with `/*!` is code to
-/// the server, so what is in it counts.
+/// the server, so what is in it counts. Backslashes escape, as in every session without NO_BACKSLASH_ESCAPES, ours among them.
 pub(super) struct Tokens<'a> {
-    text: &'a [u8],
-    at: usize,
+    lexer: Lexer<'a>,
+    /// A comment was passed over that goes to the end of its line.
+    line: bool,
 }
 
 impl<'a> Tokens<'a> {
     pub fn of(text: &'a [u8]) -> Self {
-        Self { text, at: 0 }
-    }
-
-    fn rest(&self) -> &'a [u8] {
-        self.text.get(self.at..).unwrap_or_default()
-    }
-
-    fn pass_blanks(&mut self) {
-        loop {
-            let rest = self.rest();
-            self.at += match rest {
-                [b, ..] if b.is_ascii_whitespace() => 1,
-                [b'/', b'*', b'!', digits @ ..] => {
-                    3 + digits.iter().take(6).take_while(|b| b.is_ascii_digit()).count()
-                }
-                [b'*', b'/', ..] => 2,
-                [b'/', b'*', comment @ ..] => {
-                    2 + comment.windows(2).position(|w| w == b"*/").map_or(comment.len(), |end| end + 2)
-                }
-                _ => return,
-            };
-        }
-    }
-
-    /// Bytes of the quoted piece that the rest begins with. A doubled quote is a quote; a backslash covers the next byte
-    /// in texts, as it does in every session without NO_BACKSLASH_ESCAPES, ours among them.
-    fn quoted(&self, quote: u8) -> usize {
-        let rest = self.rest();
-        let mut at = 1;
-        while let Some(&byte) = rest.get(at) {
-            at += match byte {
-                b'\\' if quote != b'`' => 2,
-                b if b == quote && rest.get(at + 1) == Some(&quote) => 2,
-                b if b == quote => return at + 1,
-                _ => 1,
-            };
-        }
-        rest.len()
+        Self { lexer: Lexer::new(text, Reading::plain(true)), line: false }
     }
 }
 
@@ -325,21 +289,25 @@ impl<'a> Iterator for Tokens<'a> {
     type Item = Token<'a>;
 
     fn next(&mut self) -> Option<Token<'a>> {
-        self.pass_blanks();
-        let rest = self.rest();
-        let is_word = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'$') || !b.is_ascii();
-        let (kind, len) = match rest.first()? {
-            b'`' => (Kind::Name, self.quoted(b'`')),
-            quote @ (b'\'' | b'"') => (Kind::Text, self.quoted(*quote)),
-            b'(' => (Kind::Open, 1),
-            b')' => (Kind::Close, 1),
-            b',' => (Kind::Comma, 1),
-            b if is_word(b) => (Kind::Word, rest.iter().take_while(|b| is_word(b)).count()),
-            _ => (Kind::Other, 1),
-        };
-        let start = self.at;
-        self.at += len;
-        Some(Token { kind, start, end: self.at, text: rest.get(..len)? })
+        loop {
+            let start = self.lexer.at();
+            let piece = self.lexer.next()?;
+            let kind = match piece.kind {
+                lexer::Kind::Name => Kind::Name,
+                lexer::Kind::Text => Kind::Text,
+                lexer::Kind::Word => Kind::Word,
+                lexer::Kind::Sign if piece.is_sign(b'(') => Kind::Open,
+                lexer::Kind::Sign if piece.is_sign(b')') => Kind::Close,
+                lexer::Kind::Sign if piece.is_sign(b',') => Kind::Comma,
+                lexer::Kind::Sign | lexer::Kind::Doubt => Kind::Other,
+                lexer::Kind::Comment => {
+                    self.line |= !piece.text.starts_with(b"/");
+                    continue;
+                }
+                lexer::Kind::Blank | lexer::Kind::Open | lexer::Kind::Close | lexer::Kind::Rest => continue,
+            };
+            return Some(Token { kind, start, end: self.lexer.at(), text: piece.text, piece });
+        }
     }
 }
 
@@ -458,5 +426,12 @@ mod tests {
         }
         assert!(CreateTable::parse(b"CREATE TABLE `t` SELECT 1").is_none());
         assert!(CreateTable::parse(b"CREATE TABLE t (a int /* ) */").is_none());
+    }
+
+    #[test]
+    fn a_comment_of_a_line_is_none_that_a_server_prints() {
+        assert!(CreateTable::parse(b"CREATE TABLE `t` (`a` int -- , x\n, `b` int)").is_none());
+        let shown = b"CREATE TABLE `t` (`a` int DEFAULT (1 - -1) /* , */, `b` int)";
+        assert_eq!(CreateTable::parse(shown).unwrap().items.len(), 2);
     }
 }

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use mysql::{ConnectOptions, Connection, ParkedStream, Password, Stream};
+use sql::TRACKED;
 use tokio::io::AsyncWriteExt;
 use wire::capability::Status;
 use wire::command::Command;
@@ -25,7 +26,6 @@ use crate::backend::response::{Expect, Kind, Scan, Step};
 use crate::gate::hold::Gate;
 use crate::session::buffer::Buffer;
 use crate::state::prepared::Prepared;
-use crate::state::profile::TRACKED;
 use crate::state::settings::{Baseline, Settings, baseline_question};
 
 /// How long connecting and logging in may take.
@@ -125,8 +125,9 @@ impl From<WireError> for AskError {
 /// The statement that makes a server report what [`crate::state::profile`] needs to know.
 pub(crate) fn trackers() -> String {
     format!(
-        "SET SESSION session_track_system_variables='{TRACKED}', SESSION session_track_schema=ON, \
-         SESSION session_track_state_change=ON, SESSION session_track_transaction_info='CHARACTERISTICS'"
+        "SET SESSION session_track_system_variables='{}', SESSION session_track_schema=ON, \
+         SESSION session_track_state_change=ON, SESSION session_track_transaction_info='CHARACTERISTICS'",
+        TRACKED.join(",")
     )
 }
 

@@ -381,6 +381,7 @@ impl Hasher for AsIs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::reading::Reading;
 
     fn us(n: u64) -> Duration {
         Duration::from_micros(n)
@@ -391,7 +392,7 @@ mod tests {
     }
 
     fn run(tables: &Tables, shard: usize, text: &str, user: &str, ran: Ran) {
-        let sql = Sql { text: text.as_bytes(), backslash: true, whole: true, multibyte: false };
+        let sql = Sql { text: text.as_bytes(), reading: Reading::plain(true), whole: true };
         let digest = sql.digest();
         let key = key_of(digest, user.as_bytes());
         tables.find_place(shard, (key, digest), user.as_bytes(), sql);
@@ -460,9 +461,8 @@ mod tests {
             for _ in 0..TIMES {
                 let sql = Sql {
                     text: std::hint::black_box(text.as_bytes()),
-                    backslash: true,
+                    reading: Reading::plain(true),
                     whole: true,
-                    multibyte: false,
                 };
                 sum ^= sql.digest();
             }

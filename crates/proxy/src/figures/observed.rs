@@ -13,7 +13,7 @@ use wire::packet::HEADER_LEN;
 
 use crate::figures::digests::{Ran, Tables, key_of};
 use crate::session::Session;
-use crate::session::steer::is_multibyte;
+use crate::session::steer::reading;
 use crate::text::digest::Sql;
 
 /// Slow statements that may wait to be written down; more are counted and forgotten.
@@ -133,8 +133,7 @@ impl Session {
         }
         let end = self.left.min(self.inbound.len());
         let text = self.inbound.data().get(HEADER_LEN + text_at.unwrap_or(1)..end).unwrap_or_default();
-        let (backslash, multibyte) = (self.profile.backslash(), is_multibyte(&self.profile.settings));
-        let sql = Sql { text, backslash, whole, multibyte };
+        let sql = Sql { text, reading: self.reading_to_show(text), whole };
         let observed = self.begin_observed(sql, sql.digest());
         self.observed = Some(observed);
     }
@@ -147,8 +146,8 @@ impl Session {
         let backslash = self.profile.backslash();
         let Some(statement) = self.statements.get(id) else { return };
         let text = Arc::clone(&statement.text);
-        let multibyte = is_multibyte(&statement.settings);
-        let sql = Sql { text: &text, backslash, whole: true, multibyte };
+        let reading = reading(&statement.settings, backslash);
+        let sql = Sql { text: &text, reading, whole: true };
         if statement.digest == 0 {
             statement.digest = sql.digest();
         }

@@ -159,10 +159,9 @@ impl Session {
             self.steer_text(text_at).await?;
         }
         let payload = &self.inbound.data()[HEADER_LEN..self.left.min(self.inbound.len())];
-        let mut screen = Screen::new(self.profile.backslash());
         if let (true, Some(at)) = (whole, text_at) {
-            screen.feed(&payload[at..]);
-            let screened = screen.end();
+            let text = &payload[at..];
+            let screened = Screen::of(text, self.reading_of(text));
             if screened.kills && Box::pin(self.killed(screened, at)).await? {
                 return Ok(());
             }
@@ -171,6 +170,7 @@ impl Session {
             }
             return self.ask(screened).await;
         }
+        let mut screen = Screen::new(self.likely_reading());
         self.begin().await?;
         let own = self.own && self.own_diagnostics && self.profile.own_found || self.account.is_none();
         self.send(Some((&mut screen, text_at.unwrap_or(1)))).await?;
@@ -214,7 +214,7 @@ impl Session {
     async fn prepare(&mut self) -> Result<(), Stop> {
         let n = self.whole(PAYLOAD_MAX - 1 + HEADER_LEN).await?;
         let text = &self.inbound.data()[HEADER_LEN + 1..n];
-        let screened = Screen::of(text, self.profile.backslash());
+        let screened = Screen::of(text, self.reading_of(text));
         let preparing = Some(self.shared.texts.intern(text));
         if self.shared.routing.by_schema {
             let mut named = self.named(text);

@@ -16,13 +16,10 @@ use std::sync::atomic::Ordering::SeqCst;
 use crate::gate::hold::{Gate, Lane};
 use crate::gate::routes::Table;
 use crate::session::Session;
-use crate::state::settings::Settings;
-use crate::text::lexer::Reading;
+use crate::state::settings::{Results, Settings};
 use crate::text::names::Named;
+use crate::text::reading::{Letters, Reading};
 use crate::trouble::{Stop, across, pinned};
-
-/// Character sets in which a byte that looks like ASCII can be the second half of a letter.
-const MULTIBYTE: [&[u8]; 5] = [b"big5", b"cp932", b"gb18030", b"gbk", b"sjis"];
 
 impl Session {
     /// Before a login: where the account and the schema belong.
@@ -89,6 +86,36 @@ impl Session {
     /// How the server reads this session's text.
     pub fn reading(&self) -> Reading {
         reading(&self.profile.settings, self.profile.backslash())
+    }
+
+    /// The same, but letters that nobody has reported are taken for those of the login.
+    pub fn likely_reading(&self) -> Reading {
+        let reading = self.reading();
+        match (reading.letters, &self.profile.settings.results) {
+            (Letters::Unknown, Results::Login(collation)) => {
+                Reading { letters: Letters::of_collation(u16::from(*collation)), ..reading }
+            }
+            _ => reading,
+        }
+    }
+
+    /// The same for one text: of most texts little has to be known.
+    pub fn reading_of(&self, text: &[u8]) -> Reading {
+        match Reading::matters_to(text) {
+            true => self.likely_reading(),
+            false => Reading::plain(self.profile.backslash()),
+        }
+    }
+
+    /// The same, but letters that nobody has reported are not known.
+    pub fn reading_to_show(&self, text: &[u8]) -> Reading {
+        match Reading::matters_to(text) {
+            true => self.reading(),
+            false => {
+                let letters = letters(&self.profile.settings);
+                Reading { letters, ..Reading::plain(self.profile.backslash()) }
+            }
+        }
     }
 
     /// What a text names, read as this session's server does.
@@ -266,14 +293,13 @@ fn apart((one, here): (&[u8], &Arc<Gate>), (other, there): (&[u8], &Arc<Gate>)) 
     across(&what, &format!("USE {} first, or use another connection for it", shown(other)))
 }
 
-/// Whether text under these settings may have letters of which a byte looks like ASCII; yes, if that is not known.
-pub(crate) fn is_multibyte(settings: &Settings) -> bool {
+fn letters(settings: &Settings) -> Letters {
     let set = settings.variables.get(b"character_set_client".as_slice());
-    set.is_none_or(|set| MULTIBYTE.contains(&&**set))
+    set.map_or(Letters::Unknown, |set| Letters::of(set))
 }
 
 /// How a server reads text under these settings; what is not known is as the session is told, or taken for the worst.
-fn reading(settings: &Settings, backslash: bool) -> Reading {
+pub(crate) fn reading(settings: &Settings, backslash: bool) -> Reading {
     let variable = |name: &[u8]| settings.variables.get(name);
     let mode = |wanted: &[u8]| {
         variable(b"sql_mode").map(|modes| modes.split(|b| *b == b',').any(|mode| mode == wanted))
@@ -281,6 +307,6 @@ fn reading(settings: &Settings, backslash: bool) -> Reading {
     Reading {
         backslash: mode(b"NO_BACKSLASH_ESCAPES").map_or(backslash, |no| !no),
         ansi_quotes: mode(b"ANSI_QUOTES").unwrap_or(false),
-        multibyte: is_multibyte(settings),
+        letters: letters(settings),
     }
 }

@@ -17,33 +17,6 @@ use wire::response::{OkPacket, SessionChange};
 use crate::state::settings::{Baseline, Interned, Results, Settings};
 use crate::text::screen::{Asks, Screened};
 
-/// The variables the server is asked to report. Not `*`: that reports `statement_id` with every statement. A change of
-/// a variable that is not here is reported as an unexplained state change, and pins.
-pub(crate) const TRACKED: &str = "autocommit,auto_increment_increment,auto_increment_offset,big_tables,\
-binlog_direct_non_transactional_updates,binlog_row_image,binlog_rows_query_log_events,block_encryption_mode,\
-bulk_insert_buffer_size,character_set_client,character_set_connection,character_set_filesystem,\
-character_set_results,collation_connection,completion_type,cte_max_recursion_depth,\
-default_collation_for_utf8mb4,default_storage_engine,default_tmp_storage_engine,default_week_format,\
-div_precision_increment,end_markers_in_json,eq_range_index_dive_limit,explain_format,\
-explicit_defaults_for_timestamp,foreign_key_checks,group_concat_max_len,group_replication_consistency,\
-histogram_generation_max_mem_size,information_schema_stats_expiry,innodb_ft_enable_stopword,\
-innodb_lock_wait_timeout,innodb_parallel_read_threads,innodb_strict_mode,innodb_table_locks,\
-interactive_timeout,internal_tmp_mem_storage_engine,join_buffer_size,last_insert_id,lc_messages,lc_time_names,\
-lock_wait_timeout,long_query_time,low_priority_updates,max_error_count,max_execution_time,max_heap_table_size,\
-max_join_size,max_length_for_sort_data,max_points_in_geometry,max_seeks_for_key,max_sort_length,\
-max_sp_recursion_depth,min_examined_row_limit,myisam_sort_buffer_size,net_read_timeout,net_retry_count,\
-net_write_timeout,new,old_alter_table,optimizer_prune_level,optimizer_search_depth,optimizer_switch,\
-optimizer_trace_features,optimizer_trace_limit,optimizer_trace_max_mem_size,print_identified_with_as_hex,\
-query_alloc_block_size,query_prealloc_size,range_alloc_block_size,range_optimizer_max_mem_size,\
-read_buffer_size,read_rnd_buffer_size,select_into_buffer_size,select_into_disk_sync,session_track_gtids,\
-session_track_schema,session_track_state_change,session_track_system_variables,session_track_transaction_info,\
-set_operations_buffer_size,show_create_table_verbosity,show_gipk_in_create_table_and_information_schema,\
-sort_buffer_size,sql_auto_is_null,sql_big_selects,sql_buffer_result,sql_generate_invisible_primary_key,\
-sql_log_bin,sql_log_off,sql_mode,sql_notes,sql_quote_show_create,sql_require_primary_key,sql_safe_updates,\
-sql_select_limit,sql_warnings,time_zone,tmp_table_size,transaction_isolation,transaction_read_only,\
-tx_isolation,tx_read_only,unique_checks,updatable_views_with_limit,use_secondary_engine,wait_timeout,\
-windowing_use_high_precision";
-
 /// What a session has become since its login.
 #[derive(Debug)]
 pub(crate) struct Profile {
@@ -331,6 +304,7 @@ impl Profile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::reading::Reading;
     use crate::text::screen::Screen;
 
     fn put(out: &mut Vec<u8>, kind: u8, parts: &[&[u8]]) {
@@ -351,7 +325,7 @@ mod tests {
 
     fn after(text: &str, changes: &[(u8, &[&[u8]])]) -> Profile {
         let mut profile = Profile::new(Arc::new(Settings::of_login(45)), Status(2));
-        profile.ok(&ok(2, changes), Screen::of(text.as_bytes(), true)).unwrap();
+        profile.ok(&ok(2, changes), Screen::of(text.as_bytes(), Reading::plain(true))).unwrap();
         profile
     }
 
@@ -395,7 +369,7 @@ mod tests {
     fn a_savepoint_before_its_transaction_counts_as_one() {
         let mut profile = after("SELECT 1", &[]);
         let mut inside = |text: &str, status: Status| {
-            profile.asked(Screen::of(text.as_bytes(), true));
+            profile.asked(Screen::of(text.as_bytes(), Reading::plain(true)));
             profile.plain_ok(status, 0);
             profile.inside()
         };
@@ -423,13 +397,15 @@ mod tests {
         assert!(!profile.burdened());
         profile.plain_ok(Status(2), 7);
         assert!(profile.burdened() && profile.last_insert_id == 7);
-        profile.ok(&ok(2, &[(0, &[b"last_insert_id", b"9"])]), Screen::of(b"SET x", true)).unwrap();
+        profile
+            .ok(&ok(2, &[(0, &[b"last_insert_id", b"9"])]), Screen::of(b"SET x", Reading::plain(true)))
+            .unwrap();
         assert!(!profile.burdened() && profile.last_insert_id == 9);
-        profile.warned(1, Screen::of(b"SELECT 1", true));
-        profile.warned(0, Screen::of(b"SHOW WARNINGS", true));
+        profile.warned(1, Screen::of(b"SELECT 1", Reading::plain(true)));
+        profile.warned(0, Screen::of(b"SHOW WARNINGS", Reading::plain(true)));
         assert!(profile.burdened());
-        profile.warned(0, Screen::of(b"SELECT 1", true));
-        profile.asked(Screen::of(b"CALL p()", true));
+        profile.warned(0, Screen::of(b"SELECT 1", Reading::plain(true)));
+        profile.asked(Screen::of(b"CALL p()", Reading::plain(true)));
         assert!(profile.burdened() && profile.keeps.is_some() && profile.pin.is_none());
     }
 }

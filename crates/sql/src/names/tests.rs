@@ -1,8 +1,9 @@
 //! Texts that are nasty to read.
 
 use super::*;
+use crate::reading::Letters;
 
-const PLAIN: Reading = Reading { backslash: true, ansi_quotes: false, multibyte: false };
+const PLAIN: Reading = Reading::plain(true);
 
 /// Schemas named, of which `orders` and `my-shop` have routes.
 fn named_as(text: &[u8], reading: Reading) -> Named {
@@ -162,7 +163,7 @@ fn quotes_are_read_as_the_session_s_mode_says() {
 #[test]
 fn what_cannot_be_read_for_sure_hides_nothing() {
     let orders = vec![b"orders".to_vec()];
-    let sjis = Reading { multibyte: true, ..PLAIN };
+    let sjis = Reading { letters: Letters::ShiftJis, ..PLAIN };
     // 0x83 0x5C is a letter there, whose second byte is a backslash.
     assert_eq!(named_as(b"SELECT '\x83\x5c' FROM orders.t -- '", sjis).schemas, orders);
     assert_eq!(named_as(b"SELECT '\x83\x5c', 'x orders y'", sjis).schemas, orders);
@@ -199,8 +200,8 @@ fn any_bytes_are_read_to_their_end() {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             text.extend_from_slice(pieces[(state >> 33) as usize % pieces.len()]);
         }
-        for multibyte in [false, true] {
-            named_as(&text, Reading { multibyte, ..PLAIN });
+        for letters in [Letters::Utf8, Letters::Bytes, Letters::Gb18030, Letters::Unknown] {
+            named_as(&text, Reading { letters, ..PLAIN });
         }
     }
 }
