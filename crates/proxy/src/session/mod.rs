@@ -472,6 +472,7 @@ impl Session {
     /// Closes the link, saying goodbye if that may be said: not while the gate is held and the session outside.
     pub fn drop_link(&mut self) {
         let Some(link) = self.link.take() else { return };
+        self.seat.leave_backend();
         if self.pass.is_none() {
             self.pass = self.lane.enter();
         }

@@ -220,9 +220,7 @@ impl Notes<'_> {
             }
             Kind::Err => {
                 self.outcome = Outcome::Failed;
-                self.profile.unconfirmed = true;
-                self.profile.warnings = true;
-                self.profile.last_insert_id_unsure = true;
+                self.profile.failed();
             }
             Kind::Prepared { columns, params, warnings } => {
                 self.warned(warnings);

@@ -4,6 +4,7 @@
 
 pub mod certificates;
 pub mod raw;
+pub mod relay;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
