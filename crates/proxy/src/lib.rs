@@ -29,6 +29,7 @@ mod figures;
 #[doc(hidden)]
 pub mod fuzzing;
 mod gate;
+mod memory;
 mod session;
 mod state;
 mod text;
@@ -52,6 +53,7 @@ pub use figures::registry::{OpenSession, SessionPhase, SessionView, Stats};
 pub use gate::control::{Control, DrainError, PinnedPolicy, RouteView, WarmReport};
 pub use gate::routes::Routes;
 pub use gate::rules::Rules;
+pub use memory::idle_clients;
 pub use session::exit::SeenOut;
 pub use session::terms::Terms;
 
@@ -60,8 +62,10 @@ use arrival::proven::ProvenAccounts;
 use figures::observed::Observing;
 use figures::registry::Registry;
 use gate::routes::{Routing, Scope};
+use memory::Memory;
 use session::exit::Exit;
 use state::settings::{Interned, Settings};
+use state::texts::Texts;
 
 /// A server that sessions may be connected to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,6 +109,8 @@ pub struct DoorOptions {
     pub queue_max: Duration,
     /// What clients may do, and how long they may take.
     pub terms: Terms,
+    /// How much memory the door may hold for its clients, in bytes; see [`Rules::memory_max`].
+    pub memory_max: usize,
     /// What is noted of statements.
     pub observe: Observe,
 }
@@ -166,7 +172,8 @@ pub(crate) struct Shared {
     pub observing: Observing,
     pub proven: ProvenAccounts,
     pub settings: Interned<Settings>,
-    pub texts: Interned<[u8]>,
+    pub texts: Texts,
+    pub memory: Arc<Memory>,
 }
 
 impl Door {
@@ -211,7 +218,8 @@ impl Door {
             observing: Observing::new(options.observe, threads),
             proven: ProvenAccounts::default(),
             settings: Interned::default(),
-            texts: Interned::default(),
+            texts: Texts::default(),
+            memory: Arc::new(Memory::new(options.memory_max, threads)),
         });
         let stop = watch::Sender::new(false);
         let mut door = Self { address, shared, stop, threads: Vec::new() };

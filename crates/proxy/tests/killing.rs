@@ -117,12 +117,15 @@ fn a_kill_that_meets_the_end_of_a_transaction_finds_its_client_all_the_same(node
             let mut bystander = client(port, DIALECT).await;
             let mut killer = client(port, DIALECT).await;
             let id = victim.id();
-            let open_of = |id: u32| sessions().iter().find(|s| s.client_id == id).map(|s| s.backend_connection_id);
+            let open_of =
+                |id: u32| sessions().iter().find(|s| s.client_id == id).map(|s| s.backend_connection_id);
             victim.query("BEGIN").await.unwrap();
             let connection = open_of(id).unwrap();
             wire.hold();
             match kill {
-                "COM_PROCESS_KILL" => killer.send_command(Command::PROCESS_KILL, &id.to_le_bytes()).await.unwrap(),
+                "COM_PROCESS_KILL" => {
+                    killer.send_command(Command::PROCESS_KILL, &id.to_le_bytes()).await.unwrap()
+                }
                 kill => {
                     let text = format!("{kill} {id}");
                     killer.send_command(Command::QUERY, text.as_bytes()).await.unwrap();
@@ -140,7 +143,8 @@ fn a_kill_that_meets_the_end_of_a_transaction_finds_its_client_all_the_same(node
             let bystanders = open_of(bystander.id()).unwrap();
             assert!(bystanders != connection && bystanders != 0);
             let mut admin = admin(node).await;
-            let there = format!("SELECT COUNT(*) FROM performance_schema.processlist WHERE id = {connection}");
+            let there =
+                format!("SELECT COUNT(*) FROM performance_schema.processlist WHERE id = {connection}");
             while cell(&mut admin, &there).await != "0" {}
             wire.release();
             let answer = killer.read_packet().await.unwrap().to_vec();

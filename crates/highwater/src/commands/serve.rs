@@ -29,6 +29,7 @@ pub async fn run(context: &Context, with: With) -> Result<(), Trouble> {
     let socket = ControlSocket::bind(&config.state_dir)?;
     let moves = if with == With::Moves { config.moves.clone() } else { Vec::new() };
     let config_has_door = config.front_door.enabled || with == With::FrontDoorOnly;
+    let memory = config.front_door.memory_in_words().0;
     let mut service = Service::new(config);
     for one in &moves {
         let stands = match service.start_or_wait(one).await? {
@@ -40,6 +41,7 @@ pub async fn run(context: &Context, with: With) -> Result<(), Trouble> {
     // After the moves: their journals know which side serves. That side is enough, whatever else is down.
     if config_has_door {
         service.open_door().await?;
+        tracing::info!("front door: {memory}");
     }
     service.go_on();
     if let Some(address) = service.door_address() {

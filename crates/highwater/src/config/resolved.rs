@@ -14,8 +14,10 @@ use mysql::{ConnectOptions, Password, ServerKey, Tls};
 use serde::Deserialize;
 
 use super::choose_move;
+use super::memory;
 use super::routes;
 use super::source_text::STATE;
+use crate::output::grouped;
 
 /// Everything the program runs on.
 #[derive(Debug, Clone)]
@@ -91,6 +93,8 @@ pub struct FrontDoorOptions {
     pub hold_max: Duration,
     /// Client connections at most.
     pub clients_max: usize,
+    /// Memory the door may hold for them, in bytes; `usize::MAX` is no bound.
+    pub memory_max: usize,
     /// Who may come in, and how.
     pub entrance: proxy::Entrance,
     /// Schemas on clusters of their own, and those clusters' names.
@@ -172,11 +176,27 @@ pub enum Pinned {
 }
 
 impl FrontDoorOptions {
+    /// What the door holds at most for its clients, and what they take while idle, in a sentence; and whether `clients_max` of
+    /// them have room.
+    pub fn memory_in_words(&self) -> (String, bool) {
+        let idle = proxy::idle_clients(self.clients_max);
+        let least =
+            format!("{} idle ones count as {}", grouped(self.clients_max as u64), memory::shown(idle));
+        if self.memory_max == usize::MAX {
+            return (format!("memory for clients is not bounded; {least}"), true);
+        }
+        let fit = idle <= self.memory_max / 8 * 7;
+        let most = format!("at most {} of memory for clients (memory_max)", memory::shown(self.memory_max));
+        let then = if fit { "" } else { ", which is too much: clients_max cannot be reached" };
+        (format!("{most}; {least}{then}"), fit)
+    }
+
     /// What the door can be told while it is open.
     pub fn rules(&self) -> proxy::Rules {
         proxy::Rules {
             hold_max: self.hold_max,
             clients_max: self.clients_max,
+            memory_max: self.memory_max,
             entrance: self.entrance.clone(),
             backends_max: self.backends_max,
             queue_max: self.queue_max,

@@ -61,8 +61,12 @@ fn keys_the_template_shows_commented_out_are_the_defaults() {
         .lines()
         .map(|line| line.strip_prefix("# ").filter(|rest| rest.contains(" = ")).unwrap_or(line))
         .filter(|line| !FILES.iter().any(|key| line.starts_with(key)))
-        // Examples: there is no hook by default, and no statement is slow.
-        .filter(|line| !["before.", "after.", "undone", "slow = "].iter().any(|hook| line.starts_with(hook)))
+        // Examples: there is no hook by default, no statement is slow, and how much memory there is depends.
+        .filter(|line| {
+            !["before.", "after.", "undone", "slow = ", "memory_max = "]
+                .iter()
+                .any(|hook| line.starts_with(hook))
+        })
         .map(|line| format!("{line}\n"))
         .collect();
     let shown = resolve_text(&shown).unwrap();
@@ -500,5 +504,23 @@ fn schemas_and_accounts_are_sent_to_clusters_that_exist_and_are_not_moved_by_oth
     ] {
         let refused = resolve_text(&text(&both, &format!("[front_door]\n{door}"))).unwrap_err();
         assert!(refused.what.contains(what) && refused.hint.contains(hint), "{refused:?}");
+    }
+}
+
+#[test]
+fn the_doors_memory_is_half_of_what_there_is_unless_it_is_said() {
+    let half = memory::available().unwrap() / 2;
+    let door = |lines: &str| resolve_text(&format!("{CLUSTERS}{MOVE}[front_door]\n{lines}\n"));
+    assert_eq!(door("").unwrap().front_door.memory_max, half);
+    let small = door("memory_max = '64MiB'").unwrap().front_door;
+    let (words, fit) = small.memory_in_words();
+    assert!(small.memory_max == 64 << 20 && !fit, "{words}");
+    assert!(
+        words.contains("64.0 MiB") && words.contains("20,000") && words.contains("clients_max"),
+        "{words}"
+    );
+    assert!(door("memory_max = '2GiB'").unwrap().front_door.memory_in_words().1);
+    for wrong in ["memory_max = '1MiB'", "memory_max = '2GB'", "memory_max = 5"] {
+        door(wrong).unwrap_err();
     }
 }

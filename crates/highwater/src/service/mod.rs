@@ -243,6 +243,7 @@ impl Service {
             routes: routes::at_first(&self.config, &home_of),
             hold_max: options.hold_max,
             clients_max: options.clients_max,
+            memory_max: options.memory_max,
             entrance: options.entrance.clone(),
             share: options.share,
             backends_max: options.backends_max,

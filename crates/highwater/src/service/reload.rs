@@ -161,6 +161,7 @@ impl Changed {
             users,
             hold_max,
             clients_max,
+            memory_max,
             backends_max,
             queue_max,
             entrance,
@@ -180,6 +181,7 @@ impl Changed {
         }
         self.now("front_door.hold_max", *hold_max == old.hold_max);
         self.now("front_door.clients_max", *clients_max == old.clients_max);
+        self.now("front_door.memory_max", *memory_max == old.memory_max);
         self.now("front_door.backends_max", *backends_max == old.backends_max);
         self.now("front_door.queue_max", *queue_max == old.queue_max);
         self.now("front_door.slow_log", *slow_log == old.slow_log);

@@ -50,7 +50,10 @@ impl Kill {
     /// Reads a statement that is nothing but a `KILL` of a number, without comments; others are left to the server.
     pub fn parse(text: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(text).ok()?;
-        let words: Vec<&str> = text.trim_end_matches(|c: char| c == ';' || c.is_ascii_whitespace()).split_ascii_whitespace().collect();
+        let words: Vec<&str> = text
+            .trim_end_matches(|c: char| c == ';' || c.is_ascii_whitespace())
+            .split_ascii_whitespace()
+            .collect();
         let is = |word: &str, name| word.eq_ignore_ascii_case(name);
         let (connection, number) = match words[..] {
             [kill, number] if is(kill, "KILL") => (true, number),
@@ -289,9 +292,7 @@ mod tests {
 
     #[test]
     fn only_plain_kills_are_read() {
-        let read = |text: &str| {
-            Kill::parse(text.as_bytes()).map(|k| (k.connection, k.id))
-        };
+        let read = |text: &str| Kill::parse(text.as_bytes()).map(|k| (k.connection, k.id));
         assert_eq!(read("KILL 5"), Some((true, 5)));
         assert_eq!(read("  kill\tquery 2147483650 ; "), Some((false, 2_147_483_650)));
         assert_eq!(read("Kill Connection 7;"), Some((true, 7)));

@@ -72,10 +72,15 @@ pub fn sharing_door(node: &Node, backends_max: usize) -> Door {
 
 /// A door of two threads, sharing, with room for everybody.
 pub fn options(node: &Node) -> DoorOptions {
+    options_of(backend(node))
+}
+
+/// The same, for a server that somebody else runs.
+pub fn options_of(writer: Backend) -> DoorOptions {
     DoorOptions {
         listen: "127.0.0.1:0".parse().unwrap(),
         threads: 2,
-        writer: backend(node),
+        writer,
         routes: Routes::default(),
         server_version: "9.7.4".into(),
         hold_max: Duration::from_secs(20),
@@ -85,6 +90,7 @@ pub fn options(node: &Node) -> DoorOptions {
         backends_max: 100,
         queue_max: Duration::from_secs(10),
         terms: Terms::default(),
+        memory_max: usize::MAX,
         observe: proxy::Observe::default(),
     }
 }
