@@ -177,8 +177,8 @@ async fn switch_again_and_again(control: Control, behind: Backend) {
     for epoch in 1.. {
         let next = Backend { id: format!("behind {}", epoch % 2), ..behind.clone() };
         // Whoever is not in the middle of something waits for as long: at first briefly, since another moment may suit better.
-        for patience in [50, 100, 200].into_iter().chain(std::iter::repeat(500)) {
-            tokio::time::sleep(Duration::from_millis(50)).await;
+        for patience in [100, 200].into_iter().chain(std::iter::repeat(500)) {
+            tokio::time::sleep(Duration::from_millis(15)).await;
             control.hold();
             let drained = control.drain(Duration::from_millis(patience), PinnedPolicy::Refuse).await.is_ok();
             if drained {
