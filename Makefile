@@ -51,7 +51,7 @@ fuzz: ## every decoder against bytes nobody meant to send, guided by coverage (F
 	  cargo build --locked --profile fuzz -p fuzz --bin fuzz
 	./target/fuzz/fuzz/fuzz --seconds $${FUZZ_SECONDS:-60} $(FUZZ_ARGS)
 
-fuzz-sessions: ## random clients through the front door beside direct ones, byte by byte (HIGHWATER_FUZZ_STEPS=100000 a client)
+fuzz-sessions: ## random clients through the front door beside direct ones, byte by byte (HIGHWATER_FUZZ_STEPS=100000 for each of 24)
 	@scripts/mysql.sh >/dev/null
 	HIGHWATER_FUZZ_STEPS=$${HIGHWATER_FUZZ_STEPS:-100000} CARGO_TARGET_DIR=target/fuzz \
 	  cargo test --locked --profile fuzz -p proxy --test sessions -- --nocapture

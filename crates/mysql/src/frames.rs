@@ -19,6 +19,8 @@ use crate::stream::Beneath;
 const PLAIN_MAX: usize = 128 * 1024;
 /// Bytes asked of the socket at a time.
 const READ: usize = 16 * 1024;
+/// What a frame may take, packed and unpacked, whatever its reader says, in bytes.
+pub const FRAME_ROOM: usize = 16 * 1024;
 
 /// The two directions of a compressed stream.
 #[derive(Debug)]
@@ -36,6 +38,8 @@ pub(crate) struct Frames {
     sent: usize,
     /// Bytes of the write under way that are in `frame`.
     accepted: usize,
+    /// What a frame from the peer may take, packed and unpacked, in bytes.
+    room: usize,
     /// Behind the first result of several, until the next command: packets get numbers of their own.
     renumber: Option<Renumber>,
 }
@@ -84,6 +88,7 @@ impl Frames {
             frame: Vec::new(),
             sent: 0,
             accepted: 0,
+            room: usize::MAX,
             renumber: None,
         }
     }
@@ -93,14 +98,41 @@ impl Frames {
         self.renumber = Some(Renumber { next: self.seq, ..Renumber::default() });
     }
 
+    /// A frame that would take more bytes than this, packed and unpacked, is not read further: reading fails with
+    /// [`io::ErrorKind::QuotaExceeded`], and goes on where it was once there is more room. [`FRAME_ROOM`] is always there.
+    pub fn set_room(&mut self, bytes: usize) {
+        self.room = bytes.max(FRAME_ROOM);
+    }
+
+    /// What the frame that is arriving takes, packed and unpacked, in bytes; 0 if that is not known yet.
+    pub fn wanted(&self) -> usize {
+        self.packed.first_chunk().map_or(0, |header| {
+            let header = FrameHeader::parse(header);
+            FRAME_HEADER_LEN + header.len + header.unpacked_len.max(header.len)
+        })
+    }
+
+    /// Whether nothing from the peer is kept.
+    pub fn is_empty(&self) -> bool {
+        self.packed.is_empty() && self.plain.is_empty()
+    }
+
     /// Waits for something to read; `false` at the end.
     pub fn poll_plain(&mut self, beneath: &mut Beneath<'_>, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         loop {
             if self.read < self.plain.len() {
                 return Poll::Ready(Ok(true));
             }
+            let wanted = self.wanted();
+            if wanted > self.room {
+                return Poll::Ready(Err(io::ErrorKind::QuotaExceeded.into()));
+            }
             if self.unpack_next()? {
                 continue;
+            }
+            if let Some(header) = self.packed.first_chunk() {
+                let all = FRAME_HEADER_LEN + FrameHeader::parse(header).len;
+                self.packed.reserve_exact(all.saturating_sub(self.packed.len()));
             }
             let mut room = [0; READ];
             let mut room = ReadBuf::new(&mut room);

@@ -65,6 +65,25 @@ impl Stream {
         self.frames = Some(Box::new(Frames::new(algorithm, early)));
     }
 
+    /// How many bytes a compressed frame from the peer may take, packed and unpacked, before reading it fails with
+    /// [`io::ErrorKind::QuotaExceeded`]; it goes on where it was once there is more room. Some 16 KiB are always there; at first there
+    /// is no bound.
+    pub fn set_frame_room(&mut self, bytes: usize) {
+        if let Some(frames) = &mut self.frames {
+            frames.set_room(bytes);
+        }
+    }
+
+    /// What the frame that is arriving takes, in bytes.
+    pub fn frame_wanted(&self) -> usize {
+        self.frames.as_ref().map_or(0, |frames| frames.wanted())
+    }
+
+    /// Whether no compressed frame of the peer's is kept.
+    pub fn frames_are_empty(&self) -> bool {
+        self.frames.as_ref().is_none_or(|frames| frames.is_empty())
+    }
+
     /// What has been written ends a result, and another follows; see [`crate::frames`].
     pub fn begin_result(&mut self) {
         if let Some(frames) = &mut self.frames {
@@ -160,7 +179,10 @@ impl Stream {
     pub async fn peek(&mut self) -> io::Result<bool> {
         if let Some(frames) = &mut self.frames {
             let mut beneath = Beneath { tcp: &mut self.tcp, tls: &mut self.tls };
-            return poll_fn(|cx| frames.poll_plain(&mut beneath, cx)).await;
+            return match poll_fn(|cx| frames.poll_plain(&mut beneath, cx)).await {
+                Err(e) if e.kind() == io::ErrorKind::QuotaExceeded => Ok(true),
+                peeked => peeked,
+            };
         }
         match &mut self.tls {
             None => Ok(self.tcp.peek(&mut [0]).await? > 0),

@@ -35,6 +35,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             backends_max,
             queue_max: Duration::from_secs(10),
             terms: Terms::default(),
+            memory_max: usize::MAX,
             observe: proxy::Observe::default(),
         },
     })?;

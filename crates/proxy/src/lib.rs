@@ -29,6 +29,7 @@ mod figures;
 #[doc(hidden)]
 pub mod fuzzing;
 mod gate;
+mod memory;
 mod session;
 mod state;
 mod trouble;
@@ -52,6 +53,7 @@ pub use figures::registry::{OpenSession, SessionPhase, SessionView, Stats};
 pub use gate::control::{Control, DrainError, PinnedPolicy, RouteView, WarmReport};
 pub use gate::routes::{Party, Routes};
 pub use gate::rules::Rules;
+pub use memory::idle_clients;
 pub use session::exit::SeenOut;
 pub use session::terms::Terms;
 
@@ -60,8 +62,10 @@ use arrival::proven::ProvenAccounts;
 use figures::observed::Observing;
 use figures::registry::{FIRST_ID, Registry};
 use gate::routes::{Routing, Scope};
+use memory::Memory;
 use session::exit::Exit;
 use state::settings::{Interned, Settings};
+use state::texts::Texts;
 
 /// A server that sessions may be connected to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -163,7 +167,8 @@ pub(crate) struct Shared {
     pub observing: Observing,
     pub proven: ProvenAccounts,
     pub settings: Interned<Settings>,
-    pub texts: Interned<[u8]>,
+    pub texts: Texts,
+    pub memory: Arc<Memory>,
 }
 
 impl Door {
@@ -209,7 +214,7 @@ impl Door {
         };
         let also: Vec<TcpListener> =
             listeners.iter().map(TcpListener::try_clone).collect::<Result<_, _>>().map_err(unusable)?;
-        let (backends_max, observe) = (options.rules.backends_max, options.rules.observe);
+        let Rules { backends_max, memory_max, observe, .. } = options.rules;
         let shared = Arc::new(Shared {
             routing: Arc::new(Routing::new(options.writer, options.routes, threads, backends_max.max(1))),
             registry: Registry::default(),
@@ -222,7 +227,8 @@ impl Door {
             observing: Observing::new(observe, threads),
             proven: ProvenAccounts::default(),
             settings: Interned::default(),
-            texts: Interned::default(),
+            texts: Texts::default(),
+            memory: Arc::new(Memory::new(memory_max, threads)),
         });
         shared.registry.go_on_after(last_id);
         shared.exit.listening_on(also);

@@ -163,6 +163,36 @@ pub(crate) fn too_large() -> Stop {
     Stop::end(ErrPacket::new(1153, b"08S01", "Got a packet bigger than 'max_allowed_packet' bytes"))
 }
 
+/// The door is short of memory, and the client holds much of it and does nothing with it. The words are a server's for this number.
+pub(crate) fn hoarded() -> ErrPacket {
+    let text = "Out of memory: this client held memory that the front door needs for others, and did not get on \
+                (front_door.memory_max); its last statement was not executed, an open transaction was rolled back";
+    ErrPacket::new(1041, b"HY000", text)
+}
+
+/// A statement that does not fit into the door's memory, whoever else is there.
+pub(crate) fn too_large_for_memory() -> ErrPacket {
+    let text = "Out of memory: the statement needs more than the front door may hold (front_door.memory_max)";
+    ErrPacket::new(1041, b"HY000", text)
+}
+
+/// The door is short of memory, and cannot keep one more prepared statement.
+pub(crate) fn no_room_for_statement() -> Stop {
+    let text = "Out of memory: the front door holds as much as it may (front_door.memory_max); nothing was prepared, \
+                close prepared statements that are not needed, or try again";
+    Stop::Refuse(ErrPacket::new(1041, b"HY000", text))
+}
+
+/// One client too many for the door's memory. Number and state are those of too many connections: drivers and load balancers take
+/// them for a server that is full, and try another or later.
+pub(crate) fn no_room_for_client() -> ErrPacket {
+    ErrPacket::new(
+        1040,
+        b"08004",
+        "Too many connections: the front door's memory is used up (front_door.memory_max)",
+    )
+}
+
 /// The client's bytes are no MySQL packets.
 pub(crate) fn malformed(_: WireError) -> Stop {
     Stop::end(ErrPacket::new(1835, b"HY000", "Malformed communication packet"))

@@ -11,6 +11,7 @@ use proxy::{Door, DoorOptions, PinnedPolicy, Rules};
 use sandbox::Node;
 use tokio::task::LocalSet;
 use wire::command::Command;
+use world::relay::Wire;
 use world::{admin, block_on, cell, client, node, options, rules, sharing_door, until};
 
 const DIALECT: Capabilities = Capabilities::DEPRECATE_EOF;
@@ -38,6 +39,7 @@ fn killing_pinging_and_taking_turns() {
     });
     a_client_between_transactions_can_be_killed(&node);
     what_connection_id_told_can_be_killed(&node);
+    a_kill_that_meets_the_end_of_a_transaction_finds_its_client_all_the_same(&node);
     a_ping_is_answered_while_the_gate_is_held_and_unknown_commands_as_by_a_server(&node);
     one_accounts_crowd_does_not_keep_another_waiting(&node);
 }
@@ -99,6 +101,72 @@ fn a_client_between_transactions_can_be_killed(node: &Node) {
         admin.execute(format!("KILL {}", victim.id())).await.unwrap();
         until("it is gone", || door.control().stats().clients == 1).await;
     });
+}
+
+/// The kill is on its way to the server when its victim gives the connection back.
+fn a_kill_that_meets_the_end_of_a_transaction_finds_its_client_all_the_same(node: &Node) {
+    block_on(LocalSet::new().run_until(async {
+        let wire = Wire::to(node.address(), b"KILL ").await;
+        let wired = options(node);
+        let writer = proxy::Backend { port: wire.port, ..wired.writer.clone() };
+        let door = Door::start(DoorOptions { writer, backends_max: 3, ..wired }).unwrap();
+        let port = door.address().port();
+        let sessions = || door.control().sessions();
+        for (n, kill) in ["KILL", "KILL QUERY", "COM_PROCESS_KILL"].into_iter().enumerate() {
+            let mut victim = client(port, DIALECT).await;
+            let mut bystander = client(port, DIALECT).await;
+            let mut killer = client(port, DIALECT).await;
+            let id = victim.id();
+            let open_of =
+                |id: u32| sessions().iter().find(|s| s.client_id == id).map(|s| s.backend_connection_id);
+            victim.query("BEGIN").await.unwrap();
+            let connection = open_of(id).unwrap();
+            wire.hold();
+            match kill {
+                "COM_PROCESS_KILL" => {
+                    killer.send_command(Command::PROCESS_KILL, &id.to_le_bytes()).await.unwrap()
+                }
+                kill => {
+                    let text = format!("{kill} {id}");
+                    killer.send_command(Command::QUERY, text.as_bytes()).await.unwrap();
+                }
+            }
+            while wire.caught() == n {
+                tokio::task::yield_now().await;
+            }
+            victim.query("COMMIT").await.unwrap();
+            while open_of(id) != Some(0) {
+                tokio::task::yield_now().await;
+            }
+            // Whoever comes next gets another connection than the one that is being killed.
+            bystander.query("BEGIN").await.unwrap();
+            let bystanders = open_of(bystander.id()).unwrap();
+            assert!(bystanders != connection && bystanders != 0);
+            let mut admin = admin(node).await;
+            let there =
+                format!("SELECT COUNT(*) FROM performance_schema.processlist WHERE id = {connection}");
+            while cell(&mut admin, &there).await != "0" {}
+            wire.release();
+            let answer = killer.read_packet().await.unwrap().to_vec();
+            assert_eq!(answer[0], 0, "{kill}: {}", String::from_utf8_lossy(&answer));
+            match kill {
+                "KILL QUERY" => assert_eq!(cell(&mut victim, "SELECT 1").await, "1"),
+                _ => {
+                    while open_of(id).is_some() {
+                        tokio::task::yield_now().await;
+                    }
+                    assert!(matches!(victim.query("DO 1").await, Err(Error::Lost(_))));
+                }
+            }
+            assert_eq!(cell(&mut bystander, "SELECT @@pseudo_thread_id").await, bystanders.to_string());
+            bystander.query("COMMIT").await.unwrap();
+            assert_eq!(cell(&mut killer, "SELECT 1").await, "1");
+            drop((victim, bystander, killer));
+            while door.control().stats().clients > 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+    }));
 }
 
 fn what_connection_id_told_can_be_killed(node: &Node) {

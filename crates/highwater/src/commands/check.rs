@@ -18,7 +18,7 @@ const WIDTH: usize = 100;
 /// # Errors
 /// If a server cannot be asked, or the move is refused.
 pub async fn run(context: &Context, args: &CheckArgs) -> Result<(), Trouble> {
-    let (name, report) = told(args.json, check(context, args).await)?;
+    let (name, report, memory) = told(args.json, check(context, args).await)?;
     if args.json {
         output::print_json(&report)?;
     } else {
@@ -27,6 +27,9 @@ pub async fn run(context: &Context, args: &CheckArgs) -> Result<(), Trouble> {
             Colour::Off => report.render_table(WIDTH),
         };
         output::print(&text)?;
+        if let Some(memory) = memory {
+            output::print(&format!("front door: {memory}\n"))?;
+        }
     }
     match report.refused() {
         0 => Ok(()),
@@ -38,8 +41,13 @@ pub async fn run(context: &Context, args: &CheckArgs) -> Result<(), Trouble> {
     }
 }
 
-async fn check(context: &Context, args: &CheckArgs) -> Result<(String, CheckReport), Trouble> {
+/// The move's name and report, and what is to be said of the front door's memory.
+async fn check(
+    context: &Context,
+    args: &CheckArgs,
+) -> Result<(String, CheckReport, Option<String>), Trouble> {
     let config = config::load(&context.config)?;
     let one = config.move_named(args.move_name.as_deref())?;
-    Ok((one.spec.name.clone(), preflight::check(&config, one, &args.accept).await?))
+    let memory = config.front_door.enabled.then(|| config.front_door.memory_in_words().0);
+    Ok((one.spec.name.clone(), preflight::check(&config, one, &args.accept).await?, memory))
 }

@@ -35,6 +35,7 @@ pub async fn run(context: &Context, with: With, args: &TakeOverArgs) -> Result<(
     };
     let socket = ControlSocket::bind(&config.state_dir)?;
     let moves = if with == With::Moves { config.moves.clone() } else { Vec::new() };
+    let memory = config.front_door.memory_in_words().0;
     let mut service = Service::new(config);
     for one in &moves {
         let stands = match service.start_or_wait(one).await? {
@@ -47,6 +48,7 @@ pub async fn run(context: &Context, with: With, args: &TakeOverArgs) -> Result<(
     // After the moves: their journals know which side serves. That side is enough, whatever else is down.
     if has_door {
         service.open_door(inheritance).await?;
+        tracing::info!("front door: {memory}");
     }
     service.may_hand_over();
     service.go_on();

@@ -31,6 +31,7 @@ const FRONT_DOOR: &[&str] = &[
     "threads",
     "hold_max",
     "clients_max",
+    "memory_max",
     "share",
     "backends_max",
     "queue_max",

@@ -9,6 +9,7 @@
 mod duration;
 mod entrance;
 mod known_keys;
+pub(crate) mod memory;
 mod resolve;
 mod resolved;
 mod routes;

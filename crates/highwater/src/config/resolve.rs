@@ -13,6 +13,7 @@ use toml::Spanned;
 
 use super::Environment;
 use super::entrance;
+use super::memory;
 use super::resolved::{
     ClusterConfig, CopyOptions, CutoverOptions, FrontDoorOptions, MoveConfig, ResolvedConfig, ThrottleOptions,
 };
@@ -22,6 +23,9 @@ use super::tls::cluster_tls;
 use super::written::{
     WrittenAccounts, WrittenCluster, WrittenConfig, WrittenHooks, WrittenMove, WrittenThrottle,
 };
+
+/// The least bound on the door's memory, in bytes: some statements must fit beside the threads' buffers.
+const MEMORY_MIN: usize = 16 << 20;
 
 /// Checks the tables against each other and reads the passwords.
 ///
@@ -62,6 +66,7 @@ pub fn resolve(
         rules: proxy::Rules {
             hold_max: door.hold_max,
             clients_max: within(source, "front_door.clients_max", &door.clients_max, 1..=1_000_000)?,
+            memory_max: memory_max(source, door.memory_max)?,
             entrance,
             backends_max: within(source, "front_door.backends_max", &door.backends_max, 1..=100_000)?,
             queue_max: door.queue_max,
@@ -114,6 +119,19 @@ pub fn resolve(
         throttle,
         cutover,
     })
+}
+
+/// Without a word of the operator's, half of what there is: what common clients need is far less, and what hostile ones could take has
+/// to end somewhere before the system ends the process, and every client with it.
+fn memory_max(source: &SourceText, written: Option<Spanned<usize>>) -> Result<usize, Trouble> {
+    match written {
+        None => Ok(memory::available().map_or(usize::MAX, |bytes| (bytes / 2).max(MEMORY_MIN))),
+        Some(amount) if *amount.get_ref() >= MEMORY_MIN => Ok(amount.into_inner()),
+        Some(amount) => {
+            let what = format!("`front_door.memory_max` cannot be {}", memory::shown(*amount.get_ref()));
+            Err(source.refuse(amount.span(), what, "choose 16MiB or more"))
+        }
+    }
 }
 
 fn resolve_hooks(source: &SourceText, written: WrittenHooks) -> Result<Hooks, Trouble> {

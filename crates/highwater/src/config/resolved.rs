@@ -14,8 +14,10 @@ use mysql::{ConnectOptions, Password, ServerKey, Tls};
 use serde::Deserialize;
 
 use super::choose_move;
+use super::memory;
 use super::routes;
 use super::source_text::STATE;
+use crate::output::grouped;
 
 /// Everything the program runs on.
 #[derive(Debug, Clone)]
@@ -174,6 +176,23 @@ pub enum Pinned {
     Refuse,
     /// Their connections are closed, and they reconnect to the new writer.
     Close,
+}
+
+impl FrontDoorOptions {
+    /// What the door holds at most for its clients, and what they take while idle, in a sentence; and whether `clients_max` of
+    /// them have room.
+    pub fn memory_in_words(&self) -> (String, bool) {
+        let idle = proxy::idle_clients(self.rules.clients_max);
+        let least =
+            format!("{} idle ones count as {}", grouped(self.rules.clients_max as u64), memory::shown(idle));
+        if self.rules.memory_max == usize::MAX {
+            return (format!("memory for clients is not bounded; {least}"), true);
+        }
+        let fit = idle <= self.rules.memory_max / 8 * 7;
+        let most = format!("at most {} of memory for clients (memory_max)", memory::shown(self.rules.memory_max));
+        let then = if fit { "" } else { ", which is too much: clients_max cannot be reached" };
+        (format!("{most}; {least}{then}"), fit)
+    }
 }
 
 impl ResolvedConfig {

@@ -61,8 +61,12 @@ fn keys_the_template_shows_commented_out_are_the_defaults() {
         .lines()
         .map(|line| line.strip_prefix("# ").filter(|rest| rest.contains(" = ")).unwrap_or(line))
         .filter(|line| !FILES.iter().any(|key| line.starts_with(key)))
-        // Examples: there is no hook by default, and no statement is slow.
-        .filter(|line| !["before.", "after.", "undone", "slow = "].iter().any(|hook| line.starts_with(hook)))
+        // Examples: there is no hook by default, no statement is slow, and how much memory there is depends.
+        .filter(|line| {
+            !["before.", "after.", "undone", "slow = ", "memory_max = "]
+                .iter()
+                .any(|hook| line.starts_with(hook))
+        })
         .map(|line| format!("{line}\n"))
         .collect();
     let shown = resolve_text(&shown).unwrap();
@@ -558,4 +562,19 @@ fn accounts_go_with_one_move_that_leaves_everybody_else_alone() {
     }
     // What else is said of an account goes with it.
     assert!(text(&(a + "[front_door.users.app]\nclients_max = 5\n")).is_ok());
+fn the_doors_memory_is_half_of_what_there_is_unless_it_is_said() {
+    let half = memory::available().unwrap() / 2;
+    let door = |lines: &str| resolve_text(&format!("{CLUSTERS}{MOVE}[front_door]\n{lines}\n"));
+    assert_eq!(door("").unwrap().front_door.rules.memory_max, half);
+    let small = door("memory_max = '64MiB'").unwrap().front_door;
+    let (words, fit) = small.memory_in_words();
+    assert!(small.rules.memory_max == 64 << 20 && !fit, "{words}");
+    assert!(
+        words.contains("64.0 MiB") && words.contains("20,000") && words.contains("clients_max"),
+        "{words}"
+    );
+    assert!(door("memory_max = '2GiB'").unwrap().front_door.memory_in_words().1);
+    for wrong in ["memory_max = '1MiB'", "memory_max = '2GB'", "memory_max = 5"] {
+        door(wrong).unwrap_err();
+    }
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, de};
 use toml::Spanned;
 
 use super::duration;
+use super::memory;
 use super::resolved::Pinned;
 
 /// The whole file.
@@ -114,6 +115,8 @@ pub struct WrittenFrontDoor {
     #[serde(deserialize_with = "duration::deserialize")]
     pub hold_max: Duration,
     pub clients_max: Spanned<usize>,
+    #[serde(deserialize_with = "memory::deserialize_some")]
+    pub memory_max: Option<Spanned<usize>>,
     pub share: bool,
     pub backends_max: Spanned<usize>,
     #[serde(deserialize_with = "duration::deserialize")]
@@ -240,6 +243,7 @@ impl Default for WrittenFrontDoor {
             threads: defaulted(0),
             hold_max: Duration::from_secs(10),
             clients_max: defaulted(20_000),
+            memory_max: None,
             share: true,
             backends_max: defaulted(200),
             queue_max: Duration::from_secs(10),

@@ -164,6 +164,18 @@ pub struct DoorView {
     pub routes: Vec<RouteView>,
     /// Commands served since the start.
     pub commands: u64,
+    /// Memory held for clients, in bytes.
+    #[serde(default)]
+    pub memory: u64,
+    /// The most it may hold, in bytes, if that is bounded.
+    #[serde(default)]
+    pub memory_max: Option<u64>,
+    /// Clients refused since the start because there was no more.
+    #[serde(default)]
+    pub memory_refused: u64,
+    /// Clients ended since the start because they held most of it and did not get on.
+    #[serde(default)]
+    pub memory_ended: u64,
 }
 
 /// Where the front door sends some clients.

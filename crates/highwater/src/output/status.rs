@@ -1,6 +1,7 @@
 //! The status, for people.
 
 use super::table::{grouped, lined_up};
+use crate::config::memory;
 use crate::control::{DoorView, MoveView, PaceView, StatusView, TableView, WatchView};
 
 /// Writes on the target that are shown; `--json` has more.
@@ -132,7 +133,23 @@ fn render_door(door: &DoorView) -> String {
         grouped(door.commands),
     );
     let backends = if door.backends == 0 { String::new() } else { render_backends(door) };
-    clients + &backends + &render_routes(door)
+    let memory = if door.memory == 0 { String::new() } else { render_memory(door) };
+    clients + &backends + &memory + &render_routes(door)
+}
+
+fn render_memory(door: &DoorView) -> String {
+    let shown = |bytes: u64| memory::shown(usize::try_from(bytes).unwrap_or(usize::MAX));
+    let bound =
+        door.memory_max.map_or_else(|| "no bound".to_owned(), |max| format!("at most {}", shown(max)));
+    let mut line = format!("  memory held for clients: {} ({bound})", shown(door.memory));
+    if door.memory_refused + door.memory_ended > 0 {
+        line.push_str(&format!(
+            "; {} clients were refused for want of it, {} ended for holding it",
+            grouped(door.memory_refused),
+            grouped(door.memory_ended)
+        ));
+    }
+    line + "\n"
 }
 
 fn render_routes(door: &DoorView) -> String {
@@ -274,6 +291,16 @@ process 1234 has handed over and sees 1,017 clients out
         let expected = "  proof    begun anew: the target has lost transactions that it had then; `highwater verify` proves \
                         it; 0 keys in flight, 0 differences\n";
         assert!(text.contains(expected), "{text}");
+    }
+
+    #[test]
+    fn memory_is_shown_with_its_bound_and_what_it_cost() {
+        let mut door = DoorView { memory: 3 << 29, ..DoorView::default() };
+        assert_eq!(render_memory(&door), "  memory held for clients: 1.5 GiB (no bound)\n");
+        (door.memory_max, door.memory_refused, door.memory_ended) = (Some(2 << 30), 1_200, 3);
+        let expected = "  memory held for clients: 1.5 GiB (at most 2.0 GiB); 1,200 clients were refused for want of it, 3 ended \
+                        for holding it\n";
+        assert_eq!(render_memory(&door), expected);
     }
 
     #[test]

@@ -179,9 +179,19 @@ impl Changed {
     }
 
     fn rules(&mut self, old: &proxy::Rules, new: &proxy::Rules) {
-        let proxy::Rules { hold_max, clients_max, entrance, backends_max, queue_max, terms, observe } = new;
+        let proxy::Rules {
+            hold_max,
+            clients_max,
+            memory_max,
+            entrance,
+            backends_max,
+            queue_max,
+            terms,
+            observe,
+        } = new;
         self.now("front_door.hold_max", *hold_max == old.hold_max);
         self.now("front_door.clients_max", *clients_max == old.clients_max);
+        self.now("front_door.memory_max", *memory_max == old.memory_max);
         self.now("front_door.backends_max", *backends_max == old.backends_max);
         self.now("front_door.queue_max", *queue_max == old.queue_max);
         let proxy::Observe { digests, slow, slow_values } = observe;

@@ -134,5 +134,9 @@ fn door_view(door: &Door) -> DoorView {
             all => all.into_iter().map(route_view).collect(),
         },
         commands: stats.commands,
+        memory: stats.memory as u64,
+        memory_max: (stats.memory_max != usize::MAX).then_some(stats.memory_max as u64),
+        memory_refused: stats.memory_refused,
+        memory_ended: stats.memory_ended,
     }
 }

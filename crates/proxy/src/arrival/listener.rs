@@ -22,8 +22,10 @@ use wire::response::ErrPacket;
 use crate::Shared;
 use crate::arrival::pace::Pace;
 use crate::gate::routes::Lanes;
+use crate::memory::{self, CLIENT, For};
 use crate::session::clock;
 use crate::session::{self, Kick};
+use crate::trouble::no_room_for_client;
 
 /// Connections the kernel keeps for a listener that has not accepted them yet.
 const BACKLOG: i32 = 4096;
@@ -76,11 +78,19 @@ pub(crate) fn spawn(
     std::thread::Builder::new().name(format!("door-{shard}")).spawn(move || {
         let local = LocalSet::new();
         local.block_on(&runtime, async move {
+            memory::count_here(&shared.memory, shard);
             let lanes = Rc::new(Lanes::new(Arc::clone(&shared.routing), shard));
             let kicks = Kicks::default();
             let clock_of = Rc::clone(&kicks);
+            let within = async {
+                match shard {
+                    0 => memory::keep_within(Arc::clone(&shared)).await,
+                    _ => std::future::pending().await,
+                }
+            };
             tokio::select! {
-                () = admit(listener, shared, Rc::clone(&lanes), Rc::clone(&kicks), threads) => {}
+                () = within => {}
+                () = admit(listener, Arc::clone(&shared), Rc::clone(&lanes), Rc::clone(&kicks), threads) => {}
                 () = clock::run(|due| clock_of.borrow().values().for_each(due)) => {}
                 () = wake(Rc::clone(&lanes), kicks) => {}
                 () = sweep(lanes) => {}
@@ -140,8 +150,14 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, lanes: Rc<Lanes>, ki
         }
         // Without it small answers wait for acknowledgements; a socket that refuses is about to fail anyway.
         let _ = client.set_nodelay(true);
+        if !shared.memory.grants(CLIENT, For::Client) {
+            shared.memory.refused.fetch_add(1, Relaxed);
+            tokio::task::spawn_local(turn_away(client, no_room_for_client()));
+            continue;
+        }
         let Some(seat) = shared.registry.sit(shared.rules.get().clients_max) else {
-            tokio::task::spawn_local(turn_away(client));
+            let too_many = ErrPacket::new(1040, b"08004", "Too many connections");
+            tokio::task::spawn_local(turn_away(client, too_many));
             continue;
         };
         let kick = Arc::new(Kick::default());
@@ -176,9 +192,9 @@ async fn next(
 }
 
 /// Tells one client too many.
-async fn turn_away(mut client: TcpStream) {
+async fn turn_away(mut client: TcpStream, error: ErrPacket) {
     let (mut out, mut seq) = (Vec::new(), 0);
-    packet::frame(&mut out, &mut seq, &ErrPacket::new(1040, b"08004", "Too many connections").encode());
+    packet::frame(&mut out, &mut seq, &error.encode());
     // It may have left already.
     let _ = client.write_all(&out).await;
 }

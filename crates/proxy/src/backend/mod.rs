@@ -24,7 +24,8 @@ use crate::Backend;
 use crate::backend::pool::Slot;
 use crate::backend::response::{Expect, Kind, Scan, Step};
 use crate::gate::hold::Gate;
-use crate::session::buffer::Buffer;
+use crate::memory::Held;
+use crate::session::buffer::{Buffer, CHUNK};
 use crate::state::prepared::Prepared;
 use crate::state::settings::{Baseline, Settings, baseline_question};
 
@@ -284,6 +285,7 @@ impl Link {
         let mut scan = Scan::new(expect, self.capabilities);
         let mut buffer = Buffer::default();
         let (mut bytes, mut packets) = (Vec::new(), Vec::new());
+        let mut held = Held::default();
         loop {
             let consumed = match scan.next(buffer.data())? {
                 Step::Pass(n) => n,
@@ -299,6 +301,9 @@ impl Link {
                 }
             };
             bytes.extend_from_slice(&buffer.data()[..consumed]);
+            if bytes.capacity() > CHUNK && bytes.capacity() != held.bytes() {
+                held.set(bytes.capacity());
+            }
             buffer.consume(consumed);
             if bytes.len() > ANSWER_MAX || scan.finished() && buffer.len() > 0 {
                 return Err(AskError::Lost);

@@ -1,20 +1,24 @@
 //! How often, how long and with what success statements ran, per digest and account.
 //!
-//! A table per thread, behind a mutex that nobody else wants but who asks for the figures; merged when asked. A statement whose
-//! digest is known costs one hash of its text and two looks into the table, and allocates nothing.
+//! One list of digests for the door, and per thread a table of their figures, behind a mutex that hardly anybody else wants; summed up
+//! when asked. A statement whose digest the thread has seen costs one hash of its text and two looks into its table, and allocates
+//! nothing; the list is looked at for what is new to a thread.
 //!
-//! A table is bounded: a new digest in a full one takes the place of the least used of a few, whose figures go to "other". So a
-//! flood of texts that never come again passes through a few places, while what comes often stays.
+//! The list is bounded: a new digest in a full one takes the place of the least used of a few, counted over all threads, whose figures
+//! go to "other" from every thread. So a flood of texts that never come again passes through a few places, while what comes often
+//! stays; and what is listed is exact: of a digest either all statements since it was listed are counted under it, or none.
+//!
+//! Locks are taken in the order list, table; nobody who has a table's waits for the list.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::text::digest::Sql;
 
-/// Digests per thread.
+/// Digests of the door.
 const DIGESTS_MAX: usize = 1_000;
 /// Of how many the least used makes room.
 const CANDIDATES: usize = 8;
@@ -63,7 +67,7 @@ pub struct Digests {
     pub digests: Vec<DigestFigures>,
     /// All those whose place was taken by others.
     pub other: Option<DigestFigures>,
-    /// How many places were taken.
+    /// How many digests had to give up their places; one that came again later counts from then on, and again if it had to again.
     pub evicted: u64,
 }
 
@@ -83,27 +87,35 @@ pub(crate) fn key_of(digest: u64, user: &[u8]) -> u64 {
         .fold(digest, |key, b| (key.rotate_left(5) ^ u64::from(*b)).wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }
 
-/// The tables of all threads.
+/// The list, and the tables of all threads.
 #[derive(Debug)]
 pub(crate) struct Tables {
     counting: AtomicBool,
+    list: Mutex<List>,
     tables: Box<[Table]>,
-    begun: Mutex<Instant>,
-    evicted: AtomicU64,
 }
 
 /// Alone on its cache lines.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Table(Mutex<Places>);
+struct Table(Mutex<Counts>);
 
+/// What one thread has counted.
 #[derive(Debug, Default)]
-struct Places {
-    by_key: HashMap<u64, usize, BuildHasherDefault<AsIs>>,
+struct Counts {
+    by_key: ByKey<Figures>,
+    other: Figures,
+}
+
+/// Which digests have a place.
+#[derive(Debug)]
+struct List {
+    by_key: ByKey<usize>,
     places: Vec<Entry>,
     /// Where the next look for room begins.
     next: usize,
-    other: Figures,
+    begun: Instant,
+    evicted: u64,
 }
 
 #[derive(Debug)]
@@ -112,8 +124,9 @@ struct Entry {
     digest: u64,
     user: Box<[u8]>,
     text: Arc<str>,
-    figures: Figures,
 }
+
+type ByKey<T> = HashMap<u64, T, BuildHasherDefault<AsIs>>;
 
 #[derive(Debug, Clone)]
 struct Figures {
@@ -143,13 +156,18 @@ impl Default for Figures {
     }
 }
 
+impl List {
+    fn begin() -> Self {
+        Self { by_key: HashMap::default(), places: Vec::new(), next: 0, begun: Instant::now(), evicted: 0 }
+    }
+}
+
 impl Tables {
     pub fn new(threads: usize, counting: bool) -> Self {
         Self {
             counting: AtomicBool::new(counting),
+            list: Mutex::new(List::begin()),
             tables: (0..threads).map(|_| Table::default()).collect(),
-            begun: Mutex::new(Instant::now()),
-            evicted: AtomicU64::new(0),
         }
     }
 
@@ -161,121 +179,107 @@ impl Tables {
         self.counting.store(counting, Relaxed);
     }
 
-    fn places(&self, shard: usize) -> MutexGuard<'_, Places> {
+    fn counts(&self, shard: usize) -> MutexGuard<'_, Counts> {
         lock(&self.tables[shard].0)
     }
 
     /// Sees that there is a place for a statement that begins.
     pub fn find_place(&self, shard: usize, (key, digest): (u64, u64), user: &[u8], sql: Sql<'_>) {
-        let mut places = self.places(shard);
-        if !places.by_key.contains_key(&key)
-            && places.insert(Entry {
-                key,
-                digest,
-                user: user.into(),
-                text: sql.shown().into(),
-                figures: Figures::default(),
-            })
-        {
-            self.evicted.fetch_add(1, Relaxed);
+        if self.counts(shard).by_key.contains_key(&key) {
+            return;
+        }
+        let mut list = lock(&self.list);
+        if !list.by_key.contains_key(&key) {
+            self.make_place(&mut list, Entry { key, digest, user: user.into(), text: sql.shown().into() });
+        }
+        // With the list still locked, so that the place is not another's by now.
+        self.counts(shard).by_key.entry(key).or_default();
+    }
+
+    /// Lists a digest; if the list is full, in the place of another.
+    fn make_place(&self, list: &mut List, entry: Entry) {
+        let key = entry.key;
+        if list.places.len() < DIGESTS_MAX {
+            list.by_key.insert(key, list.places.len());
+            list.places.push(entry);
+            return;
+        }
+        let mut used = [0; CANDIDATES];
+        // Far apart, since what is used most was listed first, side by side.
+        let next = list.next;
+        let candidate = |n: usize| (next + n * (DIGESTS_MAX / CANDIDATES)) % DIGESTS_MAX;
+        for table in &self.tables {
+            let counts = lock(&table.0);
+            for (n, used) in used.iter_mut().enumerate() {
+                *used += counts.by_key.get(&list.places[candidate(n)].key).map_or(0, |figures| figures.count);
+            }
+        }
+        let least = used.iter().enumerate().min_by_key(|(_, used)| **used);
+        let at = candidate(least.map_or(0, |(n, _)| n));
+        list.next = (next + 1) % DIGESTS_MAX;
+        let gone = std::mem::replace(&mut list.places[at], entry);
+        list.by_key.remove(&gone.key);
+        list.by_key.insert(key, at);
+        list.evicted += 1;
+        for table in &self.tables {
+            let mut counts = lock(&table.0);
+            if let Some(figures) = counts.by_key.remove(&gone.key) {
+                counts.other.add(&figures);
+            }
         }
     }
 
     /// Counts a statement that has ended.
     pub fn count(&self, shard: usize, key: u64, ran: Ran) {
-        let mut places = self.places(shard);
-        let Places { by_key, places, other, .. } = &mut *places;
+        let mut counts = self.counts(shard);
+        let Counts { by_key, other } = &mut *counts;
         // Its place may have been taken meanwhile.
-        let figures = by_key.get(&key).and_then(|at| places.get_mut(*at)).map_or(other, |e| &mut e.figures);
-        figures.count(ran);
+        by_key.get_mut(&key).unwrap_or(other).count(ran);
     }
 
     /// The text of a digest, if it still has its place.
-    pub fn text(&self, shard: usize, key: u64) -> Option<Arc<str>> {
-        let places = self.places(shard);
-        let at = *places.by_key.get(&key)?;
-        Some(Arc::clone(&places.places.get(at)?.text))
+    pub fn text(&self, key: u64) -> Option<Arc<str>> {
+        let list = lock(&self.list);
+        let at = *list.by_key.get(&key)?;
+        Some(Arc::clone(&list.places.get(at)?.text))
     }
 
     /// The figures of all threads; `anew`: and begins to count from nothing.
     pub fn view(&self, anew: bool) -> Digests {
-        let mut merged: HashMap<u64, Entry> = HashMap::new();
+        let mut sums: ByKey<Figures> = HashMap::default();
         let mut other = Figures::default();
-        let now = Instant::now();
-        let since = {
-            let mut begun = lock(&self.begun);
-            let since = now.duration_since(*begun);
-            if anew {
-                *begun = now;
-            }
-            since
-        };
+        let mut list = lock(&self.list);
         for table in &self.tables {
-            let mut places = lock(&table.0);
-            let taken = match anew {
-                true => std::mem::take(&mut *places),
-                false => Places { places: places.copied(), other: places.other.clone(), ..Places::default() },
-            };
-            drop(places);
-            other.add(&taken.other);
-            for entry in taken.places {
-                match merged.get_mut(&entry.key) {
-                    Some(there) => there.figures.add(&entry.figures),
-                    None => drop(merged.insert(entry.key, entry)),
-                }
+            let mut counts = lock(&table.0);
+            other.add(&counts.other);
+            for (key, figures) in &counts.by_key {
+                sums.entry(*key).or_default().add(figures);
+            }
+            if anew {
+                *counts = Counts::default();
             }
         }
-        let evicted = if anew { self.evicted.swap(0, Relaxed) } else { self.evicted.load(Relaxed) };
-        Digests {
+        let counted = |entry: &Entry| {
+            let figures = sums.get(&entry.key).filter(|figures| figures.count > 0)?;
+            let user = String::from_utf8_lossy(&entry.user).into_owned();
+            Some(figures.view(entry.digest, user, entry.text.to_string()))
+        };
+        let view = Digests {
             counting: self.counting(),
-            since,
-            digests: merged.into_values().filter(|e| e.figures.count > 0).map(Entry::view).collect(),
+            since: list.begun.elapsed(),
+            digests: list.places.iter().filter_map(counted).collect(),
             other: (other.count > 0).then(|| other.view(0, String::new(), String::new())),
-            evicted,
+            evicted: list.evicted,
+        };
+        if anew {
+            *list = List::begin();
         }
+        view
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Places {
-    /// Puts an entry in; whether another had to make room.
-    fn insert(&mut self, entry: Entry) -> bool {
-        let key = entry.key;
-        if self.places.len() < DIGESTS_MAX {
-            self.by_key.insert(key, self.places.len());
-            self.places.push(entry);
-            return false;
-        }
-        let begin = self.next;
-        self.next = (begin + CANDIDATES) % DIGESTS_MAX;
-        let candidates = (begin..begin + CANDIDATES).map(|n| n % DIGESTS_MAX);
-        let Some(at) = candidates.min_by_key(|at| self.places[*at].figures.count) else { return false };
-        let gone = std::mem::replace(&mut self.places[at], entry);
-        self.by_key.remove(&gone.key);
-        self.by_key.insert(key, at);
-        self.other.add(&gone.figures);
-        true
-    }
-
-    fn copied(&self) -> Vec<Entry> {
-        let copy = |e: &Entry| Entry {
-            user: e.user.clone(),
-            text: Arc::clone(&e.text),
-            figures: e.figures.clone(),
-            ..*e
-        };
-        self.places.iter().map(copy).collect()
-    }
-}
-
-impl Entry {
-    fn view(self) -> DigestFigures {
-        let user = String::from_utf8_lossy(&self.user).into_owned();
-        self.figures.view(self.digest, user, self.text.to_string())
-    }
 }
 
 impl Figures {
@@ -443,6 +447,43 @@ mod tests {
         assert!(view.digests.iter().any(|d| d.text.contains("often") && d.count == 3));
         assert_eq!(view.evicted, 4_001);
         assert_eq!(view.other.unwrap().count, 4_001);
+    }
+
+    #[test]
+    fn the_threads_of_a_door_have_one_list_and_lose_nothing_of_what_is_on_it() {
+        let tables = Tables::new(4, true);
+        // Seldom on each thread, often on all of them together.
+        let spread = |n: usize| format!("SELECT c{n} FROM spread");
+        for (n, shard) in (0..400).flat_map(|n| (0..4).map(move |shard| (n, shard))) {
+            run(&tables, shard, &spread(n), "u", ran(us(1)));
+        }
+        // On one thread each, more than the list holds; each twice as often as a thread has seen one of those.
+        for n in 0..4_000 {
+            (0..2).for_each(|_| run(&tables, n % 4, &format!("SELECT d{n} FROM seldom"), "u", ran(us(1))));
+        }
+        let view = tables.view(false);
+        assert_eq!(view.digests.len(), DIGESTS_MAX);
+        let kept: Vec<_> = view.digests.iter().filter(|d| d.text.contains("spread")).collect();
+        assert!(kept.len() == 400 && kept.iter().all(|d| d.count == 4), "{} kept", kept.len());
+        let all: u64 = view.digests.iter().map(|d| d.count).sum();
+        assert_eq!(all + view.other.unwrap().count, 4 * 400 + 2 * 4_000);
+        assert_eq!(view.evicted, 400 + 4_000 - 1_000);
+    }
+
+    #[test]
+    fn a_digest_that_loses_its_place_takes_the_figures_of_every_thread_along() {
+        let tables = Tables::new(3, true);
+        (0..3).for_each(|shard| run(&tables, shard, "SELECT a FROM gone", "u", ran(us(1))));
+        for n in 0..DIGESTS_MAX + CANDIDATES {
+            (0..9).for_each(|_| run(&tables, n % 3, &format!("SELECT c{n} FROM often"), "u", ran(us(1))));
+        }
+        // Back again, on one of the threads: what is told of it is of since then, all of it.
+        run(&tables, 1, "SELECT a FROM gone", "u", ran(us(1)));
+        let view = tables.view(false);
+        let back: Vec<_> = view.digests.iter().filter(|d| d.text.contains("gone")).collect();
+        assert!(back.len() == 1 && back[0].count == 1, "{back:?}");
+        let all: u64 = view.digests.iter().map(|d| d.count).sum();
+        assert_eq!(all + view.other.unwrap().count, 9 * (DIGESTS_MAX + CANDIDATES) as u64 + 4);
     }
 
     /// `cargo test --release -p proxy --lib what_a_statement -- --nocapture`; docs/decisions/0023 has what it said.

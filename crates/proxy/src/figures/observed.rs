@@ -196,7 +196,7 @@ impl Session {
             user: text(&self.identity.user),
             schema: self.profile.settings.schema.as_deref().map(text),
             digest: seen.digest,
-            text: observing.tables.text(self.lane.shard, seen.key).unwrap_or_default(),
+            text: observing.tables.text(seen.key).unwrap_or_default(),
             values: seen.values.as_deref().map(text),
             took: ran.took,
             waited: ran.waited,

@@ -225,6 +225,14 @@ pub struct Stats {
     pub idle_ended: u64,
     /// The epoch of the last switch.
     pub epoch: u64,
+    /// Memory held for clients, in bytes.
+    pub memory: usize,
+    /// The most there may be, in bytes; `usize::MAX`: without a bound.
+    pub memory_max: usize,
+    /// Clients refused because of it.
+    pub memory_refused: u64,
+    /// Clients ended because of it: they held most, and did not get on.
+    pub memory_ended: u64,
 }
 
 /// All sessions of a door.

@@ -325,6 +325,10 @@ impl Control {
             door_errors: registry.door_errors.load(Relaxed),
             idle_ended: registry.idle_ended.load(Relaxed),
             epoch: self.shared.routing.of_scope(&self.scope).epoch,
+            memory: self.shared.memory.held(),
+            memory_max: self.shared.memory.max(),
+            memory_refused: self.shared.memory.refused.load(Relaxed),
+            memory_ended: self.shared.memory.ended.load(Relaxed),
             ..Stats::default()
         };
         for gate in self.shared.routing.gates() {
@@ -385,6 +389,7 @@ impl Control {
     pub fn set_rules(&self, rules: Rules) {
         self.shared.observing.set(rules.observe);
         self.shared.routing.set_backends_max(rules.backends_max.max(1));
+        self.shared.memory.set_max(rules.memory_max);
         self.shared.rules.set(rules);
     }
 

@@ -21,6 +21,9 @@ pub struct Rules {
     pub queue_max: Duration,
     /// What clients may do, and how long they may take.
     pub terms: Terms,
+    /// How much memory the door may hold for its clients, in bytes; `usize::MAX` is no bound. At three quarters of it statements that
+    /// need large buffers wait, at seven eighths clients are refused with error 1040; those who hold most and do not get on are ended.
+    pub memory_max: usize,
     /// What is noted of statements.
     pub observe: Observe,
 }

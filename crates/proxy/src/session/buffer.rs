@@ -12,8 +12,13 @@ use std::task::{Context, Poll};
 use mysql::Stream;
 use tokio::io::{AsyncRead, ReadBuf};
 
+use crate::memory::{self, For};
+
 /// Bytes of a pooled chunk: the most that one read asks of a socket.
 pub(crate) const CHUNK: usize = 64 * 1024;
+
+/// Bytes of what is used in a chunk's place while the door is short of memory: little enough to be counted as a part of the client.
+const SMALL: usize = 4 * 1024;
 
 /// Chunks a thread keeps for reuse; more are freed, so that a burst does not hold its memory for ever.
 const KEPT: usize = 64;
@@ -45,6 +50,26 @@ impl Buffer {
     /// How many bytes [`Buffer::data`] holds.
     pub fn len(&self) -> usize {
         self.end - self.start
+    }
+
+    /// Bytes taken from the allocator that are counted.
+    pub fn held(&self) -> usize {
+        counted(self.chunk.len())
+    }
+
+    /// If it is full and has not `n` bytes: by how much it should grow next.
+    pub fn lacks(&self, n: usize) -> Option<usize> {
+        let (size, full) = (self.chunk.len(), self.start == 0 && self.end == self.chunk.len());
+        let next = (size * 2).max(CHUNK).min(n);
+        (full && size > 0 && next > size).then(|| next - size)
+    }
+
+    /// Grows by so many bytes, which the caller may take.
+    pub fn grow(&mut self, more: usize) {
+        let (before, after) = (self.chunk.len(), self.chunk.len() + more);
+        memory::take(counted(after) - counted(before));
+        self.chunk.reserve_exact(more);
+        self.chunk.resize(after, 0);
     }
 
     /// Drops the first `n` bytes.
@@ -92,11 +117,11 @@ impl Buffer {
 
     fn make_room(&mut self) {
         if self.chunk.is_empty() {
-            self.chunk = FREE.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; CHUNK]);
+            self.chunk = FREE.with_borrow_mut(Vec::pop).unwrap_or_else(another);
         } else if self.end == self.chunk.len() {
             match self.start {
                 // Full of one packet that must be seen whole; callers bound how large that may be.
-                0 => self.chunk.resize(self.chunk.len() * 2, 0),
+                0 => self.grow(self.chunk.len()),
                 start => {
                     self.chunk.copy_within(start..self.end, 0);
                     (self.start, self.end) = (0, self.end - start);
@@ -109,13 +134,34 @@ impl Buffer {
         let chunk = std::mem::take(&mut self.chunk);
         (self.start, self.end) = (0, 0);
         if chunk.len() == CHUNK {
-            FREE.with_borrow_mut(|free| {
-                if free.len() < KEPT {
+            let kept = FREE.with_borrow_mut(|free| {
+                let keep = free.len() < KEPT;
+                if keep {
                     free.push(chunk);
                 }
+                keep
             });
+            if !kept {
+                memory::give(CHUNK);
+            }
+        } else {
+            memory::give(counted(chunk.len()));
         }
     }
+}
+
+/// A chunk from the allocator, or a small one while the door is short of memory.
+fn another() -> Vec<u8> {
+    if !memory::may_take(CHUNK, For::Small) {
+        return vec![0; SMALL];
+    }
+    memory::take(CHUNK);
+    vec![0; CHUNK]
+}
+
+/// What is counted of a buffer of this size.
+fn counted(size: usize) -> usize {
+    if size <= SMALL { 0 } else { size }
 }
 
 impl Drop for Buffer {

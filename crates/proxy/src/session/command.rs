@@ -12,17 +12,22 @@ use wire::{Capabilities, WireError};
 
 use crate::backend::response::Expect;
 use crate::figures::registry::SessionPhase;
+use crate::memory::{self, For, Held};
 use crate::session::Session;
 use crate::session::buffer::CHUNK;
 use crate::session::relay::{Outcome, Question};
 use crate::state::prepared::Place;
-use crate::state::statements::Types;
+use crate::state::statements::{Statement, Types};
 use crate::text::names::Named;
 use crate::text::screen::{Asks, Screen, Screened};
 use crate::trouble::{
-    Stop, client_lost, malformed, no_cursor, no_longer_known, no_longer_known_error, outcome_unknown,
-    prepare_again, too_large, types_missing, unknown_command, unknown_statement, unsupported,
+    Stop, malformed, no_cursor, no_longer_known, no_longer_known_error, no_room_for_statement,
+    outcome_unknown, prepare_again, too_large, types_missing, unknown_command, unknown_statement,
+    unsupported,
 };
+
+/// Up to so many bytes a statement's text is a common one.
+const SHORT_TEXT: usize = 4 * 1024;
 
 /// In the flags of `COM_STMT_EXECUTE`: a cursor is to be opened.
 const CURSOR_TYPES: u8 = 7;
@@ -85,14 +90,14 @@ impl Session {
         if self.continues || self.left > max {
             return Err(too_large());
         }
-        self.inbound.fill_to(&mut self.client, self.left).await.map_err(client_lost)?;
+        self.take_in(self.left).await?;
         Ok(self.left)
     }
 
     /// Reads what fits a buffer of the command's first packet; whether that is all of the command.
     async fn beginning(&mut self) -> Result<bool, Stop> {
         let n = self.left.min(CHUNK);
-        self.inbound.fill_to(&mut self.client, n).await.map_err(client_lost)?;
+        self.take_in(n).await?;
         Ok(n == self.left && !self.continues)
     }
 
@@ -188,6 +193,7 @@ impl Session {
     /// A statement about the one before, whose text begins at `at` of the payload.
     async fn answers_itself(&mut self, screened: Screened, at: usize) -> Result<bool, Stop> {
         let text = self.inbound.data()[HEADER_LEN + at..self.left].to_vec();
+        let _held = Held::of(text.len());
         Box::pin(self.answer_for_the_one_before(screened, &text)).await
     }
 
@@ -214,8 +220,13 @@ impl Session {
     async fn prepare(&mut self) -> Result<(), Stop> {
         let n = self.whole(PAYLOAD_MAX - 1 + HEADER_LEN).await?;
         let text = &self.inbound.data()[HEADER_LEN + 1..n];
+        // Common statements have room that large buffers cannot take.
+        let what = if text.len() <= SHORT_TEXT { For::Client } else { For::Large };
+        if !memory::may_take(text.len() + Statement::SIZE, what) {
+            return Err(no_room_for_statement());
+        }
         let screened = Screen::of(text, self.reading_of(text));
-        let preparing = Some(self.shared.texts.intern(text));
+        let preparing = Some(self.shared.texts.keep(text, &self.shared.memory));
         if self.shared.routing.by_schema {
             let mut named = self.named(text);
             // Nothing is used yet.
@@ -230,6 +241,7 @@ impl Session {
         (self.own_diagnostics, self.told) = (true, None);
         let question = Question { preparing, ..Question::plain(Expect::Prepared, screened) };
         self.relay(question).await?;
+        self.note_what_is_kept();
         match &mut self.link {
             Some(link) => link.close_statements().await.map_err(|_| outcome_unknown()),
             None => Ok(()),
@@ -403,6 +415,7 @@ impl Session {
             None => Ok(()),
         };
         self.statements.close(id);
+        self.note_what_is_kept();
         let here = |place: &Place| self.link.as_ref().is_some_and(|link| link.serial == place.serial);
         match (reached, place.filter(here)) {
             (Ok(()), Some(place)) => {

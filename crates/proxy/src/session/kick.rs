@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed, Ordering::SeqC
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Waker};
 
+use crate::session::stalled::Holds;
+
 /// Wakes an idle session, so that it looks at the gate, or gives its backend to somebody who waits for one.
 #[derive(Debug, Default)]
 pub(crate) struct Kick {
@@ -15,6 +17,8 @@ pub(crate) struct Kick {
     listed: AtomicBool,
     /// The second of its thread's clock in which it wants to be woken; 0 is never.
     due: AtomicU32,
+    /// What it holds.
+    pub(super) holds: Holds,
 }
 
 impl Kick {

@@ -12,14 +12,17 @@
 //! first counts, since that is what the server's own list shows; the second if the connection is in nobody's hands. It means a client
 //! on the cluster of whoever kills.
 //!
-//! A kill that meets the end of the victim's transaction may find its connection gone, and is then answered with the server's 1094.
+//! A kill that meets the end of the victim's transaction finds its connection gone: the server answers 1094, for a client that is there
+//! all the same. The door then looks again where the victim is. So the server's answer is read before the client is told anything.
+//! Invariant: a connection that a kill was sent for serves nobody after its victim ([`Seat::to_kill`]), so a kill that comes late finds
+//! nobody there, and never another client.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use wire::Capabilities;
 use wire::packet::HEADER_LEN;
-use wire::response::{ErrPacket, OK, OkPacket};
+use wire::response::ErrPacket;
 
 use crate::backend::response::Expect;
 use crate::backend::{AskError, Link};
@@ -27,7 +30,7 @@ use crate::figures::registry::{FIRST_ID, Seat};
 use crate::gate::hold::Gate;
 use crate::session::Session;
 use crate::session::buffer::CHUNK;
-use crate::session::relay::{Outcome, Question};
+use crate::session::relay::Question;
 use crate::text::screen::Screened;
 use crate::trouble::{Stop, cannot_open, held_elsewhere, new_server_lost, outcome_unknown};
 
@@ -36,21 +39,21 @@ const MAY_KILL: &[u8] = b"SELECT COUNT(*) FROM information_schema.user_privilege
     WHERE privilege_type IN ('CONNECTION_ADMIN', 'SUPER') \
     AND grantee = CONCAT('''', REPLACE(CURRENT_USER(), '@', '''@'''), '''')";
 
-/// A `KILL` statement: whether all of the connection is meant, the id, and where its digits begin and how many they are.
+/// A `KILL` statement: whether all of the connection is meant, and the id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Kill {
     pub connection: bool,
     pub id: u32,
-    pub at: usize,
-    pub digits: usize,
 }
 
 impl Kill {
     /// Reads a statement that is nothing but a `KILL` of a number, without comments; others are left to the server.
     pub fn parse(text: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(text).ok()?;
-        let end = text.trim_end_matches(|c: char| c == ';' || c.is_ascii_whitespace());
-        let words: Vec<&str> = end.split_ascii_whitespace().collect();
+        let words: Vec<&str> = text
+            .trim_end_matches(|c: char| c == ';' || c.is_ascii_whitespace())
+            .split_ascii_whitespace()
+            .collect();
         let is = |word: &str, name| word.eq_ignore_ascii_case(name);
         let (connection, number) = match words[..] {
             [kill, number] if is(kill, "KILL") => (true, number),
@@ -59,17 +62,39 @@ impl Kill {
             _ => return None,
         };
         let id = number.parse().ok().filter(|_| number.bytes().all(|b| b.is_ascii_digit()))?;
-        Some(Self { connection, id, at: end.len() - number.len(), digits: number.len() })
+        Some(Self { connection, id })
+    }
+
+    /// The statement that does so to a connection of a server's.
+    fn of(self, connection: u32) -> String {
+        match self.connection {
+            true => format!("KILL {connection}"),
+            false => format!("KILL QUERY {connection}"),
+        }
     }
 }
 
-/// What a `KILL` comes to.
+/// `ER_NO_SUCH_THREAD`: the connection is gone.
+const NO_SUCH_THREAD: u16 = 1094;
+
+/// How a `KILL` ended.
 #[derive(Debug)]
-pub(crate) enum Verdict {
-    /// The server is to kill this connection of its own, which this client has, if it is one of the door's.
-    Server(u32, Option<Arc<Seat>>),
-    /// The same, of the server of another cluster.
-    Elsewhere(Arc<Gate>, u32, Arc<Seat>),
+enum Killed {
+    /// It means nobody at the door, and has not been sent.
+    Stranger,
+    /// It has been done, or there was nothing to do.
+    Done,
+    /// The server said this.
+    Refused(ErrPacket),
+}
+
+/// What is to be done about a `KILL`.
+#[derive(Debug)]
+enum Verdict {
+    /// It means nobody at the door; the server may know who it is.
+    Stranger,
+    /// The server of this cluster is to kill this connection of its own, which this client has.
+    Server(Arc<Gate>, u32, Arc<Seat>),
     /// It has been done, or there was nothing to do.
     Done,
 }
@@ -81,19 +106,11 @@ impl Session {
         let id = self.inbound.data()[HEADER_LEN + 1..n].first_chunk().copied().map(u32::from_le_bytes);
         let Some(id) = id else { return self.forward(Expect::Single).await.map(drop) };
         self.begin().await?;
-        let kill = Kill { connection: true, id, at: 0, digits: 0 };
+        let kill = Kill { connection: true, id };
         match Box::pin(self.kill(kill)).await? {
-            Verdict::Done => self.answer_with_ok().await,
-            Verdict::Elsewhere(gate, id, victim) => {
-                Box::pin(self.kill_elsewhere(kill, &gate, id, victim)).await
-            }
-            Verdict::Server(id, victim) => {
-                let from = HEADER_LEN + 1;
-                self.inbound.data_mut()[from..from + 4].copy_from_slice(&id.to_le_bytes());
-                let outcome = self.forward(Expect::Single).await?;
-                self.after_kill(kill, victim, outcome);
-                Ok(())
-            }
+            Killed::Stranger => self.forward(Expect::Single).await.map(drop),
+            Killed::Done => self.answer_with_ok().await,
+            Killed::Refused(error) => self.answer_with_error(&error).await,
         }
     }
 
@@ -105,71 +122,106 @@ impl Session {
         };
         self.begin().await?;
         match self.kill(kill).await? {
-            Verdict::Done => self.answer_with_ok().await?,
-            Verdict::Elsewhere(gate, id, victim) => self.kill_elsewhere(kill, &gate, id, victim).await?,
-            Verdict::Server(id, victim) => {
-                let from = HEADER_LEN + text_at + kill.at;
-                let said = &self.inbound.data()[..self.left];
-                let number = id.to_string();
-                let payload =
-                    [&said[HEADER_LEN..from], number.as_bytes(), &said[from + kill.digits..]].concat();
-                let (mut packet, mut seq) = (Vec::new(), 0);
-                wire::packet::frame(&mut packet, &mut seq, &payload);
-                self.skip_command().await?;
-                self.write_backend(&packet).await?;
+            Killed::Stranger => {
+                self.send(None).await?;
                 self.note(screened);
-                let outcome = self.relay(Question::plain(Expect::Results, screened)).await?;
-                self.after_kill(kill, victim, outcome);
+                self.relay(Question::plain(Expect::Results, screened)).await?;
+            }
+            Killed::Done => {
+                self.answer_with_ok().await?;
+                self.note(screened);
+            }
+            Killed::Refused(error) => {
+                self.note(screened);
+                self.answer_with_error(&error).await?;
             }
         }
         Ok(true)
     }
 
-    /// Kills over a connection made for it, as this client, and answers.
+    /// Kills whom an id means. The session has a backend: what kills itself must find itself there.
+    ///
+    /// # Errors
+    /// If the victim may not be killed by this account, or a server is lost.
+    async fn kill(&mut self, kill: Kill) -> Result<Killed, Stop> {
+        let mut gone = 0;
+        loop {
+            let (gate, connection, victim) = match self.verdict(kill, gone).await? {
+                Verdict::Stranger if gone == 0 => return Ok(Killed::Stranger),
+                // It has left the door meanwhile.
+                Verdict::Stranger => return Err(no_such_client(kill.id)),
+                Verdict::Done => return Ok(Killed::Done),
+                Verdict::Server(gate, connection, victim) => (gate, connection, victim),
+            };
+            let asked = match gate.index == self.lane.gate.index {
+                true => self.kill_here(kill, connection).await,
+                false => self.kill_elsewhere(kill, &gate, connection).await?,
+            };
+            // Who kills itself is answered with an error.
+            if kill.connection && (asked.is_ok() || Arc::ptr_eq(&victim, &self.seat)) {
+                victim.dismiss();
+            }
+            match asked {
+                Ok(()) => return Ok(Killed::Done),
+                Err(AskError::Server(error)) if error.code != NO_SUCH_THREAD => {
+                    return Ok(Killed::Refused(error));
+                }
+                // The victim has given the connection up meanwhile, which closed it. A statement that was to be killed is over.
+                Err(AskError::Server(_)) if !kill.connection => return Ok(Killed::Done),
+                Err(AskError::Server(_)) => gone = connection,
+                Err(AskError::Lost) => return Err(outcome_unknown()),
+            }
+        }
+    }
+
+    /// Asks the server of the session's own cluster, over its own connection.
+    async fn kill_here(&mut self, kill: Kill, connection: u32) -> Result<(), AskError> {
+        // The question comes between the client's statement before and one that asks about it.
+        (self.own, self.own_diagnostics, self.profile.own_found) = (false, false, false);
+        let Some(link) = &mut self.link else { return Err(AskError::Lost) };
+        link.ask_sql(kill.of(connection).as_bytes()).await.map(drop)
+    }
+
+    /// Asks another cluster's server, over a connection made for it, as this client.
     async fn kill_elsewhere(
         &mut self,
         kill: Kill,
         gate: &Arc<Gate>,
-        id: u32,
-        victim: Arc<Seat>,
-    ) -> Result<(), Stop> {
-        self.inbound.consume(std::mem::take(&mut self.left));
+        connection: u32,
+    ) -> Result<Result<(), AskError>, Stop> {
         let lane = self.lanes.to(gate);
         let Some(_inside) = lane.enter() else { return Err(held_elsewhere(&gate.backend.id)) };
         let opened = Link::open(gate, &self.identity, None).await;
         let mut link = opened.map_err(|e| Stop::Refuse(cannot_open(&e, &gate.backend.id)))?;
-        let text = if kill.connection { format!("KILL {id}") } else { format!("KILL QUERY {id}") };
-        match link.ask_sql(text.as_bytes()).await {
-            Ok(_) => link.quit(),
-            Err(AskError::Server(error)) => {
+        match link.ask_sql(kill.of(connection).as_bytes()).await {
+            Err(AskError::Lost) => Err(Stop::Refuse(new_server_lost())),
+            asked => {
                 link.quit();
-                return Err(Stop::Refuse(error));
+                Ok(asked.map(drop))
             }
-            Err(AskError::Lost) => return Err(Stop::Refuse(new_server_lost())),
         }
-        self.after_kill(kill, Some(victim), Outcome::Done);
-        let ok = OkPacket { status: self.profile.shown_status(), ..OkPacket::default() };
-        self.say(&ok.encode(OK, self.identity.capabilities)).await
     }
 
-    /// Finds whom an id means, and ends a client that the server does not know. The session has a backend: what kills
-    /// itself must find itself there.
+    /// Finds whom an id means, and ends a client that no server knows. `gone`: a connection that was killed for this and was not
+    /// there; 0 is none.
     ///
     /// # Errors
     /// If the victim may not be killed by this account.
-    async fn kill(&mut self, kill: Kill) -> Result<Verdict, Stop> {
+    async fn verdict(&mut self, kill: Kill, gone: u32) -> Result<Verdict, Stop> {
         let registry = &self.shared.registry;
         let victim = match registry.seat(kill.id).filter(|_| kill.id >= FIRST_ID) {
             Some(seat) => seat,
             None => match registry.known_as(kill.id, |gate| self.is_on_this_cluster(gate)) {
                 Some(seat) => seat,
-                None => return Ok(Verdict::Server(kill.id, None)),
+                None => return Ok(Verdict::Stranger),
             },
         };
         match victim.to_kill() {
             0 if !kill.connection => return Ok(Verdict::Done),
             0 => {}
-            backend => return Ok(self.on_its_server(backend, victim)),
+            // A session that has lost its connection may not have noticed.
+            connection if connection == gone => {}
+            connection => return Ok(self.on_its_server(connection, victim)),
         }
         if !self.may_kill(&victim).await? {
             let text = format!("You are not owner of thread {}", kill.id);
@@ -179,34 +231,25 @@ impl Session {
         // It may have taken a backend just now; then the server must know, as with any other.
         match victim.backend_id.load(SeqCst) {
             0 => Ok(Verdict::Done),
-            backend => Ok(self.on_its_server(backend, victim)),
+            connection if connection == gone => Ok(Verdict::Done),
+            connection => Ok(self.on_its_server(connection, victim)),
         }
     }
 
     /// The server that has the victim's connection is to kill it.
     fn on_its_server(&self, connection: u32, victim: Arc<Seat>) -> Verdict {
         let (index, routing) = (victim.gate.load(SeqCst), &self.shared.routing);
-        match routing.gates().get(index) {
-            Some(gate) if !self.is_on_this_cluster(index) => {
-                // The command is this client's, so it passes the gate that is for it.
-                Verdict::Elsewhere(routing.gate_for(gate, self.lane.gate.party), connection, victim)
-            }
-            _ => Verdict::Server(connection, Some(victim)),
-        }
+        let gate = match routing.gates().get(index) {
+            // The command is this client's, so it passes the gate that is for it.
+            Some(gate) if !self.is_on_this_cluster(index) => routing.gate_for(gate, self.lane.gate.party),
+            _ => Arc::clone(&self.lane.gate),
+        };
+        Verdict::Server(gate, connection, victim)
     }
 
     /// Whether a gate, by its place in the list, is before the cluster that this session is sent to.
     fn is_on_this_cluster(&self, gate: usize) -> bool {
         self.shared.routing.are_beside(gate, self.lane.gate.index)
-    }
-
-    /// The server has answered the kill of a client's connection: the client goes with it, rather than on with another one.
-    fn after_kill(&self, kill: Kill, victim: Option<Arc<Seat>>, outcome: Outcome) {
-        let Some(victim) = victim.filter(|_| kill.connection) else { return };
-        // Who kills itself is answered with an error.
-        if outcome == Outcome::Done || Arc::ptr_eq(&victim, &self.seat) {
-            victim.dismiss();
-        }
     }
 
     async fn may_kill(&mut self, victim: &Arc<Seat>) -> Result<bool, Stop> {
@@ -225,6 +268,17 @@ impl Session {
         }
     }
 
+    /// Answers a command with the server's error to it, which its session has taken already.
+    async fn answer_with_error(&mut self, error: &ErrPacket) -> Result<(), Stop> {
+        self.skip_command().await?;
+        self.profile.failed();
+        self.shared.registry.backend_errors.fetch_add(1, Relaxed);
+        if let Some(observed) = &mut self.observed {
+            observed.failed = true;
+        }
+        self.say(&error.encode()).await
+    }
+
     /// Answers a command with the server's OK to a statement that does nothing, in the command's place.
     pub async fn answer_with_ok(&mut self) -> Result<(), Stop> {
         self.skip_command().await?;
@@ -237,19 +291,21 @@ impl Session {
     }
 }
 
+/// As a server says it, of the id that the client knows.
+fn no_such_client(id: u32) -> Stop {
+    Stop::Refuse(ErrPacket::new(NO_SUCH_THREAD, b"HY000", format!("Unknown thread id: {id}")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn only_plain_kills_are_read() {
-        let read = |text: &str| {
-            Kill::parse(text.as_bytes())
-                .map(|k| (k.connection, k.id, text[k.at..k.at + k.digits] == *k.id.to_string()))
-        };
-        assert_eq!(read("KILL 5"), Some((true, 5, true)));
-        assert_eq!(read("  kill\tquery 2147483650 ; "), Some((false, 2_147_483_650, true)));
-        assert_eq!(read("Kill Connection 7;"), Some((true, 7, true)));
+        let read = |text: &str| Kill::parse(text.as_bytes()).map(|k| (k.connection, k.id));
+        assert_eq!(read("KILL 5"), Some((true, 5)));
+        assert_eq!(read("  kill\tquery 2147483650 ; "), Some((false, 2_147_483_650)));
+        assert_eq!(read("Kill Connection 7;"), Some((true, 7)));
         for other in [
             "KILL",
             "KILL @a",

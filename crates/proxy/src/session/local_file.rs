@@ -10,13 +10,18 @@
 //! Back-pressure: nothing is read from the client while the server has not taken what was read before. Sequence numbers
 //! are counted anew: a compressing client takes its own from its compressed frames.
 
+use std::io;
+
 use mysql::Stream;
 use tokio::io::AsyncWriteExt;
 use wire::WireError;
 use wire::packet::{HEADER_LEN, Header, PAYLOAD_MAX};
 use wire::response::ErrPacket;
 
+use crate::memory::Held;
+use crate::session::Kick;
 use crate::session::buffer::Buffer;
+use crate::session::stalled::room_for_frame;
 use crate::trouble::{Stop, client_lost, malformed, outcome_unknown};
 
 /// Passes a file on to its end. `seq` is the number of the server's request, then of the last packet that was passed on.
@@ -29,12 +34,13 @@ pub(crate) async fn upload(
     inbound: &mut Buffer,
     server: &mut Stream,
     seq: &mut u8,
+    (kick, frames): (&Kick, &mut Held),
 ) -> Result<(), Stop> {
     let numbered = !client.is_compressed();
     let mut continues = false;
     loop {
         while inbound.len() < HEADER_LEN {
-            take_more(client, inbound, server).await?;
+            take_more(client, inbound, server, kick, frames).await?;
         }
         let Some(&first) = inbound.data().first_chunk::<HEADER_LEN>() else {
             return Err(malformed(WireError::Truncated("packet of a local file")));
@@ -53,7 +59,7 @@ pub(crate) async fn upload(
         let mut left = HEADER_LEN + header.len;
         while left > 0 {
             if inbound.len() == 0 {
-                take_more(client, inbound, server).await?;
+                take_more(client, inbound, server, kick, frames).await?;
             }
             let n = inbound.len().min(left);
             let written = server.write_all(&inbound.data()[..n]).await;
@@ -71,14 +77,25 @@ pub(crate) async fn upload(
 
 /// Reads from the client, unless the server gives up first: it has nothing to say before the file's end, but for a client
 /// that takes longer than its `net_read_timeout`.
-async fn take_more(client: &mut Stream, inbound: &mut Buffer, server: &mut Stream) -> Result<(), Stop> {
-    tokio::select! {
+async fn take_more(
+    client: &mut Stream,
+    inbound: &mut Buffer,
+    server: &mut Stream,
+    kick: &Kick,
+    frames: &mut Held,
+) -> Result<(), Stop> {
+    let filled = tokio::select! {
         biased;
-        filled = inbound.fill(client) => match filled.map_err(client_lost)? {
-            0 => Err(Stop::End(None)),
-            _ => Ok(()),
-        },
-        _ = server.peek() => Err(outcome_unknown()),
+        filled = inbound.fill(client) => filled,
+        _ = server.peek() => return Err(outcome_unknown()),
+    };
+    match filled {
+        Ok(0) => Err(Stop::End(None)),
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::QuotaExceeded => {
+            room_for_frame(client, kick, frames).await
+        }
+        Err(error) => Err(client_lost(error)),
     }
 }
 

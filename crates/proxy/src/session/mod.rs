@@ -22,6 +22,7 @@ pub(crate) mod relay;
 pub(crate) mod restore;
 pub(crate) mod sending;
 pub(crate) mod sharing;
+pub(crate) mod stalled;
 pub(crate) mod steer;
 pub(crate) mod terms;
 
@@ -31,7 +32,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering::Relaxed, Ordering::SeqCst};
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mysql::Stream;
 use tokio::io::AsyncWriteExt;
@@ -49,12 +50,16 @@ use crate::figures::observed::Observed;
 use crate::figures::registry::{Seat, SessionPhase};
 use crate::gate::hold::{Lane, Pass};
 use crate::gate::routes::Lanes;
+use crate::memory::{CLIENT, Held, UNDER_TLS};
 use crate::session::buffer::Buffer;
 use crate::session::terms::Terms;
 use crate::state::profile::Profile;
 use crate::state::statements::Statements;
-use crate::trouble::{Stop, client_lost, ended, held_too_long};
+use crate::trouble::{Stop, client_lost, ended, held_too_long, hoarded};
 pub(crate) use kick::Kick;
+
+/// How long a client may take to hear why its session ends.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// A client's session.
 #[derive(Debug)]
@@ -94,6 +99,10 @@ pub(crate) struct Session {
     pub told: Option<Told>,
     /// From the backend.
     pub answers: Buffer,
+    /// Of the client's compressed frames, beyond what each may have.
+    pub frames: Held,
+    /// The session itself.
+    pub held: Held,
     pub profile: Box<Profile>,
     pub statements: Statements,
     /// The second of its thread's clock in which its last command ended.
@@ -108,7 +117,7 @@ pub(crate) struct Session {
 }
 
 /// An answer to `SHOW WARNINGS`, asked for ahead; `None`: too long to be kept.
-pub(crate) type Told = Option<Box<[u8]>>;
+pub(crate) type Told = Option<(Box<[u8]>, Held)>;
 
 /// Serves a client until it leaves.
 pub(crate) async fn run(
@@ -150,6 +159,8 @@ pub(crate) async fn run(
         own_diagnostics: false,
         told: None,
         answers: Buffer::default(),
+        frames: Held::default(),
+        held: Held::of(CLIENT),
         profile: Box::new(Profile::nobody()),
         statements: Statements::default(),
         idle_since: 0,
@@ -162,8 +173,13 @@ pub(crate) async fn run(
         return session.close();
     };
     session.shared.registry.door_errors.fetch_add(1, Relaxed);
+    // Nothing more is read, and a client that does not listen must not keep what was.
+    (session.inbound, session.answers) = (Buffer::default(), Buffer::default());
     // The client may be gone already; then there is nobody to tell.
-    let _ = session.say(&error.encode()).await;
+    let last_words = Box::pin(async {
+        let _ = session.say(&error.encode()).await;
+    });
+    let _ = tokio::time::timeout(LAST_WORDS, last_words).await;
     session.close();
 }
 
@@ -198,6 +214,9 @@ impl Session {
         self.kick.set_due(0);
         self.kick.stop_lingering();
         let done = self.command().await;
+        if self.frames.bytes() > 0 {
+            self.give_frames_back();
+        }
         self.observe_end(done.is_err());
         done?;
         if self.profile.collation_unknown {
@@ -227,11 +246,15 @@ impl Session {
         // What comes next waits for the server, not for the client.
         drop(handshake);
         (self.peer, self.terms) = (from, rules.terms);
+        if self.client.is_tls() {
+            self.held.set(CLIENT + UNDER_TLS);
+        }
         let compression = guest.compression;
         self.become_guest(guest).await?;
         self.idle_since = clock::now();
         if let Some(algorithm) = compression {
             self.client.compress(algorithm, self.inbound.data());
+            self.client.set_frame_room(0);
             self.inbound.consume(self.inbound.len());
         }
         Ok(())
@@ -244,6 +267,7 @@ impl Session {
         self.pass = None;
         self.place = None;
         self.statements.clear();
+        self.note_what_is_kept();
         let option = self.profile.settings.option;
         *self.profile = Profile::nobody();
         (self.own, self.told, self.account) = (false, None, None);
@@ -326,8 +350,8 @@ impl Session {
 
     /// Waits for a command's first bytes; `false` if something about the gate has changed instead.
     async fn command_waits(&mut self) -> Result<bool, Stop> {
-        let Self { inbound, client, kick, .. } = self;
         loop {
+            let Self { inbound, client, kick, .. } = self;
             let data = inbound.data();
             if data.len() > HEADER_LEN || data.len() == HEADER_LEN && data[..3] == [0; 3] {
                 return Ok(true);
@@ -344,10 +368,15 @@ impl Session {
                 }
                 inbound.poll_fill(cx, client).map_ok(Some)
             });
-            match filled.await.map_err(client_lost)? {
-                None => return Ok(false),
-                Some(0) => return Err(Stop::End(None)),
-                Some(_) => {}
+            match filled.await {
+                Ok(None) => return Ok(false),
+                Ok(Some(0)) => return Err(Stop::End(None)),
+                Ok(Some(_)) => {}
+                // A frame that needs more memory than a client has without asking for it.
+                Err(error) if error.kind() == std::io::ErrorKind::QuotaExceeded => {
+                    self.take_in(self.inbound.len() + 1).await?;
+                }
+                Err(error) => return Err(client_lost(error)),
             }
         }
     }
@@ -361,6 +390,11 @@ impl Session {
         }
         if self.seat.dismissed() {
             return Err(self.part().await);
+        }
+        if self.kick.is_evicted() {
+            // The number of an answer: drivers read it as one, to a statement that was not executed.
+            self.seq = 1;
+            return Err(Stop::end(hoarded()));
         }
         if self.shared.exit.is_out() {
             return self.see_out().await;
@@ -472,6 +506,7 @@ impl Session {
     /// Closes the link, saying goodbye if that may be said: not while the gate is held and the session outside.
     pub fn drop_link(&mut self) {
         let Some(link) = self.link.take() else { return };
+        self.seat.leave_backend();
         if self.pass.is_none() {
             self.pass = self.lane.enter();
         }

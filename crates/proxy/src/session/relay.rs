@@ -5,7 +5,6 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use tokio::io::AsyncWriteExt;
 use wire::Capabilities;
 use wire::capability::Status;
 use wire::packet::{HEADER_LEN, Header};
@@ -13,15 +12,17 @@ use wire::response::OkPacket;
 
 use crate::backend::Link;
 use crate::backend::response::{Expect, Kind, Scan, Step};
-use crate::session::Session;
+use crate::session::buffer::CHUNK;
 use crate::session::local_file::{unasked, upload};
 use crate::session::overdue::Limit;
+use crate::session::stalled::pass_on;
+use crate::session::{Kick, Session};
 use crate::state::prepared::{Place, Prepared};
 use crate::state::profile::Profile;
 use crate::state::settings::{Interned, Settings};
 use crate::state::statements::Statements;
 use crate::text::screen::Screened;
-use crate::trouble::{Stop, backend_out_of_step, client_lost, outcome_unknown};
+use crate::trouble::{Stop, backend_out_of_step, outcome_unknown};
 
 /// What an answer belongs to.
 #[derive(Debug)]
@@ -65,8 +66,10 @@ impl Session {
             lane,
             observed,
             terms,
+            frames,
             ..
         } = self;
+        let kick: &Kick = kick;
         let Some(link) = link else { return Err(outcome_unknown()) };
         let Link { stream, prepared, capabilities, awaiting, slot, serial, id, .. } = &mut **link;
         let (serial, backend) = (*serial, *capabilities);
@@ -135,7 +138,7 @@ impl Session {
                         }
                         (read, keep) = (read + packet.len, keep + n);
                         if compressed && packet.kind.more_follows() {
-                            client.write_all(&data[..keep]).await.map_err(client_lost)?;
+                            pass_on(client, kick, &data[..keep]).await?;
                             client.begin_result();
                             // The next packet's place in the buffer, as if nothing had gone before it.
                             keep = 0;
@@ -143,13 +146,13 @@ impl Session {
                     }
                 }
             }
-            client.write_all(&data[..keep]).await.map_err(client_lost)?;
+            pass_on(client, kick, &data[..keep]).await?;
             if let Some(observed) = observed {
                 observed.bytes += keep as u64;
             }
             answers.consume(read);
             if let Some(mut last) = file_wanted.filter(|_| answers.len() == 0) {
-                let sent = Box::pin(upload(client, inbound, stream, &mut last)).await;
+                let sent = Box::pin(upload(client, inbound, stream, &mut last, (kick, frames))).await;
                 *seq = last.wrapping_add(1);
                 sent?;
                 scan.file_sent();
@@ -220,9 +223,7 @@ impl Notes<'_> {
             }
             Kind::Err => {
                 self.outcome = Outcome::Failed;
-                self.profile.unconfirmed = true;
-                self.profile.warnings = true;
-                self.profile.last_insert_id_unsure = true;
+                self.profile.failed();
             }
             Kind::Prepared { columns, params, warnings } => {
                 self.warned(warnings);
@@ -252,8 +253,9 @@ impl Notes<'_> {
     fn add(&mut self, text: Arc<[u8]>, on_backend: u32, params: u16, columns: u16) -> u32 {
         let settings = self.interned.intern(self.profile.settings.parsing());
         let place = match self.prepared_max {
-            // What a pinned session has set is not known in full, so its statements are only its own.
-            Some(max) if !self.statements.busy() && self.profile.pin.is_none() => {
+            // What a pinned session has set is not known in full, so its statements are only its own. So is a long text: shared, it would
+            // be kept after its client has closed it.
+            Some(max) if !self.statements.busy() && self.profile.pin.is_none() && text.len() <= CHUNK => {
                 self.prepared.add(self.serial, (&text, &settings), (on_backend, params, columns), max)
             }
             _ => Place::private(self.serial, on_backend),

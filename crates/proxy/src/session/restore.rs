@@ -10,7 +10,9 @@ use wire::response::ErrPacket;
 use crate::backend::response::{Expect, Kind};
 use crate::backend::{AskError, Link, Warm, trackers};
 use crate::gate::hold::Gate;
+use crate::memory::Held;
 use crate::session::Session;
+use crate::session::buffer::CHUNK;
 use crate::state::prepared::Place;
 use crate::state::profile::Profile;
 use crate::state::settings::{Baseline, Settings, baseline_question};
@@ -150,6 +152,7 @@ impl Session {
     /// character set is now.
     pub async fn after_reset(&mut self) -> Result<(), Stop> {
         self.statements.clear();
+        self.note_what_is_kept();
         // A reset does not undo everything that pins a session, so such a backend is not given to others.
         let marked = self.profile.pin.is_some() || self.profile.keeps.is_some();
         self.profile.reset();
@@ -206,6 +209,9 @@ impl Session {
         let (Some(statement), Some(link)) = (self.statements.get(id), &mut self.link) else {
             return Err(outcome_unknown());
         };
+        let own_only = own_only || statement.text.len() > CHUNK;
+        // The command, and the same as a packet.
+        let _held = Held::of(2 * statement.text.len());
         // It means what it meant when the client prepared it.
         let (now, insert_id) = (Arc::clone(&self.profile.settings), self.profile.last_insert_id);
         let there = now.parsing_as(&statement.settings);

@@ -7,7 +7,7 @@ use wire::packet::{HEADER_LEN, Header, PAYLOAD_MAX};
 
 use crate::session::Session;
 use crate::text::screen::Screen;
-use crate::trouble::{Stop, client_lost, outcome_unknown};
+use crate::trouble::{Stop, outcome_unknown};
 
 impl Session {
     /// Sends the command on, all of its packets, and shows its text to a screen on the way: what follows so many bytes
@@ -19,7 +19,7 @@ impl Session {
             let mut unseen = HEADER_LEN + screen.as_ref().map_or(0, |(_, text_at)| *text_at);
             while self.left > 0 {
                 if self.inbound.len() == 0 {
-                    self.inbound.fill_to(&mut self.client, 1).await.map_err(client_lost)?;
+                    self.take_in(1).await?;
                 }
                 let Self { inbound, link: Some(link), left, .. } = self else {
                     return Err(outcome_unknown());
@@ -50,7 +50,7 @@ impl Session {
         if !self.continues {
             return Ok(false);
         }
-        self.inbound.fill_to(&mut self.client, HEADER_LEN).await.map_err(client_lost)?;
+        self.take_in(HEADER_LEN).await?;
         let data = self.inbound.data();
         let header = Header::parse([data[0], data[1], data[2], data[3]]);
         self.left = HEADER_LEN + header.len;
@@ -71,7 +71,7 @@ impl Session {
         loop {
             while self.left > 0 {
                 if self.inbound.len() == 0 {
-                    self.inbound.fill_to(&mut self.client, 1).await.map_err(client_lost)?;
+                    self.take_in(1).await?;
                 }
                 let n = self.inbound.len().min(self.left);
                 self.inbound.consume(n);

@@ -23,7 +23,9 @@ use crate::backend::pool::{Fresh, Grant, Pool, Slot, Wanted};
 use crate::backend::response::Expect;
 use crate::backend::{AskError, Link};
 use crate::figures::registry::SessionPhase;
+use crate::memory::{self, For, Held};
 use crate::session::Session;
+use crate::session::stalled::pass_on;
 use crate::state::settings::Settings;
 use crate::text::screen::{Asks, Screened};
 use crate::trouble::{Stop, lost_inside, no_backend, no_longer_known, outcome_unknown};
@@ -370,7 +372,11 @@ impl Session {
     pub async fn ask_warnings(&mut self) -> Result<(), AskError> {
         let Some(link) = &mut self.link else { return Err(AskError::Lost) };
         let answer = link.ask_sql(b"SHOW WARNINGS").await?;
-        self.told = Some(Some(answer.bytes.into_boxed_slice()).filter(|bytes| bytes.len() <= TOLD_MAX));
+        let short = |bytes: &Vec<u8>| bytes.len() <= TOLD_MAX && memory::may_take(bytes.len(), For::Large);
+        self.told = Some(Some(answer.bytes).filter(short).map(|bytes| {
+            let held = Held::of(bytes.len());
+            (bytes.into_boxed_slice(), held)
+        }));
         self.profile.warnings = false;
         Ok(())
     }
@@ -391,11 +397,10 @@ impl Session {
             let plain = words.next().is_some_and(|w| w.eq_ignore_ascii_case(b"SHOW"))
                 && words.next().is_some_and(|w| w.eq_ignore_ascii_case(b"WARNINGS"))
                 && words.next().is_none();
-            let Some(Some(answer)) = self.told.as_ref().filter(|_| plain) else {
+            let Some(Some((answer, _))) = self.told.as_ref().filter(|_| plain) else {
                 return Err(no_longer_known("what went wrong"));
             };
-            use tokio::io::AsyncWriteExt;
-            self.client.write_all(answer).await.map_err(crate::trouble::client_lost)?;
+            pass_on(&mut self.client, &self.kick, answer).await?;
             self.skip_command().await?;
             return Ok(true);
         }

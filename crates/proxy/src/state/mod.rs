@@ -4,3 +4,4 @@ pub(crate) mod prepared;
 pub(crate) mod profile;
 pub(crate) mod settings;
 pub(crate) mod statements;
+pub(crate) mod texts;

@@ -114,15 +114,6 @@ impl Profile {
         self.unconfirmed || self.warnings || self.last_insert_id_unsure
     }
 
-    /// The status flags of an answer that no server gives.
-    pub fn shown_status(&self) -> Status {
-        let off = self.settings.variables.get(b"autocommit".as_slice()).is_some_and(|on| **on == *b"OFF");
-        let autocommit = if off { 0 } else { Status::AUTOCOMMIT.0 };
-        let inside = if self.in_transaction { Status::IN_TRANS.0 } else { 0 };
-        let quotes = if self.no_backslash { NO_BACKSLASH_ESCAPES.0 } else { 0 };
-        Status(autocommit | inside | quotes)
-    }
-
     /// After a command: gives the settings their interned form; whether they had changed.
     pub fn intern(&mut self, interned: &Interned<Settings>) -> bool {
         let changed = std::mem::take(&mut self.settings_changed);
@@ -164,6 +155,13 @@ impl Profile {
             self.last_insert_id = last_insert_id;
             self.last_insert_id_unsure = true;
         }
+    }
+
+    /// Takes note of a server's error, which says nothing of the session.
+    pub fn failed(&mut self) {
+        self.unconfirmed = true;
+        self.warnings = true;
+        self.last_insert_id_unsure = true;
     }
 
     /// Takes note of a statement that was sent.

@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use wire::{Capabilities, Reader, WireError};
 
+use crate::memory::Held;
+use crate::session::buffer::CHUNK;
 use crate::state::prepared::Place;
 use crate::state::settings::Settings;
 use crate::text::screen::Screened;
@@ -45,6 +47,7 @@ pub(crate) struct Statement {
     pub long_data: bool,
     /// Whether it has a cursor open.
     pub cursor: bool,
+    held: Held,
 }
 
 /// All of a client's statements.
@@ -56,6 +59,8 @@ pub(crate) struct Statements {
     busy: usize,
     /// Statements that are perhaps at a private place.
     privates: usize,
+    /// All that they hold, in bytes, shared texts included.
+    bytes: usize,
 }
 
 /// What must be done to a `COM_STMT_EXECUTE` before it is forwarded.
@@ -80,7 +85,7 @@ impl Statements {
         columns: u16,
     ) -> u32 {
         self.last_id = self.last_id.wrapping_add(1).max(1);
-        let statement = Statement {
+        let mut statement = Statement {
             text,
             settings,
             screened,
@@ -93,7 +98,10 @@ impl Statements {
             types_told: false,
             long_data: false,
             cursor: false,
+            held: Held::default(),
         };
+        statement.count();
+        self.bytes += statement.bytes();
         self.privates += usize::from(place.is_private());
         self.by_id.insert(self.last_id, statement);
         self.last_id
@@ -107,8 +115,14 @@ impl Statements {
     /// Removes a statement.
     pub fn close(&mut self, id: u32) -> Option<Statement> {
         let closed = self.by_id.remove(&id)?;
+        self.bytes -= closed.bytes();
         self.busy -= usize::from(closed.long_data || closed.cursor);
         Some(closed)
+    }
+
+    /// What all of them hold, in bytes, texts that others use too included.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Whether a statement has long data or a cursor, so that the session must stay on its backend.
@@ -159,11 +173,25 @@ impl Statements {
     /// Forgets every statement: the server has deallocated them. Ids go on, so that an old one is never reused.
     pub fn clear(&mut self) {
         self.by_id.clear();
-        (self.busy, self.privates) = (0, 0);
+        (self.busy, self.privates, self.bytes) = (0, 0, 0);
     }
 }
 
 impl Statement {
+    /// What one takes beside its text, in bytes: itself, and its part of the map.
+    pub const SIZE: usize = size_of::<Self>() + 64;
+
+    /// What it holds, in bytes. Types are not among it, so that it is the same when it goes as when it came.
+    fn bytes(&self) -> usize {
+        Self::SIZE + self.text.len()
+    }
+
+    /// Counts what it has to itself: a short text is counted where it is shared.
+    fn count(&mut self) {
+        let text = if self.text.len() > CHUNK { self.text.len() } else { 0 };
+        self.held.set(Self::SIZE + text + self.types.as_ref().map_or(0, |(_, types)| types.len()));
+    }
+
     /// Looks at the parameter types in the payload of a `COM_STMT_EXECUTE`, of which at least the beginning is in
     /// `payload`: remembers them if they are there, and says what to do if they are not. `told`: whether the backend
     /// has them from an execution before.
@@ -205,6 +233,7 @@ impl Statement {
             let types = &begin[..begin.len() - r.len()];
             if self.types.as_ref().is_none_or(|(n, known)| *n != count || **known != *types) {
                 self.types = Some((count, types.into()));
+                self.count();
             }
             return Ok(Types::AsSent);
         }

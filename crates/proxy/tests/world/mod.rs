@@ -4,6 +4,7 @@
 
 pub mod certificates;
 pub mod raw;
+pub mod relay;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -71,10 +72,15 @@ pub fn sharing_door(node: &Node, backends_max: usize) -> Door {
 
 /// A door of two threads, sharing, with room for everybody.
 pub fn options(node: &Node) -> DoorOptions {
+    options_of(backend(node))
+}
+
+/// The same, for a server that somebody else runs.
+pub fn options_of(writer: Backend) -> DoorOptions {
     DoorOptions {
         listen: "127.0.0.1:0".parse().unwrap(),
         threads: 2,
-        writer: backend(node),
+        writer,
         routes: Routes::default(),
         server_version: "9.7.4".into(),
         share: true,
@@ -91,6 +97,7 @@ pub fn rules() -> Rules {
         backends_max: 100,
         queue_max: Duration::from_secs(10),
         terms: Terms::default(),
+        memory_max: usize::MAX,
         observe: proxy::Observe::default(),
     }
 }

@@ -54,7 +54,7 @@ impl Client {
         Self::over(connect_saying(port, &[]).await).await.unwrap()
     }
 
-    /// Reads the greeting; `None` if the connection was closed instead.
+    /// Reads the greeting; `None` if the connection was closed or refused instead.
     pub async fn over(stream: Stream) -> Option<Self> {
         let greeting = Greeting {
             server_version: String::new(),
@@ -66,7 +66,7 @@ impl Client {
             auth_plugin: String::new(),
         };
         let mut client = Self { stream, greeting, seq: 0 };
-        client.greeting = Greeting::parse(&client.read().await?).unwrap();
+        client.greeting = Greeting::parse(&client.read().await?).ok()?;
         Some(client)
     }
 
@@ -189,8 +189,13 @@ impl Client {
 
     /// Begins a command of this statement.
     pub async fn send_command(&mut self, sql: &[u8]) {
+        self.send_new_command(&[&[3], sql].concat()).await;
+    }
+
+    /// Begins a command of this payload.
+    pub async fn send_new_command(&mut self, payload: &[u8]) {
         self.seq = 0;
-        self.send(&[&[3], sql].concat()).await;
+        self.send(payload).await;
     }
 
     /// Asks for one cell.
