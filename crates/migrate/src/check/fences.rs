@@ -1,8 +1,9 @@
 //! Whether the fence that the settings want can be had, and whom it does not keep out.
 
 use super::facts::{Facts, Version, quoted_account};
+use super::grants::Scope;
 use super::report::{Outcome, Side};
-use super::rule::{Acceptance, Judge, Judged, Rule, listed, passed, refused, statements, warned};
+use super::rule::{Acceptance, Judge, Judged, Rule, Unread, listed, passed, refused, statements, warned};
 use crate::plan::Fence;
 
 /// The first version with ALTER SCHEMA ... READ ONLY.
@@ -32,14 +33,48 @@ const fn rule(
     Rule { name, judge: Judge::On(side, judge), acceptance, unread: Outcome::Warned, why }
 }
 
+/// Whether a fence around the move's tables is possible on a server at all.
+pub(super) fn tables_can(facts: &Facts, side: Side) -> bool {
+    facts.spec.whole_schemas().is_empty() && trusts_creators(facts, side).unwrap_or(false)
+}
+
+/// Whether our account may create a trigger where there is a binary log: without that variable it needs SUPER, and SET_ANY_DEFINER
+/// does not help, as was seen of MySQL 9.7.
+fn trusts_creators(facts: &Facts, side: Side) -> Result<bool, Unread> {
+    let server = facts.server(side);
+    let grants = server.grants.as_ref().map_err(Clone::clone)?;
+    Ok(!server.variables.is_on("log_bin")
+        || server.variables.is_on("log_bin_trust_function_creators")
+        || grants.has("SUPER", Scope::Server))
+}
+
+fn tables_usable(facts: &Facts, side: Side) -> Judged {
+    let whole = facts.spec.whole_schemas();
+    if !whole.is_empty() {
+        return refused(
+            format!("all tables of {} move, and each needs a name to be fenced", listed(whole)),
+            "name each table in the move's `tables`, or use `fence = \"schemas\"`",
+        );
+    }
+    if !trusts_creators(facts, side)? {
+        return refused(
+            "log_bin_trust_function_creators = OFF, and our account has no SUPER: it may not create triggers",
+            "SET PERSIST log_bin_trust_function_creators = ON;",
+        );
+    }
+    passed(format!("around {} tables: triggers, and LOCK TABLES while it is crossed", facts.spec.tables.len()))
+}
+
 /// Whether a fence around the move's schemas is possible on a server at all.
 pub(super) fn schemas_can(facts: &Facts, side: Side) -> bool {
     facts.spec.parted_schemas().is_empty() && facts.server(side).version() >= SINCE
 }
 
 fn usable(facts: &Facts, side: Side) -> Judged {
-    if facts.fence == Fence::Server {
-        return passed("around the server: read_only, super_read_only");
+    match facts.fence {
+        Fence::Server => return passed("around the server: read_only, super_read_only"),
+        Fence::Tables => return tables_usable(facts, side),
+        Fence::Schemas => {}
     }
     let parted = facts.spec.parted_schemas();
     if !parted.is_empty() {
@@ -60,8 +95,10 @@ fn usable(facts: &Facts, side: Side) -> Judged {
 
 /// Who could write past the application's way to the side that follows: the target first, the source after the switch.
 fn direct_writers(facts: &Facts, side: Side) -> Judged {
-    if facts.fence == Fence::Server {
-        return passed("a server that follows is read_only");
+    match facts.fence {
+        Fence::Server => return passed("a server that follows is read_only"),
+        Fence::Tables => return passed("tables that follow refuse them"),
+        Fence::Schemas => {}
     }
     let (server, schemas) = (facts.server(side), facts.spec.schemas());
     let writers = server.writers.as_ref().map_err(Clone::clone)?;
