@@ -62,7 +62,10 @@ fn tables_usable(facts: &Facts, side: Side) -> Judged {
             "SET PERSIST log_bin_trust_function_creators = ON;",
         );
     }
-    passed(format!("around {} tables: triggers, and LOCK TABLES while it is crossed", facts.spec.tables.len()))
+    passed(format!(
+        "around {} tables: triggers, and LOCK TABLES while it is crossed",
+        facts.spec.tables.len()
+    ))
 }
 
 /// Whether a fence around the move's schemas is possible on a server at all.

@@ -203,7 +203,8 @@ fn definers(facts: &Facts) -> Judged {
 
 fn target_triggers(facts: &Facts) -> Judged {
     // A fence of another kind would never lower them.
-    let of_the_fence = |one: &&Object| facts.fence == Fence::Tables && one.own_name().starts_with(FENCE_TRIGGERS);
+    let of_the_fence =
+        |one: &&Object| facts.fence == Fence::Tables && one.own_name().starts_with(FENCE_TRIGGERS);
     let all = read(&facts.there.triggers)?;
     let all: Vec<Object> = all.iter().filter(|one| !of_the_fence(one)).cloned().collect();
     match (facts.state, all.is_empty()) {

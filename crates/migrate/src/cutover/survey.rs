@@ -191,11 +191,7 @@ impl<G: TrafficGate> MoveDriver<G> {
 }
 
 /// The fence and everything that does not depend on how much there is to do.
-async fn fence_part(
-    source: &mut Connection,
-    target: &mut Connection,
-    triggers: usize,
-) -> Result<Part> {
+async fn fence_part(source: &mut Connection, target: &mut Connection, triggers: usize) -> Result<Part> {
     let begun = Instant::now();
     source.row("SELECT 1").await.doing(Side::Source, "ask for nothing")?;
     target.row("SELECT 1").await.doing(Side::Target, "ask for nothing")?;

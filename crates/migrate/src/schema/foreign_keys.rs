@@ -69,7 +69,10 @@ pub(crate) async fn cascading(source: &mut Connection, tables: &[Table]) -> Resu
 ///
 /// # Errors
 /// If the source does not tell.
-pub(crate) async fn acting_from_outside(source: &mut Connection, tables: &[Table]) -> Result<Vec<ForeignKey>> {
+pub(crate) async fn acting_from_outside(
+    source: &mut Connection,
+    tables: &[Table],
+) -> Result<Vec<ForeignKey>> {
     let sql = "SELECT CONSTRAINT_SCHEMA, TABLE_NAME, CONSTRAINT_NAME FROM information_schema.REFERENTIAL_CONSTRAINTS \
                WHERE DELETE_RULE NOT IN ('RESTRICT', 'NO ACTION') OR UPDATE_RULE NOT IN ('RESTRICT', 'NO ACTION')";
     let rows = source.rows(sql).await.doing(Side::Source, "read the foreign keys")?;

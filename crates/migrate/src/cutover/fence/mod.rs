@@ -246,10 +246,12 @@ impl<'a> Barrier<'a> {
             Ok((named, prepared))
         };
         let seen = match answered(Side::Source, asking).await {
-            Ok((named, true)) if named.is_empty() => {
-                "in the way: a prepared XA transaction whose connection is gone (XA RECOVER)".to_owned()
+            Ok((named, prepared)) => {
+                let gone = "a prepared XA transaction whose connection is gone (XA RECOVER)".to_owned();
+                let connections = (!named.is_empty() || !prepared).then(|| in_the_way::sentence(&named));
+                let all: Vec<String> = connections.into_iter().chain(prepared.then_some(gone)).collect();
+                format!("in the way: {}", all.join("; "))
             }
-            Ok((named, _)) => format!("in the way: {}", in_the_way::sentence(&named)),
             Err(error) => error.to_string(),
         };
         MoveError::Refused {

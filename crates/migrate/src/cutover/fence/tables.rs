@@ -226,7 +226,9 @@ async fn try_to_write(server: &mut Connection, spec: &MoveSpec) -> Result<()> {
                 Ok(_) => {
                     server.execute("ROLLBACK").await.doing(side, doing)?;
                     return Err(MoveError::Refused {
-                        what: format!("table {table} of the source takes writes although the fence was raised"),
+                        what: format!(
+                            "table {table} of the source takes writes although the fence was raised"
+                        ),
                         hint: "this is a bug, please report it".into(),
                     });
                 }
@@ -390,7 +392,10 @@ mod tests {
         standing.extend(EVENTS.map(|event| ours(&a, "b", event, &text)));
         let all = changes(&[a, b], &standing, "m");
         assert_eq!(all.len(), 12);
-        assert!(all[..6].iter().all(|sql| sql.starts_with("DROP")), "a name is free before it is given again");
+        assert!(
+            all[..6].iter().all(|sql| sql.starts_with("DROP")),
+            "a name is free before it is given again"
+        );
     }
 
     #[test]
@@ -413,7 +418,11 @@ mod tests {
         let long = "t".repeat(64);
         assert!(name_of(&long, "INSERT").len() <= 64);
         assert_ne!(name_of("a", "INSERT"), name_of("b", "INSERT"));
-        assert_eq!(name_of("orders", "INSERT"), "highwater_fence_00125d9250be8b4c_insert", "never another one");
+        assert_eq!(
+            name_of("orders", "INSERT"),
+            "highwater_fence_00125d9250be8b4c_insert",
+            "never another one"
+        );
         let text = body(&"m".repeat(200));
         let message = text.split("MESSAGE_TEXT = '").nth(1).unwrap().split('\'').next().unwrap();
         assert!(message.len() <= 128, "{}", message.len());
