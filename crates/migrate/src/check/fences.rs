@@ -199,6 +199,37 @@ mod tests {
     }
 
     #[test]
+    fn a_fence_around_tables_takes_named_tables_and_an_account_that_may_create_triggers() {
+        let mut facts = facts();
+        facts.fence = Fence::Tables;
+        assert!(usable(&facts, Side::Source).unwrap().evidence.contains("all tables of shop move"));
+        facts.spec.tables = vec![TablePattern { schema: "shop".into(), table: Some("orders".into()) }];
+        let grants = [
+            "GRANT PROCESS, SET_ANY_DEFINER ON *.* TO `hw`@`%`",
+            "GRANT TRIGGER, LOCK TABLES ON `shop`.* TO `hw`@`%`",
+            "GRANT SELECT ON `performance_schema`.* TO `hw`@`%`",
+        ];
+        facts.source.grants = Ok(Grants::parse(grants));
+        let refusal = usable(&facts, Side::Source).unwrap();
+        assert_eq!(refusal.outcome, Outcome::Refused);
+        assert_eq!(refusal.fix.unwrap(), "SET PERSIST log_bin_trust_function_creators = ON;");
+        facts.source = facts.source.with("log_bin_trust_function_creators", "ON");
+        assert_eq!(outcome(usable(&facts, Side::Source)), Outcome::Passed);
+        assert_eq!(outcome(direct_writers(&facts, Side::Source)), Outcome::Passed);
+
+        let rule = super::super::access::RULES.iter().find(|r| r.name == "privileges-cutover").unwrap();
+        let Judge::On(_, judge) = rule.judge else { unreachable!() };
+        assert_eq!(judge(&facts).unwrap().outcome, Outcome::Passed);
+        facts.fence = Fence::Server;
+        assert!(judge(&facts).unwrap().fix.unwrap().contains("`fence = \"tables\"`"), "it can have that one");
+        facts.fence = Fence::Tables;
+        facts.source.grants = Ok(Grants::parse(["GRANT SUPER ON *.* TO `hw`@`%`"]));
+        facts.source = facts.source.with("log_bin_trust_function_creators", "OFF");
+        assert_eq!(outcome(usable(&facts, Side::Source)), Outcome::Passed);
+        assert!(judge(&facts).unwrap().evidence.contains("LOCK TABLES on `shop`.*"));
+    }
+
+    #[test]
     fn a_server_without_super_is_told_of_the_fence_that_it_can_have() {
         let managed = [
             "GRANT PROCESS ON *.* TO `hw`@`%`",

@@ -309,6 +309,11 @@ mod tests {
         let mut facts = sample::facts();
         facts.there.triggers = Ok(vec![object("shop.audit", "app@%")]);
         assert_eq!(target_triggers(&facts).unwrap().fix.as_deref(), Some("DROP TRIGGER `shop`.`audit`;"));
+        // Those of a fence are at home there, but not where the fence is of another kind.
+        facts.there.triggers = Ok(vec![object("shop.highwater_fence_00_insert", "hw@%")]);
+        assert_eq!(outcome(target_triggers(&facts)), Outcome::Refused);
+        facts.fence = Fence::Tables;
+        assert_eq!(outcome(target_triggers(&facts)), Outcome::Passed);
     }
 
     #[test]

@@ -229,7 +229,7 @@ impl<'a> Barrier<'a> {
         let ids = match self.kind {
             Fence::Server => in_the_way::before_the_fence(server, us).await?,
             Fence::Schemas => schemas::in_the_way(server, Side::Source, &self.schemas, us).await?,
-            Fence::Tables => tables::before(server, us).await?,
+            Fence::Tables => tables::before(server, us, self.spec).await?,
         };
         in_the_way::named(server, Phase::Fence, &ids).await
     }
@@ -239,8 +239,8 @@ impl<'a> Barrier<'a> {
         let asking = async {
             let mut other = session::open(options, Side::Source).await?;
             let named = self.in_the_way(&mut other, us).await?;
-            let prepared =
-                self.kind == Fence::Tables && tables::is_prepared_transaction_before(&mut other, us).await?;
+            let prepared = self.kind == Fence::Tables
+                && tables::is_prepared_transaction_before(&mut other, us, self.spec).await?;
             // The statement may have gone through in this very moment; the caller lowers the fence in any case.
             in_the_way::kill(&mut other, us.into(), Side::Source).await?;
             Ok((named, prepared))

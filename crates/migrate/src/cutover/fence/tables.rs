@@ -324,12 +324,13 @@ pub(super) async fn still_up(server: &mut Connection, spec: &MoveSpec) -> Result
     }
 }
 
-/// The connections that keep another one from the lock that it waits for.
+/// The connections that keep another one from locking the tables: whoever has used one of them in an open transaction, or whatever else
+/// it waits for now, as another end of a foreign key.
 ///
 /// # Errors
 /// If the server fails.
-pub(super) async fn before(server: &mut Connection, us: u32) -> Result<Vec<u64>> {
-    let rows = holders(server, us).await?;
+pub(super) async fn before(server: &mut Connection, us: u32, spec: &MoveSpec) -> Result<Vec<u64>> {
+    let rows = holders(server, us, spec).await?;
     Ok(rows.iter().filter_map(|row| row.number(0)).collect())
 }
 
@@ -337,19 +338,23 @@ pub(super) async fn before(server: &mut Connection, us: u32) -> Result<Vec<u64>>
 ///
 /// # Errors
 /// If the server fails.
-pub(super) async fn is_prepared_transaction_before(server: &mut Connection, us: u32) -> Result<bool> {
-    Ok(holders(server, us).await?.iter().any(|row| row.number::<u64>(0).is_none()))
+pub(super) async fn is_prepared_transaction_before(
+    server: &mut Connection,
+    us: u32,
+    spec: &MoveSpec,
+) -> Result<bool> {
+    Ok(holders(server, us, spec).await?.iter().any(|row| row.number::<u64>(0).is_none()))
 }
 
-async fn holders(server: &mut Connection, us: u32) -> Result<Vec<mysql::Row>> {
+async fn holders(server: &mut Connection, us: u32, spec: &MoveSpec) -> Result<Vec<mysql::Row>> {
     let sql = format!(
-        "SELECT DISTINCT t.PROCESSLIST_ID FROM performance_schema.metadata_locks p \
-         JOIN performance_schema.threads w ON w.THREAD_ID = p.OWNER_THREAD_ID \
-         JOIN performance_schema.metadata_locks m ON m.OBJECT_TYPE = p.OBJECT_TYPE AND m.OBJECT_SCHEMA <=> p.OBJECT_SCHEMA \
-           AND m.OBJECT_NAME <=> p.OBJECT_NAME AND m.OWNER_THREAD_ID <> p.OWNER_THREAD_ID \
+        "WITH us AS (SELECT IFNULL(MAX(THREAD_ID), 0) AS id FROM performance_schema.threads WHERE PROCESSLIST_ID = {us}) \
+         SELECT DISTINCT t.PROCESSLIST_ID FROM us JOIN performance_schema.metadata_locks m ON m.OWNER_THREAD_ID <> us.id \
          LEFT JOIN performance_schema.threads t ON t.THREAD_ID = m.OWNER_THREAD_ID \
-         WHERE w.PROCESSLIST_ID = {us} AND p.LOCK_STATUS = 'PENDING' AND m.LOCK_STATUS = 'GRANTED' \
-         AND NOT t.PROCESSLIST_ID <=> CONNECTION_ID()"
+         WHERE m.LOCK_STATUS = 'GRANTED' AND NOT t.PROCESSLIST_ID <=> CONNECTION_ID() AND ({} OR EXISTS \
+         (SELECT 1 FROM performance_schema.metadata_locks p WHERE p.OWNER_THREAD_ID = us.id AND p.LOCK_STATUS = 'PENDING' \
+          AND p.OBJECT_TYPE = m.OBJECT_TYPE AND p.OBJECT_SCHEMA <=> m.OBJECT_SCHEMA AND p.OBJECT_NAME <=> m.OBJECT_NAME))",
+        place(spec)
     );
     server.rows(sql).await.doing(Side::Source, "look for who stands in the way")
 }
