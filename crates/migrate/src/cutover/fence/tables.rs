@@ -10,6 +10,7 @@ use mysql::{Connection, Error};
 
 use crate::cutover::Phase;
 use crate::cutover::in_the_way::{self, InTheWay};
+use crate::cutover::stop_point::stop_point;
 use crate::error::{Doing, MoveError, Result, Side};
 use crate::plan::MoveSpec;
 use crate::schema::objects::FENCE_TRIGGERS;
@@ -191,6 +192,7 @@ pub(super) async fn raise(server: &mut Connection, spec: &MoveSpec) -> Result<()
     server.execute(locking("WRITE")).await.doing(side, doing)?;
     for change in changes(&tables, &standing(server, side, spec).await?, &spec.name) {
         server.execute(change).await.doing(side, doing)?;
+        stop_point("half").await;
     }
     try_to_write(server, spec).await?;
     server.query_all("ROLLBACK; UNLOCK TABLES; SET SESSION autocommit = 1").await.doing(side, doing)?;
