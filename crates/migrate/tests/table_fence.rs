@@ -371,4 +371,15 @@ async fn nobody_writes_past_the_fence_and_a_controller_that_dies_leaves_a_known_
     driver.mover().unwrap().applied(&done).await.unwrap();
     assert_eq!(site.fences(1 - home).await, (CLOSED, 0, 0));
     proven(&driver).await;
+
+    // By a key from a table that stays, rows would be changed past every trigger.
+    let key = "CREATE TABLE shop.parent (id INT PRIMARY KEY); ALTER TABLE shop.empty_one \
+               ADD CONSTRAINT outside FOREIGN KEY (id) REFERENCES shop.parent (id) ON DELETE CASCADE";
+    serving.query_all(key).await.unwrap();
+    let done = migrate::gtid_executed(&mut serving, migrate::Side::Source).await.unwrap();
+    driver.mover().unwrap().applied(&done).await.unwrap();
+    proven(&driver).await;
+    let to = if home == 0 { Home::New } else { Home::Old };
+    let refused = driver.cross(to, Unproven::Refuse, &|_| ()).await.unwrap_err();
+    assert!(refused.what.contains("foreign key outside of shop.empty_one"), "{refused:?}");
 }

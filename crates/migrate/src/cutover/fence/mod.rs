@@ -10,6 +10,7 @@ mod accounts;
 mod schemas;
 mod server;
 mod tables;
+mod triggers;
 
 use std::time::Duration;
 
