@@ -94,6 +94,25 @@ async fn nor_do_they_where_only_schemas_are_fenced_and_the_account_is_locked_on_
     two_writers::assert_all_on(&mut ground.site.on(node).await, &accepted).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nor_do_they_where_a_single_table_is_fenced_also_if_half_of_it_is_when_the_process_is_killed() {
+    let mut ground = Ground::fenced(Fence::Tables).await;
+    // The side that follows is closed before anyone is held, not from the copy on.
+    ground.ready().await;
+    let rehearsed = ground.site.run(&["cutover", "--rehearse"]);
+    assert!(rehearsed.status.success(), "{}", said(&rehearsed));
+    let writers = ground.writers();
+    let mut home = 0;
+    for how in [Some(("half", Fault::ControllerKilled)), Some(("switch", Fault::ControllerKilled))] {
+        let now = cross(&mut ground, &writers, home, how).await;
+        println!("{how:?}: from {home} to {now}");
+        home = now;
+    }
+    assert_eq!(home, 1, "one of them had switched");
+    let accepted = writers.stop().await;
+    two_writers::assert_all_on(&mut ground.site.on(&ground.site.new).await, &accepted).await;
+}
+
 async fn cross(ground: &mut Ground, writers: &TwoWriters, home: usize, how: Option<(&str, Fault)>) -> usize {
     ground.ready().await;
     writers.wait_for(home, LET_IN_WITHIN).await;

@@ -48,6 +48,9 @@ pub enum Fence {
     /// The schemas that move and nothing else: `ALTER SCHEMA ... READ ONLY = 1`, which MySQL has since 8.0.22. The side that
     /// follows has no fence, since it would stop us too: it is watched, and accounts that are named are locked there.
     Schemas,
+    /// The tables that move and nothing else: triggers that refuse every write but our own sessions'. On both sides; they stay on the
+    /// side that follows for as long as it follows.
+    Tables,
 }
 
 impl std::fmt::Display for Fence {
@@ -55,6 +58,7 @@ impl std::fmt::Display for Fence {
         f.write_str(match self {
             Self::Server => "server",
             Self::Schemas => "schemas",
+            Self::Tables => "tables",
         })
     }
 }

@@ -14,11 +14,13 @@ use crate::error::{Doing, Result, Side};
 /// however much memory planning that takes; past its limit the server would scan the table. `foreign_key_checks`: rows arrive in the stream's order, not the constraints'.
 /// `group_concat_max_len`: the types of a JSON document's values, a letter each. `show_gipk_...`: a primary key that the
 /// server generated is in the binary log, so it must be in the metadata; older servers generate none.
+/// `@highwater_session`: by this the triggers of a fence around tables let us through, and nobody else.
 const SETTINGS: &str = "SET SESSION time_zone='+00:00', \
     sql_mode='STRICT_ALL_TABLES,ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO', \
     character_set_client=binary, character_set_connection=binary, character_set_results=NULL, \
     foreign_key_checks=0, range_optimizer_max_mem_size=0, max_execution_time=0, wait_timeout=28800, net_read_timeout=600, net_write_timeout=600, \
-    group_concat_max_len=1073741824, information_schema_stats_expiry=0, transaction_isolation='READ-COMMITTED' \
+    group_concat_max_len=1073741824, information_schema_stats_expiry=0, transaction_isolation='READ-COMMITTED', \
+    @highwater_session=1 \
     /*!80030 , show_gipk_in_create_table_and_information_schema=ON */";
 
 /// What our connections say of themselves, encoded: a process that comes after us knows by it which are an earlier one's.

@@ -109,7 +109,8 @@ fn a_kill_that_meets_the_end_of_a_transaction_finds_its_client_all_the_same(node
         let wire = Wire::to(node.address(), b"KILL ").await;
         let wired = options(node);
         let writer = proxy::Backend { port: wire.port, ..wired.writer.clone() };
-        let door = Door::start(DoorOptions { writer, backends_max: 3, ..wired }).unwrap();
+        let door = Door::start(DoorOptions { writer, rules: Rules { backends_max: 3, ..rules() }, ..wired })
+            .unwrap();
         let port = door.address().port();
         let sessions = || door.control().sessions();
         for (n, kill) in ["KILL", "KILL QUERY", "COM_PROCESS_KILL"].into_iter().enumerate() {

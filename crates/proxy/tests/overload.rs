@@ -90,7 +90,8 @@ fn be_the_door(server: &str) {
         server_key: mysql::ServerKey::FetchOnLoopback,
         tls: mysql::Tls::default(),
     };
-    let options = DoorOptions { rules: Rules { memory_max: MAX, backends_max: 60, ..rules() }, ..options_of(writer) };
+    let options =
+        DoorOptions { rules: Rules { memory_max: MAX, backends_max: 60, ..rules() }, ..options_of(writer) };
     let door = Door::start(options).unwrap();
     let mut stdout = std::io::stdout();
     writeln!(stdout, "\ndoor at {}", door.address().port()).unwrap();
@@ -268,7 +269,8 @@ fn hoarders_are_ended_and_others_served_within_the_bound() {
 }
 
 fn one_client_too_many_for_the_memory_is_refused_as_by_a_server_that_is_full(node: &Node) {
-    let door = Door::start(DoorOptions { rules: Rules { memory_max: 16 << 20, ..rules() }, ..options(node) }).unwrap();
+    let door = Door::start(DoorOptions { rules: Rules { memory_max: 16 << 20, ..rules() }, ..options(node) })
+        .unwrap();
     block_on(async {
         let mut held = vec![client(door.address().port(), Capabilities::DEPRECATE_EOF).await];
         door.control().set_rules(Rules { memory_max: 256 << 10, ..rules() });

@@ -230,25 +230,33 @@ fn resolve_move(
     })
 }
 
-/// What a fence around schemas cannot be, and what is for one only.
+/// What a fence around schemas or tables cannot be, and what is for one kind only.
 fn refuse_half_fence(source: &SourceText, written: &WrittenMove, spec: &MoveSpec) -> Result<(), Trouble> {
     let locked = written.fence_accounts.as_ref().filter(|accounts| !accounts.get_ref().is_empty());
     let name = &spec.name;
-    if let (Fence::Server, Some(locked)) = (written.fence, locked) {
+    if let (Fence::Server | Fence::Tables, Some(locked)) = (written.fence, locked) {
         return Err(source.refuse(
             locked.span(),
             format!("move '{name}' has `fence_accounts`, which its fence does not need"),
-            "a server that follows is read-only: remove them, or set `fence = \"schemas\"`",
+            "the side that follows is closed to all but us: remove them, or set `fence = \"schemas\"`",
         ));
     }
-    if written.fence == Fence::Server {
-        return Ok(());
+    match (written.fence, spec.whole_schemas().first()) {
+        (Fence::Server, _) | (Fence::Tables, None) => return Ok(()),
+        (Fence::Tables, Some(whole)) => {
+            return Err(source.refuse(
+                written.tables.span(),
+                format!("move '{name}' is fenced by tables, and takes all of {whole} without naming them"),
+                format!("name each table (`{whole}.orders`), or set `fence = \"schemas\"`"),
+            ));
+        }
+        (Fence::Schemas, _) => {}
     }
     if let Some(parted) = spec.parted_schemas().first() {
         return Err(source.refuse(
             written.tables.span(),
             format!("move '{name}' is fenced by schemas, and takes only some tables of {parted}"),
-            format!("let all of it go (`{parted}.*`), or leave `fence` at \"server\""),
+            format!("let all of it go (`{parted}.*`), or set `fence = \"tables\"`"),
         ));
     }
     let Some(locked) = locked else { return Ok(()) };

@@ -324,6 +324,8 @@ fn fence_around_schemas_takes_whole_schemas_and_accounts_that_do_not_move_along(
         (migrate::Fence::Schemas, ["shop@%".to_owned()].as_slice())
     );
     assert_eq!(of("'shop.*'", "").unwrap().moves[0].fence, migrate::Fence::Server);
+    let parted = of("'shop.orders', 'shop.items'", "fence = 'tables'").unwrap();
+    assert_eq!(parted.moves[0].fence, migrate::Fence::Tables);
     let refused = |tables: &str, more: &str| of(tables, more).unwrap_err().what;
     for (tables, more, what) in [
         (
@@ -339,6 +341,12 @@ fn fence_around_schemas_takes_whole_schemas_and_accounts_that_do_not_move_along(
             "and has accounts move along",
         ),
         ("'shop.*'", "fence = 'schema'", "schemas"),
+        ("'shop.orders', 'mail.*'", "fence = 'tables'", "takes all of mail without naming them"),
+        (
+            "'shop.orders'",
+            "fence = 'tables'\nfence_accounts = ['shop@%']",
+            "has `fence_accounts`, which its fence does not need",
+        ),
     ] {
         let said = refused(tables, more);
         assert!(said.contains(what), "{said}");

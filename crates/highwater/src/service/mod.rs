@@ -422,6 +422,10 @@ impl Service {
                     None => closed,
                 }
             }
+            Home::New if running.config.fence == Fence::Tables => format!(
+                "triggers named highwater_fence_... keep the tables that have moved closed on cluster '{other}', so that nobody writes there \
+                 by mistake; they go with the tables"
+            ),
             Home::New => format!("cluster '{other}' stays read-only, so that nobody writes there by mistake"),
         };
         Ok(json!({ "move": name, "serving": serving, "left": left }))

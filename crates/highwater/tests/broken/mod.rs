@@ -78,7 +78,7 @@ impl Ground {
         Self::fenced(Fence::Server).await
     }
 
-    /// The same, with a fence of either kind.
+    /// The same, with a fence of any kind.
     pub async fn fenced(fence: Fence) -> Self {
         let site = Site::new("");
         Shop::create(&site.admin(&site.old), Scale { rows: 4_000 }, 7).await.unwrap();
@@ -91,6 +91,8 @@ impl Ground {
             Fence::Schemas => {
                 format!("shop.*']\nfence = 'schemas'\nfence_accounts = ['{}@%", sandbox::SHOP_USER)
             }
+            // One of many tables; what it accepts is nothing, and closes the line.
+            Fence::Tables => "shop.beside']\nfence = 'tables'\naccept = ['triggers".to_owned(),
         };
         site.write_settings_between(sandbox::ADMIN_USER, ports, &tables, SETTINGS);
         std::fs::create_dir(site.dir.join("stops")).unwrap();
@@ -163,14 +165,16 @@ impl Ground {
             let flags = "SELECT @@GLOBAL.read_only, @@GLOBAL.super_read_only, (SELECT COUNT(*) FROM \
                      performance_schema.persisted_variables WHERE VARIABLE_VALUE = 'ON'), \
                      (SELECT COUNT(*) FROM information_schema.SCHEMATA_EXTENSIONS WHERE OPTIONS <> ''), \
-                     (SELECT COUNT(*) FROM mysql.user WHERE User = 'shop' AND account_locked = 'Y')";
+                     (SELECT COUNT(*) FROM mysql.user WHERE User = 'shop' AND account_locked = 'Y'), \
+                     (SELECT COUNT(*) FROM information_schema.TRIGGERS WHERE TRIGGER_NAME LIKE 'highwater\\_fence\\_%')";
             let row = site.on(node).await.row(flags).await.unwrap().unwrap();
             let expected = match (server == by_journal, self.fence) {
-                (true, _) => ["0", "0", "0", "0", "0"],
-                (false, Fence::Server) => ["1", "0", "1", "0", "0"],
-                (false, Fence::Schemas) => ["0", "0", "0", "0", "1"],
+                (true, _) => ["0", "0", "0", "0", "0", "0"],
+                (false, Fence::Server) => ["1", "0", "1", "0", "0", "0"],
+                (false, Fence::Schemas) => ["0", "0", "0", "0", "1", "0"],
+                (false, Fence::Tables) => ["0", "0", "0", "0", "0", "3"],
             };
-            let seen: Vec<String> = (0..5).map(|flag| row.text(flag)).collect();
+            let seen: Vec<String> = (0..6).map(|flag| row.text(flag)).collect();
             assert_eq!(seen, expected, "server {server} of {by_journal}");
         }
         by_journal

@@ -114,6 +114,7 @@ fn of_servers(facts: &Facts, side: Side, judge: fn(&ServerFacts) -> Judged) -> J
     match facts.fence {
         Fence::Server => judge(facts.server(side)),
         Fence::Schemas => passed("the fence is around schemas"),
+        Fence::Tables => passed("the fence is around tables"),
     }
 }
 
@@ -176,6 +177,15 @@ const FENCE_SCHEMAS: &[Need] = &[
     Events(&["SET_ANY_DEFINER", "SET_USER_ID", "SUPER"]),
 ];
 
+const FENCE_TABLES: &[Need] = &[
+    MovedTables(&["TRIGGER"]),
+    // Tables are locked while the triggers are created, and until the switch. MySQL grants it for schemas.
+    MovedSchemas(&["LOCK TABLES"]),
+    Server(&["PROCESS"]),
+    // Who is in the way.
+    In("performance_schema", &["SELECT"]),
+];
+
 const LOCK_ACCOUNTS: &[Need] =
     &[Server(&["CREATE USER"]), Server(&["CONNECTION_ADMIN", "SUPER"]), In("mysql", &["SELECT"])];
 
@@ -189,14 +199,23 @@ fn fencing(facts: &Facts, side: Side) -> Judged {
         }
         all
     };
-    if facts.fence == Fence::Schemas {
-        return lacking(server, &schemas());
+    let tables = || missing(facts, side, FENCE_TABLES);
+    match facts.fence {
+        Fence::Schemas => return lacking(server, &schemas()),
+        Fence::Tables => return lacking(server, &tables()),
+        Fence::Server => {}
     }
     let mut finding = lacking(server, &missing(facts, side, FENCE))?;
-    let other = super::fences::schemas_can(facts, side) && schemas().is_empty();
-    if let (Some(fix), true) = (&mut finding.fix, other) {
+    let other = if super::fences::schemas_can(facts, side) && schemas().is_empty() {
+        Some(Fence::Schemas)
+    } else if super::fences::tables_can(facts, side) && tables().is_empty() {
+        Some(Fence::Tables)
+    } else {
+        None
+    };
+    if let (Some(fix), Some(other)) = (&mut finding.fix, other) {
         fix.push_str(&format!(
-            "\n-- or set `fence = \"schemas\"` in [moves.{}], for which it has what it needs",
+            "\n-- or set `fence = \"{other}\"` in [moves.{}], for which it has what it needs",
             facts.spec.name
         ));
     }
@@ -299,9 +318,9 @@ fn source_writable(facts: &Facts) -> Judged {
 
 fn target_writable(facts: &Facts) -> Judged {
     let evidence = fence(&facts.target);
-    if facts.fence == Fence::Schemas && facts.target.variables.get("read_only")? == "ON" {
+    if facts.fence != Fence::Server && facts.target.variables.get("read_only")? == "ON" {
         return refused(
-            format!("{evidence}; a fence around schemas opens schemas, and no server"),
+            format!("{evidence}; a fence around {0} opens {0}, and no server", facts.fence),
             "SET PERSIST read_only = OFF;  -- or `fence = \"server\"`",
         );
     }

@@ -295,6 +295,11 @@ impl Object {
         self.status == "ENABLED"
     }
 
+    /// Its name without the schema's, if there is no dot in it.
+    pub fn own_name(&self) -> &str {
+        self.name.rsplit_once('.').map_or(self.name.as_str(), |(_, name)| name)
+    }
+
     /// Its schema.
     pub fn schema(&self) -> &str {
         self.name.split_once('.').map_or("", |(schema, _)| schema)

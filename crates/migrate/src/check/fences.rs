@@ -1,8 +1,9 @@
 //! Whether the fence that the settings want can be had, and whom it does not keep out.
 
 use super::facts::{Facts, Version, quoted_account};
+use super::grants::Scope;
 use super::report::{Outcome, Side};
-use super::rule::{Acceptance, Judge, Judged, Rule, listed, passed, refused, statements, warned};
+use super::rule::{Acceptance, Judge, Judged, Rule, Unread, listed, passed, refused, statements, warned};
 use crate::plan::Fence;
 
 /// The first version with ALTER SCHEMA ... READ ONLY.
@@ -32,14 +33,51 @@ const fn rule(
     Rule { name, judge: Judge::On(side, judge), acceptance, unread: Outcome::Warned, why }
 }
 
+/// Whether a fence around the move's tables is possible on a server at all.
+pub(super) fn tables_can(facts: &Facts, side: Side) -> bool {
+    facts.spec.whole_schemas().is_empty() && trusts_creators(facts, side).unwrap_or(false)
+}
+
+/// Whether our account may create a trigger where there is a binary log: without that variable it needs SUPER, and SET_ANY_DEFINER
+/// does not help, as was seen of MySQL 9.7.
+fn trusts_creators(facts: &Facts, side: Side) -> Result<bool, Unread> {
+    let server = facts.server(side);
+    let grants = server.grants.as_ref().map_err(Clone::clone)?;
+    Ok(!server.variables.is_on("log_bin")
+        || server.variables.is_on("log_bin_trust_function_creators")
+        || grants.has("SUPER", Scope::Server))
+}
+
+fn tables_usable(facts: &Facts, side: Side) -> Judged {
+    let whole = facts.spec.whole_schemas();
+    if !whole.is_empty() {
+        return refused(
+            format!("all tables of {} move, and each needs a name to be fenced", listed(whole)),
+            "name each table in the move's `tables`, or use `fence = \"schemas\"`",
+        );
+    }
+    if !trusts_creators(facts, side)? {
+        return refused(
+            "log_bin_trust_function_creators = OFF, and our account has no SUPER: it may not create triggers",
+            "SET PERSIST log_bin_trust_function_creators = ON;",
+        );
+    }
+    passed(format!(
+        "around {} tables: triggers, and LOCK TABLES while it is crossed",
+        facts.spec.tables.len()
+    ))
+}
+
 /// Whether a fence around the move's schemas is possible on a server at all.
 pub(super) fn schemas_can(facts: &Facts, side: Side) -> bool {
     facts.spec.parted_schemas().is_empty() && facts.server(side).version() >= SINCE
 }
 
 fn usable(facts: &Facts, side: Side) -> Judged {
-    if facts.fence == Fence::Server {
-        return passed("around the server: read_only, super_read_only");
+    match facts.fence {
+        Fence::Server => return passed("around the server: read_only, super_read_only"),
+        Fence::Tables => return tables_usable(facts, side),
+        Fence::Schemas => {}
     }
     let parted = facts.spec.parted_schemas();
     if !parted.is_empty() {
@@ -60,8 +98,10 @@ fn usable(facts: &Facts, side: Side) -> Judged {
 
 /// Who could write past the application's way to the side that follows: the target first, the source after the switch.
 fn direct_writers(facts: &Facts, side: Side) -> Judged {
-    if facts.fence == Fence::Server {
-        return passed("a server that follows is read_only");
+    match facts.fence {
+        Fence::Server => return passed("a server that follows is read_only"),
+        Fence::Tables => return passed("tables that follow refuse them"),
+        Fence::Schemas => {}
     }
     let (server, schemas) = (facts.server(side), facts.spec.schemas());
     let writers = server.writers.as_ref().map_err(Clone::clone)?;
@@ -156,6 +196,37 @@ mod tests {
         assert!(finding.evidence.contains("only some tables of mail"), "{finding:?}");
         facts.fence = Fence::Server;
         assert_eq!(outcome(usable(&facts, Side::Target)), Outcome::Passed);
+    }
+
+    #[test]
+    fn a_fence_around_tables_takes_named_tables_and_an_account_that_may_create_triggers() {
+        let mut facts = facts();
+        facts.fence = Fence::Tables;
+        assert!(usable(&facts, Side::Source).unwrap().evidence.contains("all tables of shop move"));
+        facts.spec.tables = vec![TablePattern { schema: "shop".into(), table: Some("orders".into()) }];
+        let grants = [
+            "GRANT PROCESS, SET_ANY_DEFINER ON *.* TO `hw`@`%`",
+            "GRANT TRIGGER, LOCK TABLES ON `shop`.* TO `hw`@`%`",
+            "GRANT SELECT ON `performance_schema`.* TO `hw`@`%`",
+        ];
+        facts.source.grants = Ok(Grants::parse(grants));
+        let refusal = usable(&facts, Side::Source).unwrap();
+        assert_eq!(refusal.outcome, Outcome::Refused);
+        assert_eq!(refusal.fix.unwrap(), "SET PERSIST log_bin_trust_function_creators = ON;");
+        facts.source = facts.source.with("log_bin_trust_function_creators", "ON");
+        assert_eq!(outcome(usable(&facts, Side::Source)), Outcome::Passed);
+        assert_eq!(outcome(direct_writers(&facts, Side::Source)), Outcome::Passed);
+
+        let rule = super::super::access::RULES.iter().find(|r| r.name == "privileges-cutover").unwrap();
+        let Judge::On(_, judge) = rule.judge else { unreachable!() };
+        assert_eq!(judge(&facts).unwrap().outcome, Outcome::Passed);
+        facts.fence = Fence::Server;
+        assert!(judge(&facts).unwrap().fix.unwrap().contains("`fence = \"tables\"`"), "it can have that one");
+        facts.fence = Fence::Tables;
+        facts.source.grants = Ok(Grants::parse(["GRANT SUPER ON *.* TO `hw`@`%`"]));
+        facts.source = facts.source.with("log_bin_trust_function_creators", "OFF");
+        assert_eq!(outcome(usable(&facts, Side::Source)), Outcome::Passed);
+        assert!(judge(&facts).unwrap().evidence.contains("LOCK TABLES on `shop`.*"));
     }
 
     #[test]

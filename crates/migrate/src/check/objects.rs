@@ -9,6 +9,9 @@ use super::rule::{
     Acceptance, Fact, Judge, Judged, Rule, Unread, counted, listed, passed, refused, statements, warned,
 };
 
+use crate::plan::Fence;
+use crate::schema::objects::FENCE_TRIGGERS;
+
 pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "triggers",
@@ -199,12 +202,16 @@ fn definers(facts: &Facts) -> Judged {
 }
 
 fn target_triggers(facts: &Facts) -> Judged {
+    // A fence of another kind would never lower them.
+    let of_the_fence =
+        |one: &&Object| facts.fence == Fence::Tables && one.own_name().starts_with(FENCE_TRIGGERS);
     let all = read(&facts.there.triggers)?;
+    let all: Vec<Object> = all.iter().filter(|one| !of_the_fence(one)).cloned().collect();
     match (facts.state, all.is_empty()) {
         (TargetState::Fresh, true) => passed("no tables yet, so none on them"),
         (TargetState::Underway, true) => passed("none on the moved tables"),
         (_, false) => {
-            refused(names(all), statements(all.iter().map(|t| format!("DROP TRIGGER {};", quoted(t)))))
+            refused(names(&all), statements(all.iter().map(|t| format!("DROP TRIGGER {};", quoted(t)))))
         }
     }
 }
@@ -302,6 +309,11 @@ mod tests {
         let mut facts = sample::facts();
         facts.there.triggers = Ok(vec![object("shop.audit", "app@%")]);
         assert_eq!(target_triggers(&facts).unwrap().fix.as_deref(), Some("DROP TRIGGER `shop`.`audit`;"));
+        // Those of a fence are at home there, but not where the fence is of another kind.
+        facts.there.triggers = Ok(vec![object("shop.highwater_fence_00_insert", "hw@%")]);
+        assert_eq!(outcome(target_triggers(&facts)), Outcome::Refused);
+        facts.fence = Fence::Tables;
+        assert_eq!(outcome(target_triggers(&facts)), Outcome::Passed);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use super::nearest;
 use super::rule::{Fact, Unread};
 use super::server_reading::{ask, grant};
 use crate::plan::MoveSpec;
+use crate::schema::objects::FENCE_TRIGGERS;
 use crate::schema::placement::Placement;
 
 /// No stored statistics, which reading would renew; and the columns of primary keys that the server generated itself,
@@ -43,7 +44,9 @@ pub(super) async fn read(
             (read_tables(conn, spec, &schemas, &rows).await?, unmatched)
         }
     };
-    let taken = |row: &Row| spec.takes(&row.text(0), &row.text(3));
+    // A fence's triggers do not go along.
+    let taken =
+        |row: &Row| spec.takes(&row.text(0), &row.text(3)) && !row.text(1).starts_with(FENCE_TRIGGERS);
     let sees = |privilege| sees(facts, spec, privilege);
     Ok(SchemaFacts {
         tables,

@@ -97,7 +97,7 @@ pub(super) async fn read(
         grants: grants.map(|rows| Grants::parse(texts(&rows).iter().map(String::as_str))),
         accounts: accounts::read(conn, &us).await?,
         writers: match fence {
-            Fence::Server => Ok(Vec::new()),
+            Fence::Server | Fence::Tables => Ok(Vec::new()),
             Fence::Schemas => match writers::read(conn).await {
                 Ok(all) => Ok(all),
                 Err(error @ Error::Server(_)) => Err(Unread {

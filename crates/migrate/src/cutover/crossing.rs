@@ -141,11 +141,12 @@ impl<G: TrafficGate> MoveDriver<G> {
         let primed = prime::prime((from, onto), &mover.tables(), self.options.prime_deadline).await;
         log.lock().primed = Some(primed);
         let marking = match state.fence {
-            Fence::Server => None,
+            Fence::Server | Fence::Tables => None,
             Fence::Schemas => Some(session::open(from, Side::Source).await.map_err(failed)?),
         };
         let source = self.fencing(from, Side::Source).await.map_err(failed)?;
         let mut target = self.fencing(onto, Side::Target).await.map_err(failed)?;
+        self.barrier().close_before_crossing(&mut target, Side::Target).await.map_err(failed)?;
         // A statement that is given up must not go on waiting on the target, in the stream's way.
         let patience =
             format!("SET SESSION lock_wait_timeout = {}", self.options.prove_deadline.as_secs().max(1));

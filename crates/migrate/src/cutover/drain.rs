@@ -9,12 +9,10 @@ use std::time::{Duration, Instant};
 use model::Trouble;
 use mysql::{ConnectOptions, Connection};
 
-use super::fence;
 use super::in_the_way::{self, InTheWay};
 use super::mend::answered;
 use super::{MoveDriver, Phase, TrafficGate};
 use crate::error::{Doing, MoveError, Result, Side};
-use crate::plan::Fence;
 use crate::session;
 
 /// Between two questions. The server answers from a copy that it makes anew only if nobody has asked for 100 ms
@@ -37,11 +35,7 @@ impl<G: TrafficGate> MoveDriver<G> {
             return self.drain_the_door(source, kill_after, deadline).await;
         }
         self.gate.drain(deadline).await?;
-        let around = match self.state().fence {
-            Fence::Server => None,
-            Fence::Schemas => Some(self.spec().schemas()),
-        };
-        let of = Of { options, schemas: around };
+        let of = Of { options, place: self.barrier().place() };
         drain_the_source(&of, source, kill_after, deadline).await.map_err(|e| e.trouble())
     }
 
@@ -76,8 +70,8 @@ async fn end(source: &mut Connection, open: &[u64]) -> Result<Vec<InTheWay>> {
 /// Whose transactions are waited for.
 struct Of<'a> {
     options: &'a ConnectOptions,
-    /// Of those who have used a table of one of these; of all, if there are none.
-    schemas: Option<Vec<&'a str>>,
+    /// Of those who have a lock there; of all, if it is nowhere.
+    place: Option<String>,
 }
 
 /// Waits until nobody but us has a transaction open on the source that has changed or locked a row.
@@ -120,8 +114,9 @@ async fn open(of: &Of<'_>, source: &mut Connection) -> Result<Vec<u64>> {
     let rows = source.rows(sql).await.doing(Side::Source, "look for open transactions")?;
     let open = rows.iter().filter_map(|row| row.number::<u32>(0));
     let mut open: Vec<u64> = open.filter(|id| !session::is_ours(of.options, *id)).map(u64::from).collect();
-    if let (Some(schemas), false) = (&of.schemas, open.is_empty()) {
-        let there = fence::with_locks_in(source, Side::Source, schemas, source.id()).await?;
+    if let (Some(place), false) = (&of.place, open.is_empty()) {
+        let us = source.id();
+        let there = in_the_way::with_locks(source, Side::Source, place, us).await?;
         open.retain(|id| there.contains(id));
     }
     Ok(open)

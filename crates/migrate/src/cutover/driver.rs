@@ -132,8 +132,8 @@ impl<G: TrafficGate> MoveDriver<G> {
         if now == wanted {
             return Ok(());
         }
-        if now == Fence::Schemas {
-            // Accounts that are locked would be so for ever. Of a server's fence nothing is undone: that it is up may be
+        if now != Fence::Server {
+            // Accounts that are locked would be so for ever, and triggers would refuse what the new kind lets in. Of a server's fence nothing is undone: that it is up may be
             // somebody else's wish by now, and a guardrail names it.
             let following = self.at(journal.state().home.other());
             let opening = async {
@@ -218,6 +218,9 @@ impl<G: TrafficGate> MoveDriver<G> {
             // Nobody has proven what this direction begins with.
             mover.forget_proof().await?;
         }
+        if mover.progress().all_copied() {
+            self.barrier().close_copied(&mut following, Side::Target).await;
+        }
         self.set_mover(Some(Arc::new(mover)));
         Ok(())
     }
@@ -250,7 +253,8 @@ impl<G: TrafficGate> MoveDriver<G> {
         // The scheduler is everybody's; what a fence of schemas does instead, it has done before it went up.
         let stopped = match self.state().fence {
             Fence::Server => objects::stop_scheduler(following, &self.spec).await?,
-            Fence::Schemas => false,
+            // Single tables have no events.
+            Fence::Schemas | Fence::Tables => false,
         };
         barrier.follow_only(following, Side::Target).await?;
         objects::clear(source, target, &self.spec).await?;

@@ -46,13 +46,22 @@ pub(super) fn sentence(all: &[InTheWay]) -> String {
 
 /// The connections that keep a server from becoming read-only, but for one: running changes, table locks.
 pub(super) async fn before_the_fence(server: &mut Connection, but: u32) -> Result<Vec<u64>> {
+    with_locks(server, Side::Source, "m.OBJECT_TYPE IN ('GLOBAL', 'COMMIT')", but).await
+}
+
+/// The connections, but for one, that have a metadata lock where this condition on `metadata_locks m` says.
+pub(super) async fn with_locks(
+    server: &mut Connection,
+    side: Side,
+    place: &str,
+    but: u32,
+) -> Result<Vec<u64>> {
     let sql = format!(
         "SELECT DISTINCT t.PROCESSLIST_ID FROM performance_schema.metadata_locks m \
          JOIN performance_schema.threads t ON t.THREAD_ID = m.OWNER_THREAD_ID \
-         WHERE m.OBJECT_TYPE IN ('GLOBAL', 'COMMIT') AND m.LOCK_STATUS = 'GRANTED' \
-         AND t.PROCESSLIST_ID NOT IN ({but}, CONNECTION_ID())"
+         WHERE {place} AND m.LOCK_STATUS = 'GRANTED' AND t.PROCESSLIST_ID NOT IN ({but}, CONNECTION_ID())"
     );
-    let rows = server.rows(sql).await.doing(Side::Source, "look for who stands in the way")?;
+    let rows = server.rows(sql).await.doing(side, "look for who stands in the way")?;
     Ok(rows.iter().filter_map(|row| row.number(0)).collect())
 }
 

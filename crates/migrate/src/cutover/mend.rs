@@ -30,7 +30,7 @@ impl<G: TrafficGate> MoveDriver<G> {
     /// Before a fence of schemas goes up, the events in them are marked not to run; when it is down they are to.
     pub(super) async fn let_events_run(&self, home: Home) -> Result<(), MoveError> {
         match self.state().fence {
-            Fence::Server => Ok(()),
+            Fence::Server | Fence::Tables => Ok(()),
             Fence::Schemas => {
                 answered(Side::Source, objects::enable_events(self.at(home), Side::Source, self.spec())).await
             }

@@ -12,6 +12,7 @@ use super::state::Home;
 use super::{CutoverOptions, MoveDriver, Phase, Run, TrafficGate, Unproven};
 use crate::error::{Doing, MoveError, Result, Side};
 use crate::mover::Mover;
+use crate::plan::Fence;
 use crate::schema::objects::Kind;
 use crate::session;
 
@@ -21,6 +22,9 @@ const LAG_EVERY: Duration = Duration::from_millis(20);
 
 /// What creating a trigger or an event is taken for, until a rehearsal has measured it: a statement with a log write of its own.
 const OBJECT_MS: f64 = 15.0;
+
+/// What creating or removing a trigger of a fence is taken for, as was measured: 3 to 4 ms where a write to the disk takes 1.
+const FENCE_TRIGGER_MS: f64 = 3.5;
 
 /// Statements behind the fence, one after another: fence 3, positions 2, counters 2, opening 4, and a few of the proof's.
 const ROUND_TRIPS: f64 = 14.0;
@@ -125,7 +129,7 @@ impl<G: TrafficGate> MoveDriver<G> {
         let mut target = session::open(self.at(to), Side::Target).await?;
         let parts = vec![
             self.drain_part(&mut source, to).await?,
-            fence_part(&mut source, &mut target).await?,
+            fence_part(&mut source, &mut target, self.fence_triggers()).await?,
             settle_part(mover).await,
             prove_part(mover).await?,
             self.objects_part(&mut source).await?,
@@ -139,6 +143,14 @@ impl<G: TrafficGate> MoveDriver<G> {
             hooks_max_ms: hooks_there * hooks.deadline.as_secs_f64() * 1000.0,
             parts,
         })
+    }
+
+    /// Triggers that a fence is made of.
+    fn fence_triggers(&self) -> usize {
+        match self.state().fence {
+            Fence::Server | Fence::Schemas => 0,
+            Fence::Tables => 3 * self.spec().tables.len(),
+        }
     }
 
     /// What is open now has been open for so long already, and is taken to last as long again; past the deadline it is
@@ -179,19 +191,24 @@ impl<G: TrafficGate> MoveDriver<G> {
 }
 
 /// The fence and everything that does not depend on how much there is to do.
-async fn fence_part(source: &mut Connection, target: &mut Connection) -> Result<Part> {
+async fn fence_part(source: &mut Connection, target: &mut Connection, triggers: usize) -> Result<Part> {
     let begun = Instant::now();
     source.row("SELECT 1").await.doing(Side::Source, "ask for nothing")?;
     target.row("SELECT 1").await.doing(Side::Target, "ask for nothing")?;
     let round_trip = begun.elapsed().as_secs_f64() * 1000.0 / 2.0;
-    Ok(Part {
-        phase: Phase::Fence,
-        ms: ROUND_TRIPS * round_trip + SYNCED_WRITES * SYNCED_WRITE_MS,
-        from: format!(
-            "fixed: {ROUND_TRIPS} round trips of {round_trip:.1} ms, {SYNCED_WRITES} writes to disks, taken for \
-             {SYNCED_WRITE_MS} ms each"
-        ),
-    })
+    let mut from = format!(
+        "fixed: {ROUND_TRIPS} round trips of {round_trip:.1} ms, {SYNCED_WRITES} writes to disks, taken for \
+         {SYNCED_WRITE_MS} ms each"
+    );
+    if triggers > 0 {
+        from.push_str(&format!(
+            "; {triggers} triggers to create here and to remove there, taken for {FENCE_TRIGGER_MS} ms each"
+        ));
+    }
+    // Created on one side, removed from the other.
+    let triggers = 2.0 * triggers as f64 * (FENCE_TRIGGER_MS + round_trip);
+    let ms = ROUND_TRIPS * round_trip + SYNCED_WRITES * SYNCED_WRITE_MS + triggers;
+    Ok(Part { phase: Phase::Fence, ms, from })
 }
 
 /// What the target is behind now, in all but the worst of a hundred moments.

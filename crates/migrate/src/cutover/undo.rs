@@ -126,6 +126,8 @@ impl<G: TrafficGate> MoveDriver<G> {
                 Fence::Schemas => "ALTER SCHEMA ... READ ONLY = 0 for each schema of the move, and ALTER EVENT ... ENABLE for its events \
                                    that are DISABLE ON REPLICA, on the source"
                     .to_owned(),
+                Fence::Tables => "DROP TRIGGER for each trigger of the moved tables on the source whose name begins with highwater_fence_"
+                    .to_owned(),
             },
             (Ok(()), _) if cleared.is_err() => {
                 "start this process again: it removes them and goes on".to_owned()

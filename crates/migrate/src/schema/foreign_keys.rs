@@ -65,6 +65,30 @@ pub(crate) async fn cascading(source: &mut Connection, tables: &[Table]) -> Resu
     Ok(tables.iter().enumerate().filter(|(_, t)| parents.contains(&t.name)).map(|(i, _)| i).collect())
 }
 
+/// The foreign keys by which a table that stays changes one of these.
+///
+/// # Errors
+/// If the source does not tell.
+pub(crate) async fn acting_from_outside(
+    source: &mut Connection,
+    tables: &[Table],
+) -> Result<Vec<ForeignKey>> {
+    let sql = "SELECT CONSTRAINT_SCHEMA, TABLE_NAME, CONSTRAINT_NAME FROM information_schema.REFERENTIAL_CONSTRAINTS \
+               WHERE DELETE_RULE NOT IN ('RESTRICT', 'NO ACTION') OR UPDATE_RULE NOT IN ('RESTRICT', 'NO ACTION')";
+    let rows = source.rows(sql).await.doing(Side::Source, "read the foreign keys")?;
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let acts = |key: &ForeignKey| {
+        let child = (&key.child.schema, &key.child.table, &key.name);
+        rows.iter().any(|row| (&row.text(0), &row.text(1), &row.text(2)) == child)
+    };
+    let stays = |key: &ForeignKey| !tables.iter().any(|table| table.name == key.parent);
+    let mut keys = read(source, Side::Source, tables).await?;
+    keys.retain(|key| stays(key) && acts(key));
+    Ok(keys)
+}
+
 fn foreign_key(parts: &[Row]) -> Option<ForeignKey> {
     let first = parts.first()?;
     Some(ForeignKey {

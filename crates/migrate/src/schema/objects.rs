@@ -16,6 +16,9 @@ use crate::error::{Doing, MoveError, Result, Side};
 use crate::plan::MoveSpec;
 use crate::session;
 
+/// How the names of the triggers begin that a fence around tables is made of: they are each server's own, and never go along.
+pub(crate) const FENCE_TRIGGERS: &str = "highwater_fence_";
+
 /// What an object is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -150,7 +153,11 @@ pub(crate) async fn read(
         let list: Vec<String> = schemas.into_iter().map(quote_text).collect();
         let rows =
             server.rows(listing(kind, &list.join(","))).await.doing(side, "list the schema's objects")?;
-        for row in rows.iter().filter(|r| kind != Kind::Trigger || spec.takes(&r.text(0), &r.text(2))) {
+        let goes = |row: &&Row| {
+            kind != Kind::Trigger
+                || spec.takes(&row.text(0), &row.text(2)) && !row.text(1).starts_with(FENCE_TRIGGERS)
+        };
+        for row in rows.iter().filter(goes) {
             // Gone meanwhile is gone.
             found.extend(show(server, side, kind, &row.text(0), &row.text(1)).await?);
         }

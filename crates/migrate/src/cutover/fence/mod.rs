@@ -1,14 +1,16 @@
-//! Fences: the servers' own refusal to take writes, of one kind or the other. Both outlive a restart.
+//! Fences: the servers' own refusal to take writes, of one kind or another. All outlive a restart.
 //!
-//! | side | `fence = "server"` | `fence = "schemas"` |
-//! |---|---|---|
-//! | serving | `read_only` OFF | READ ONLY = 0 on each schema that moves |
-//! | fenced during a crossing | `super_read_only` ON | READ ONLY = 1: nobody |
-//! | following | `read_only` ON: accounts with CONNECTION_ADMIN, ours | READ ONLY = 0, the named accounts locked: whoever is not |
+//! | side | `fence = "server"` | `fence = "schemas"` | `fence = "tables"` |
+//! |---|---|---|---|
+//! | serving | `read_only` OFF | READ ONLY = 0 on each schema that moves | no trigger of ours |
+//! | fenced during a crossing | `super_read_only` ON | READ ONLY = 1: nobody | triggers: our sessions; a read lock: nobody |
+//! | following | `read_only` ON: accounts with CONNECTION_ADMIN, ours | READ ONLY = 0, the named accounts locked: whoever is not | triggers: our sessions |
 
 mod accounts;
 mod schemas;
 mod server;
+mod tables;
+mod triggers;
 
 use std::time::Duration;
 
@@ -21,7 +23,8 @@ use super::mend::answered;
 use crate::error::{Doing, MoveError, Result, Side};
 use crate::plan::{Fence, MoveSpec};
 use crate::session;
-pub(super) use schemas::{closed, in_the_way as with_locks_in};
+pub(super) use schemas::closed;
+pub(super) use tables::closed as closed_tables;
 
 /// How long what somebody leaves who is ended may take to be rolled back.
 const ROLLING_BACK: Duration = Duration::from_secs(1);
@@ -65,7 +68,7 @@ pub(super) struct Patience {
 /// The fence of a move: of which kind, and around what.
 pub(super) struct Barrier<'a> {
     kind: Fence,
-    move_name: &'a str,
+    spec: &'a MoveSpec,
     schemas: Vec<&'a str>,
     /// The accounts that are locked on the side that follows, as `user@host`.
     accounts: &'a [String],
@@ -73,7 +76,7 @@ pub(super) struct Barrier<'a> {
 
 impl<'a> Barrier<'a> {
     pub fn new(kind: Fence, spec: &'a MoveSpec, accounts: &'a [String]) -> Self {
-        Self { kind, move_name: &spec.name, schemas: spec.schemas(), accounts }
+        Self { kind, spec, schemas: spec.schemas(), accounts }
     }
 
     /// What its connections call themselves: moves with fences of their own must not end each other's.
@@ -81,7 +84,7 @@ impl<'a> Barrier<'a> {
         match self.kind {
             Fence::Server => "fence".to_owned(),
             // The settings allow letters, digits, `-` and `_` in a move's name.
-            Fence::Schemas => format!("fence-{}", self.move_name),
+            Fence::Schemas | Fence::Tables => format!("fence-{}", self.spec.name),
         }
     }
 
@@ -91,8 +94,9 @@ impl<'a> Barrier<'a> {
             Fence::Server => server::open_for_writes(server, side).await,
             Fence::Schemas => {
                 schemas::lower(server, side, &self.schemas).await?;
-                accounts::unlock(server, side, &[], self.move_name).await
+                accounts::unlock(server, side, &[], &self.spec.name).await
             }
+            Fence::Tables => tables::lower(server, side, self.spec).await,
         }
     }
 
@@ -102,11 +106,41 @@ impl<'a> Barrier<'a> {
             Fence::Server => server::follow_only(server, side).await,
             Fence::Schemas => {
                 // The settings may have named others before.
-                accounts::unlock(server, side, self.accounts, self.move_name).await?;
+                accounts::unlock(server, side, self.accounts, &self.spec.name).await?;
                 // While nobody can write there.
-                accounts::lock(server, side, self.accounts, self.move_name).await?;
+                accounts::lock(server, side, self.accounts, &self.spec.name).await?;
                 schemas::lower(server, side, &self.schemas).await
             }
+            // Not while rows are copied to it: a trigger doubles what a row costs a server. After a crossing it is closed already.
+            Fence::Tables => Ok(()),
+        }
+    }
+
+    /// Where tables are fenced, closes those of the side that follows to everyone but us, if they have their rows. What is not closed
+    /// because somebody uses it is watched, and a crossing asks again.
+    pub async fn close_copied(&self, server: &mut Connection, side: Side) {
+        if let Err(error) = self.close_before_crossing(server, side).await {
+            tracing::warn!(target: "highwater::move", %error, "the side that follows is watched, and not closed");
+        }
+    }
+
+    /// Before anyone is held: closes the side that follows where that has not been done.
+    ///
+    /// # Errors
+    /// If the server refuses, or somebody keeps a table in use.
+    pub async fn close_before_crossing(&self, server: &mut Connection, side: Side) -> Result<()> {
+        match self.kind {
+            Fence::Server | Fence::Schemas => Ok(()),
+            Fence::Tables => tables::close(server, side, self.spec).await,
+        }
+    }
+
+    /// Where whoever is in the fence's way has a lock, as a condition on `performance_schema.metadata_locks`; `None` is everywhere.
+    pub fn place(&self) -> Option<String> {
+        match self.kind {
+            Fence::Server => None,
+            Fence::Schemas => Some(schemas::place(&self.schemas)),
+            Fence::Tables => Some(tables::place(self.spec)),
         }
     }
 
@@ -118,8 +152,9 @@ impl<'a> Barrier<'a> {
             Fence::Schemas => {
                 let sql = format!("SET SESSION lock_wait_timeout = 2; {}", schemas::raising(&self.schemas));
                 server.query_all(sql).await.doing(side, "close the schemas that have moved")?;
-                accounts::unlock(server, side, &[], self.move_name).await
+                accounts::unlock(server, side, &[], &self.spec.name).await
             }
+            Fence::Tables => tables::close(server, side, self.spec).await,
         }
     }
 
@@ -137,14 +172,9 @@ impl<'a> Barrier<'a> {
         let killing = patience.kill_after.map(|after| after.min(deadline));
         // Where somebody is ended there is a moment more, for what he leaves to be rolled back.
         let most = killing.map_or(deadline, |after| deadline.max(after + ROLLING_BACK));
-        let raising = match self.kind {
-            Fence::Server => server::RAISING.to_owned(),
-            Fence::Schemas => schemas::raising(&self.schemas),
-        };
-        let sql = format!("SET SESSION lock_wait_timeout = {}; {raising}", most.as_secs().max(1) + 1);
         let mut ended = Vec::new();
         {
-            let mut raising = std::pin::pin!(server.query_all(&sql));
+            let mut raising = std::pin::pin!(self.put_up(server, most));
             let mut done = tokio::time::timeout(killing.unwrap_or(most), &mut raising).await;
             if let (Err(_), Some(after)) = (&done, killing) {
                 ended = answered(Side::Source, async {
@@ -157,9 +187,7 @@ impl<'a> Barrier<'a> {
                 done = tokio::time::timeout(most.saturating_sub(after), &mut raising).await;
             }
             match done {
-                Ok(done) => {
-                    done.doing(Side::Source, "raise the fence")?;
-                }
+                Ok(done) => done?,
                 Err(_) => return Err(self.not_accepted(options, us, deadline).await),
             }
         }
@@ -167,8 +195,22 @@ impl<'a> Barrier<'a> {
             Fence::Server => ended.extend(answered(Side::Source, server::end_strays(server)).await?),
             // Nobody can have changed anything: it waited for all of them.
             Fence::Schemas => answered(Side::Source, schemas::prove(server, &self.schemas)).await?,
+            Fence::Tables => {}
         }
         Ok(ended)
+    }
+
+    /// Sends what raises it, bound to wait no longer than a moment past `most`.
+    async fn put_up(&self, server: &mut Connection, most: Duration) -> Result<()> {
+        let bound = format!("SET SESSION lock_wait_timeout = {}", most.as_secs().max(1) + 1);
+        let doing = "raise the fence";
+        server.execute(bound).await.doing(Side::Source, doing)?;
+        let raising = match self.kind {
+            Fence::Server => server::RAISING.to_owned(),
+            Fence::Schemas => schemas::raising(&self.schemas),
+            Fence::Tables => return tables::raise(server, self.spec).await,
+        };
+        server.query_all(raising).await.doing(Side::Source, doing).map(drop)
     }
 
     /// Sees again, in one round trip, that it is up on the serving side, and that nothing was written there since this position
@@ -180,6 +222,7 @@ impl<'a> Barrier<'a> {
         match self.kind {
             Fence::Server => server::still_up(server, since).await,
             Fence::Schemas => schemas::still_up(server, &self.schemas).await,
+            Fence::Tables => tables::still_up(server, self.spec).await,
         }
     }
 
@@ -187,6 +230,7 @@ impl<'a> Barrier<'a> {
         let ids = match self.kind {
             Fence::Server => in_the_way::before_the_fence(server, us).await?,
             Fence::Schemas => schemas::in_the_way(server, Side::Source, &self.schemas, us).await?,
+            Fence::Tables => tables::before(server, us, self.spec).await?,
         };
         in_the_way::named(server, Phase::Fence, &ids).await
     }
@@ -196,12 +240,19 @@ impl<'a> Barrier<'a> {
         let asking = async {
             let mut other = session::open(options, Side::Source).await?;
             let named = self.in_the_way(&mut other, us).await?;
+            let prepared = self.kind == Fence::Tables
+                && tables::is_prepared_transaction_before(&mut other, us, self.spec).await?;
             // The statement may have gone through in this very moment; the caller lowers the fence in any case.
             in_the_way::kill(&mut other, us.into(), Side::Source).await?;
-            Ok(named)
+            Ok((named, prepared))
         };
         let seen = match answered(Side::Source, asking).await {
-            Ok(named) => format!("in the way: {}", in_the_way::sentence(&named)),
+            Ok((named, prepared)) => {
+                let gone = "a prepared XA transaction whose connection is gone (XA RECOVER)".to_owned();
+                let connections = (!named.is_empty() || !prepared).then(|| in_the_way::sentence(&named));
+                let all: Vec<String> = connections.into_iter().chain(prepared.then_some(gone)).collect();
+                format!("in the way: {}", all.join("; "))
+            }
             Err(error) => error.to_string(),
         };
         MoveError::Refused {

@@ -128,24 +128,21 @@ pub(super) async fn still_up(server: &mut Connection, schemas: &[&str]) -> Resul
     }
 }
 
+/// Where whoever has used one of their tables has a lock, as a condition on `performance_schema.metadata_locks`.
+pub(super) fn place(schemas: &[&str]) -> String {
+    format!("m.OBJECT_SCHEMA IN ({})", listed(schemas))
+}
+
 /// The connections, but for one, that keep these schemas from becoming read-only or open again: whoever has used one of their tables
 /// in a transaction that is open.
 ///
 /// # Errors
 /// If the server fails.
-pub(in crate::cutover) async fn in_the_way(
+pub(super) async fn in_the_way(
     server: &mut Connection,
     side: Side,
     schemas: &[&str],
     but: u32,
 ) -> Result<Vec<u64>> {
-    let sql = format!(
-        "SELECT DISTINCT t.PROCESSLIST_ID FROM performance_schema.metadata_locks m \
-         JOIN performance_schema.threads t ON t.THREAD_ID = m.OWNER_THREAD_ID \
-         WHERE m.OBJECT_SCHEMA IN ({}) AND m.LOCK_STATUS = 'GRANTED' \
-         AND t.PROCESSLIST_ID NOT IN ({but}, CONNECTION_ID())",
-        listed(schemas)
-    );
-    let rows = server.rows(sql).await.doing(side, "look for who stands in the way")?;
-    Ok(rows.iter().filter_map(|row| row.number(0)).collect())
+    in_the_way::with_locks(server, side, &place(schemas), but).await
 }

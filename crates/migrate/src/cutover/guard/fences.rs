@@ -1,4 +1,4 @@
-//! What must hold of the two sides where the fence is around schemas, and who it does not keep out of the side that follows.
+//! What must hold of the two sides where the fence is around schemas or tables, and who the first does not keep out of the side that follows.
 
 use super::Guardrail;
 use super::servers::{Look, listed, plain, told};
@@ -6,6 +6,7 @@ use crate::check::writers;
 use crate::cutover::fence;
 use crate::error::{Doing, MoveError, Result, Side};
 use crate::plan::Fence;
+use crate::schema::foreign_keys;
 use crate::session;
 
 impl Look<'_> {
@@ -41,9 +42,47 @@ impl Look<'_> {
         .why("the fence is around the schemas that move, and opens nothing else"))
     }
 
+    /// The same where single tables are fenced; and no foreign key may change them past the fence.
+    pub(super) async fn tables_open(&self) -> Result<Guardrail> {
+        let mut closed = Vec::new();
+        for (options, side) in [(self.source, Side::Source), (self.target, Side::Target)] {
+            let mut server = session::open(options, side).await?;
+            let row = server.row("SELECT @@GLOBAL.read_only").await.doing(side, "look at the fence")?;
+            if row.is_some_and(|row| row.text(0) == "1") {
+                closed.push(format!("the {side} is read_only as a whole"));
+            }
+            if side == Side::Source {
+                let there = fence::closed_tables(&mut server, side, self.spec).await?;
+                closed.extend(
+                    there.iter().map(|table| format!("table {} is fenced", plain(&table.to_string()))),
+                );
+                let keys = foreign_keys::acting_from_outside(&mut server, &self.tables).await?;
+                closed.extend(keys.iter().map(|key| {
+                    let (name, parent) = (plain(&key.name), plain(&key.parent.to_string()));
+                    format!("foreign key {name} of {} lets {parent}, which stays, change it", key.child)
+                }));
+            }
+        }
+        let whole = self.spec.whole_schemas();
+        closed.extend(whole.iter().map(|schema| format!("all tables of {} move", plain(schema))));
+        let seen = match closed.is_empty() {
+            true => "off on both, no moved table of the source is fenced".to_owned(),
+            false => listed(closed.iter()),
+        };
+        Ok(Guardrail::new(
+            "read_only",
+            closed.is_empty(),
+            seen,
+            "SET PERSIST read_only = OFF there, DROP TRIGGER for those named highwater_fence_..., after finding out who changed it; drop the \
+             key, or let its other end move as well; schema.* needs `fence = \"schemas\"`",
+        )
+        .limit("off on both, and no moved table of the source is fenced")
+        .why("the fence is triggers on the tables that move: it opens nothing else, and what a foreign key does fires none"))
+    }
+
     /// Accounts that could write to the moved schemas of the target, past the application's way.
     pub(super) async fn direct_writers(&self) -> Option<Guardrail> {
-        if self.fence == Fence::Server {
+        if self.fence != Fence::Schemas {
             return None;
         }
         let asking = async {

@@ -51,6 +51,7 @@ impl Look<'_> {
                 match self.fence {
                     Fence::Server => self.read_only().await,
                     Fence::Schemas => self.schemas_open().await,
+                    Fence::Tables => self.tables_open().await,
                 }
             }),
             self.direct_writers(),
