@@ -112,7 +112,7 @@ impl Mover {
             (Start::Copy(CopyOptions { from_backup: Some(set), .. }), None) => {
                 let tables = schema::read(&mut source, Side::Source, spec).await?;
                 plan::set_tables(&mut target, &ledger, tables.iter().map(|t| &t.name)).await?;
-                seed::adopt((&mut source, &mut target), &tables, &ledger, set).await?;
+                seed::adopt((&mut source, &mut target), (&tables, &spec.renames), &ledger, set).await?;
                 (Proof::default(), tables, set.clone())
             }
             (Start::Copy(CopyOptions { from_backup: Some(set), .. }), Some(applied))
@@ -124,8 +124,11 @@ impl Mover {
                 });
             }
             (Start::Copy(copy), None) => {
-                let how =
-                    schema::Creation { move_name: &ledger.move_name, defer_indexes: copy.defer_indexes };
+                let how = schema::Creation {
+                    move_name: &ledger.move_name,
+                    renames: &spec.renames,
+                    defer_indexes: copy.defer_indexes,
+                };
                 let (tables, executed) = opening::prepare(&mut source, &mut target, spec, how).await?;
                 plan::set_tables(&mut target, &ledger, tables.iter().map(|t| &t.name)).await?;
                 ledger::begin(&mut target, &ledger, &executed).await?;
@@ -144,7 +147,7 @@ impl Mover {
                         Proof::resuming()
                     }
                 };
-                (proof, reshape::tables_as_of(&mut target, &ledger).await?, applied)
+                (proof, reshape::tables_as_of(&mut target, &ledger, &spec.renames).await?, applied)
             }
         };
 

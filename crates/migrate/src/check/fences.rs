@@ -34,14 +34,14 @@ const fn rule(
 
 /// Whether a fence around the move's schemas is possible on a server at all.
 pub(super) fn schemas_can(facts: &Facts, side: Side) -> bool {
-    facts.spec.parted_schemas().is_empty() && facts.server(side).version() >= SINCE
+    facts.moved(side).parted_schemas().is_empty() && facts.server(side).version() >= SINCE
 }
 
 fn usable(facts: &Facts, side: Side) -> Judged {
     if facts.fence == Fence::Server {
         return passed("around the server: read_only, super_read_only");
     }
-    let parted = facts.spec.parted_schemas();
+    let parted = facts.moved(side).parted_schemas();
     if !parted.is_empty() {
         return refused(
             format!("only some tables of {} move, and a schema is closed as a whole", listed(parted)),
@@ -55,7 +55,7 @@ fn usable(facts: &Facts, side: Side) -> Judged {
             "use `fence = \"server\"`",
         );
     }
-    passed(format!("around {}: ALTER SCHEMA ... READ ONLY", listed(facts.spec.schemas())))
+    passed(format!("around {}: ALTER SCHEMA ... READ ONLY", listed(facts.moved(side).schemas())))
 }
 
 /// Who could write past the application's way to the side that follows: the target first, the source after the switch.
@@ -63,7 +63,7 @@ fn direct_writers(facts: &Facts, side: Side) -> Judged {
     if facts.fence == Fence::Server {
         return passed("a server that follows is read_only");
     }
-    let (server, schemas) = (facts.server(side), facts.spec.schemas());
+    let (server, schemas) = (facts.server(side), facts.moved(side).schemas());
     let writers = server.writers.as_ref().map_err(Clone::clone)?;
     let open: Vec<_> = writers
         .iter()
@@ -89,7 +89,7 @@ fn locked_accounts(facts: &Facts, side: Side) -> Judged {
     if facts.fence_accounts.is_empty() {
         return passed("none is to be locked");
     }
-    let (server, schemas) = (facts.server(side), facts.spec.schemas());
+    let (server, schemas) = (facts.server(side), facts.moved(side).schemas());
     if facts.fence_accounts.contains(&server.account) {
         return refused(
             format!("{} is the account used here, and cannot be locked", server.account),

@@ -25,6 +25,7 @@ mod logins;
 mod nearest;
 mod objects;
 mod probe;
+mod renames;
 mod report;
 mod rule;
 mod schema_reading;
@@ -99,6 +100,7 @@ fn rules() -> impl Iterator<Item = &'static Rule> {
         columns::RULES,
         foreign_keys::RULES,
         objects::RULES,
+        renames::RULES,
     ]
     .into_iter()
     .flatten()
@@ -132,7 +134,7 @@ async fn read(
     let (state, along) = (options.state, options.along.clone());
     let source_facts = server_reading::read(source, Side::Source, &along, options.fence).await?;
     let target_facts = server_reading::read(target, Side::Target, &along, options.fence).await?;
-    let schema = schema_reading::read(&mut source.ours, &source_facts, spec).await?;
+    let schema = schema_reading::read(&mut source.ours, &source_facts, spec, &along).await?;
     let there =
         schema_reading::read_target(&mut target.ours, &source_facts, &target_facts, spec, state).await?;
     Ok(Facts {

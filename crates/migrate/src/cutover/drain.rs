@@ -12,7 +12,7 @@ use mysql::{ConnectOptions, Connection};
 use super::fence;
 use super::in_the_way::{self, InTheWay};
 use super::mend::answered;
-use super::{MoveDriver, Phase, TrafficGate};
+use super::{Home, MoveDriver, Phase, TrafficGate};
 use crate::error::{Doing, MoveError, Result, Side};
 use crate::plan::Fence;
 use crate::session;
@@ -28,7 +28,7 @@ impl<G: TrafficGate> MoveDriver<G> {
     /// If it is not done within the drain's deadline, naming them, or the source fails.
     pub(super) async fn drain(
         &self,
-        options: &ConnectOptions,
+        home: Home,
         source: &mut Connection,
         kill_after: Option<Duration>,
     ) -> std::result::Result<Vec<InTheWay>, Trouble> {
@@ -39,9 +39,9 @@ impl<G: TrafficGate> MoveDriver<G> {
         self.gate.drain(deadline).await?;
         let around = match self.state().fence {
             Fence::Server => None,
-            Fence::Schemas => Some(self.spec().schemas()),
+            Fence::Schemas => Some(self.moved_at(home).schemas()),
         };
-        let of = Of { options, schemas: around };
+        let of = Of { options: self.at(home), schemas: around };
         drain_the_source(&of, source, kill_after, deadline).await.map_err(|e| e.trouble())
     }
 

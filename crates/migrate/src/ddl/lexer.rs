@@ -18,11 +18,12 @@ pub(super) enum Token {
     Symbol(u8),
 }
 
-/// A token and where it begins.
+/// A token, where it begins and where it ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Placed {
     pub token: Token,
     pub at: usize,
+    pub end: usize,
 }
 
 /// The statement cannot be told apart into tokens; says why.
@@ -31,7 +32,7 @@ pub(super) struct Unreadable(pub &'static str);
 
 /// How the session that wrote a statement quotes and encodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Dialect {
+pub(crate) struct Dialect {
     ansi_quotes: bool,
     backslash_escapes: bool,
     charset: Charset,
@@ -48,6 +49,22 @@ enum Charset {
 }
 
 impl Dialect {
+    /// What a server shows to our own sessions.
+    pub(super) const UTF8: Self =
+        Self { ansi_quotes: false, backslash_escapes: true, charset: Charset::Utf8 };
+
+    /// The dialect of a session with this `sql_mode` and `character_set_client`.
+    pub fn named(sql_mode: &str, client: &str) -> Self {
+        let has = |mode: &str| sql_mode.split(',').any(|one| one.eq_ignore_ascii_case(mode));
+        let charset = match client {
+            "utf8mb4" | "utf8mb3" | "utf8" | "ascii" | "binary" => Charset::Utf8,
+            "latin1" => Charset::Latin1,
+            "big5" | "sjis" | "gbk" | "cp932" | "gb18030" => Charset::Ambiguous,
+            _ => Charset::Other,
+        };
+        Self { ansi_quotes: has("ANSI_QUOTES"), backslash_escapes: !has("NO_BACKSLASH_ESCAPES"), charset }
+    }
+
     /// The dialect of a session. Collation ids are those of the manual's `information_schema.COLLATIONS`.
     pub fn of(vars: &StatusVars) -> Self {
         let client = vars.collations.map_or(45, |(client, _, _)| client);
@@ -89,7 +106,7 @@ pub(super) fn tokens(sql: &[u8], dialect: Dialect) -> Result<Vec<Placed>, Unread
         lexer.skip_blank()?;
         let at = lexer.at;
         match lexer.token()? {
-            Some(token) => tokens.push(Placed { token, at }),
+            Some(token) => tokens.push(Placed { token, at, end: lexer.at }),
             None if lexer.executed_comment => return Err(Unreadable("a comment without an end")),
             None => return Ok(tokens),
         }

@@ -11,9 +11,9 @@ use crate::session;
 impl Look<'_> {
     /// Before a crossing nothing may be closed that its end would not open: neither a schema, nor a server as a whole.
     pub(super) async fn schemas_open(&self) -> Result<Guardrail> {
-        let schemas = self.spec.schemas();
         let mut closed = Vec::new();
         for (options, side) in [(self.source, Side::Source), (self.target, Side::Target)] {
+            let schemas = self.spec.on(side).schemas();
             let mut server = session::open(options, side).await?;
             let row = server.row("SELECT @@GLOBAL.read_only").await.doing(side, "look at the fence")?;
             if row.is_some_and(|row| row.text(0) == "1") {
@@ -24,7 +24,7 @@ impl Look<'_> {
                 there.iter().map(|schema| format!("schema {} of the {side} is READ ONLY", plain(schema))),
             );
         }
-        let parted = self.spec.parted_schemas();
+        let parted = self.spec.on(Side::Source).parted_schemas();
         closed.extend(parted.iter().map(|schema| format!("only some tables of {} move", plain(schema))));
         let seen = match closed.is_empty() {
             true => "off on both, no schema is read-only".to_owned(),
@@ -53,7 +53,7 @@ impl Look<'_> {
                 doing: "read what accounts may do".into(),
                 error,
             })?;
-            let schemas = self.spec.schemas();
+            let schemas = self.spec.on(Side::Target).schemas();
             let open = all.iter().filter(|w| w.could_write(&schemas)).map(|w| plain(&w.account));
             let open: Vec<String> = open.collect();
             let seen = match open.is_empty() {
