@@ -17,6 +17,7 @@ use crate::keeper::Keeper;
 use crate::ledger::proven::{self, Kept, KeptProof};
 use crate::ledger::{self, LedgerName, plan};
 use crate::opening;
+use crate::plan::MoveSpec;
 use crate::progress::Progress;
 use crate::proof::Proof;
 use crate::prover::{self, Prover};
@@ -147,7 +148,9 @@ impl Mover {
                         Proof::resuming()
                     }
                 };
-                (proof, reshape::tables_as_of(&mut target, &ledger, &spec.renames).await?, applied)
+                let tables = reshape::tables_as_of(&mut target, &ledger, &spec.renames).await?;
+                refuse_other_names(spec, &tables)?;
+                (proof, tables, applied)
             }
         };
 
@@ -356,6 +359,21 @@ impl Mover {
     /// Returns the prover there was.
     fn set_prover(&self, prover: Option<Prover>) -> Option<Prover> {
         std::mem::replace(&mut *self.prover.lock().unwrap_or_else(PoisonError::into_inner), prover)
+    }
+}
+
+/// What has begun under one name goes on under it.
+fn refuse_other_names(spec: &MoveSpec, tables: &[Table]) -> Result<()> {
+    let schemas = spec.on(Side::Target).schemas();
+    match tables.iter().find(|table| !schemas.contains(&table.name.schema.as_str())) {
+        None => Ok(()),
+        Some(table) => Err(MoveError::Refused {
+            what: format!(
+                "move '{}' has begun with table {} on the target, a schema that its settings do not give it now",
+                spec.name, table.name
+            ),
+            hint: "put `tables` and `rename` of the move back to what they were, or `highwater finish` it and begin anew".into(),
+        }),
     }
 }
 

@@ -24,7 +24,7 @@ const CLUSTER: &[&str] = &[
     "replicas",
 ];
 const MOVE: &[&str] =
-    &["source", "target", "tables", "accept", "objects", "accounts", "fence", "fence_accounts"];
+    &["source", "target", "tables", "rename", "accept", "objects", "accounts", "fence", "fence_accounts"];
 const FRONT_DOOR: &[&str] = &[
     "listen",
     "enabled",

@@ -9,6 +9,7 @@
 mod duration;
 mod entrance;
 mod known_keys;
+mod renames;
 mod resolve;
 mod resolved;
 mod routes;

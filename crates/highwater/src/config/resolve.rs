@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use migrate::cutover::{Hooks, Phase};
 use migrate::throttle::PaceLimits;
 use migrate::{Fence, MoveSpec, TablePattern};
-use model::Trouble;
+use model::{Side, Trouble};
 use mysql::{Password, ServerKey};
 use toml::Spanned;
 
 use super::Environment;
 use super::entrance;
+use super::renames;
 use super::resolved::{
     ClusterConfig, CopyOptions, CutoverOptions, FrontDoorOptions, MoveConfig, ResolvedConfig, ThrottleOptions,
 };
@@ -40,6 +41,8 @@ pub fn resolve(
         .collect::<Result<Vec<_>, _>>()?;
     refuse_overlap(source, &written.moves, &moves)?;
     refuse_chain(source, &written.moves, &moves)?;
+    renames::refuse_shared(source, &written.moves, &moves)?;
+    renames::refuse_door(source, &written, &moves)?;
 
     let entrance = entrance::resolve(source, &written.front_door, env)?;
     let schemas = routes::schemas(source, &written.front_door, &moves, &names)?;
@@ -191,7 +194,8 @@ fn resolve_move(
         return Err(source.refuse(written.tables.span(), format!("move '{name}' has no tables"), hint));
     }
     let tables = written.tables.get_ref().iter().map(|table| table.0.clone()).collect();
-    let spec = MoveSpec { name: name.to_owned(), tables };
+    let renames = renames::resolve(source, name, written)?;
+    let spec = MoveSpec { name: name.to_owned(), tables, renames };
     refuse_half_fence(source, written, &spec)?;
     Ok(MoveConfig {
         spec,
@@ -218,7 +222,7 @@ fn refuse_half_fence(source: &SourceText, written: &WrittenMove, spec: &MoveSpec
     if written.fence == Fence::Server {
         return Ok(());
     }
-    if let Some(parted) = spec.parted_schemas().first() {
+    if let Some(parted) = spec.on(Side::Source).parted_schemas().first() {
         return Err(source.refuse(
             written.tables.span(),
             format!("move '{name}' is fenced by schemas, and takes only some tables of {parted}"),
@@ -298,7 +302,7 @@ fn refuse_chain(
     Ok(())
 }
 
-fn overlap(a: &TablePattern, b: &TablePattern) -> bool {
+pub(super) fn overlap(a: &TablePattern, b: &TablePattern) -> bool {
     a.schema == b.schema && (a.table.is_none() || b.table.is_none() || a.table == b.table)
 }
 
