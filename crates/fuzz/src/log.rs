@@ -181,7 +181,7 @@ fn shape(map: &TableMap) -> RowShape {
     });
     let columns: Vec<Column> = columns.collect();
     let key = if columns.is_empty() { Vec::new() } else { vec![0] };
-    RowShape::of(&Table { name: TableName::new("shop", "t"), columns, key })
+    RowShape::of(&Table { name: TableName::new("shop", "t"), source_schema: "shop".to_owned(), columns, key })
 }
 
 fn use_rows(rows: &RowsEvent, map: &TableMap) {

@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use migrate::{ROW_HASH, RowSum, TableVerdict, Verification};
+use migrate::{ROW_HASH, Renames, RowSum, TableVerdict, Verification};
 use model::{GtidSet, TableName, Trouble};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -51,16 +51,21 @@ struct ProvenTable {
     ended_unix_s: u64,
 }
 
+/// A table's name as the settings have it, whichever way the rows flow: a pass names it as the side that follows does.
+fn named(renames: &Renames, table: &TableName) -> TableName {
+    TableName::new(renames.on_source(&table.schema), table.table.as_str())
+}
+
 impl ProofFile {
     /// The proof that a pass has made, if it found every row equal. A table that the pass did not sum up, because a statement
     /// has added it since, is not in it.
-    pub fn of(move_name: &str, verification: &Verification) -> Option<Self> {
+    pub fn of(move_name: &str, renames: &Renames, verification: &Verification) -> Option<Self> {
         if verification.different > 0 || verification.newest.is_some() {
             return None;
         }
         let proven = |t: &TableVerdict| {
             Some(ProvenTable {
-                table: t.table.clone(),
+                table: named(renames, &t.table),
                 rows: t.rows,
                 ranges: t.ranges,
                 hash: t.hash?,
@@ -118,8 +123,8 @@ impl ProofFile {
     }
 
     /// What a later pass says of each table.
-    pub fn compared_with(&self, now: &Verification) -> Comparison {
-        let of = |name: &TableName| now.tables.iter().find(|t| t.table == *name);
+    pub fn compared_with(&self, renames: &Renames, now: &Verification) -> Comparison {
+        let of = |name: &TableName| now.tables.iter().find(|t| named(renames, &t.table) == *name);
         let mut tables: Vec<ComparedTable> = self
             .tables
             .iter()
@@ -138,9 +143,10 @@ impl ProofFile {
                 },
             })
             .collect();
-        let is_new = |t: &&TableVerdict| !self.tables.iter().any(|then| then.table == t.table);
+        let is_new =
+            |t: &&TableVerdict| !self.tables.iter().any(|then| then.table == named(renames, &t.table));
         tables.extend(now.tables.iter().filter(is_new).map(|t| ComparedTable {
-            table: t.table.clone(),
+            table: named(renames, &t.table),
             rows_then: None,
             rows_now: Some(t.rows),
             verdict: Since::New,

@@ -23,7 +23,7 @@ pub async fn bring(
         tracing::info!(target: "highwater::copy", created, "views and routines are on the target");
     }
     // After them: rights on a view or routine can only be given once it is there. Whoever defines one need not exist yet.
-    let made = accounts::bring(source, target, &along.accounts, &spec.name).await?;
+    let made = accounts::bring(source, target, &along.accounts, spec).await?;
     if made > 0 {
         tracing::info!(target: "highwater::copy", made, "accounts are on the target");
     }

@@ -216,7 +216,8 @@ impl Copier {
     ) -> Result<Option<PlannedRange>> {
         let table = &self.direction.tables[i];
         let PlannedRange { number, mut range, .. } = planned;
-        let mut sql = format!("SELECT {} FROM {}", row_list(table), table.name.quoted()).into_bytes();
+        let mut sql =
+            format!("SELECT {} FROM {}", row_list(table), table.on(Side::Source).quoted()).into_bytes();
         sql.extend_from_slice(&in_range(table, &range));
         sql.extend_from_slice(format!(" ORDER BY {}", table.key_list()).as_bytes());
         let doing = format!("read a range of {}", table.name);

@@ -1,9 +1,11 @@
 //! A table's definition as the server shows it: what tells whether a statement that was begun has happened.
 
-use model::{TableName, quote_ident};
+use model::{Table, TableName, quote_ident};
 use mysql::Connection;
 
-use crate::error::{Doing, Result, Side};
+use crate::ddl::renamed::{self, Unsure};
+use crate::error::{Doing, MoveError, Result, Side};
+use crate::plan::Renames;
 
 /// What is looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,22 +26,50 @@ pub(crate) async fn definitions(
 ) -> Result<Vec<u8>> {
     let mut all = Vec::new();
     for subject in subjects {
-        let sql = match subject {
-            Subject::Table(name) => format!("SHOW CREATE TABLE {}", name.quoted()),
-            Subject::Schema(name) => format!("SHOW CREATE DATABASE {}", quote_ident(name)),
-        };
-        let shown = match server.row(&sql).await {
-            Err(error) if error.is_unknown_table() => None,
-            shown => shown.doing(side, sql.replace("SHOW CREATE", "show"))?,
-        };
+        let sql = subject.show();
+        let shown = shown(server, side, &sql).await?;
         all.extend_from_slice(sql.as_bytes());
         all.push(b'\n');
-        all.extend_from_slice(
-            &shown.map_or(b"nothing".to_vec(), |row| row.bytes(1).map(without_counter).unwrap_or_default()),
-        );
+        all.extend_from_slice(&shown.unwrap_or(b"nothing".to_vec()));
         all.extend_from_slice(b"\n\n");
     }
     Ok(all)
+}
+
+impl Subject {
+    fn show(&self) -> String {
+        match self {
+            Self::Table(name) => format!("SHOW CREATE TABLE {}", name.as_is().quoted()),
+            Self::Schema(name) => format!("SHOW CREATE DATABASE {}", quote_ident(name)),
+        }
+    }
+}
+
+/// The definition of a table, as a side has it, in words that both sides have for it; none if it is not there.
+///
+/// # Errors
+/// If the server fails, or the definition cannot be put in the target's names.
+pub(crate) async fn in_names_of_target(
+    server: &mut Connection,
+    side: Side,
+    table: &Table,
+    renames: &Renames,
+) -> Result<Option<Vec<u8>>> {
+    let name = table.on(side);
+    let shown = shown(server, side, &Subject::Table(name.to_name()).show()).await?;
+    let (Side::Source, Some(shown)) = (side, &shown) else { return Ok(shown) };
+    renamed::table(shown, renames).map(Some).map_err(|Unsure(why)| MoveError::Refused {
+        what: format!("the definition of {name} cannot be put in the target's names: it holds {why}"),
+        hint: "change it on the source".into(),
+    })
+}
+
+async fn shown(server: &mut Connection, side: Side, sql: &str) -> Result<Option<Vec<u8>>> {
+    let row = match server.row(sql).await {
+        Err(error) if error.is_unknown_table() => None,
+        shown => shown.doing(side, sql.replace("SHOW CREATE", "show"))?,
+    };
+    Ok(row.map(|row| row.bytes(1).map(without_counter).unwrap_or_default()))
 }
 
 /// The counter stands behind the engine, on the line that closes the columns.

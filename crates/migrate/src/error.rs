@@ -1,25 +1,8 @@
 //! What stops a move, whose fault it is, and whether starting again from the ledger can help.
 
+pub use model::Side;
 use model::{TableName, Trouble};
 use wire::WireError;
-
-/// The server an error came from, seen from the direction in which rows flow now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    /// Where rows come from.
-    Source,
-    /// Where rows go.
-    Target,
-}
-
-impl std::fmt::Display for Side {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Source => "source",
-            Self::Target => "target",
-        })
-    }
-}
 
 /// Why a move stopped.
 #[derive(Debug, thiserror::Error)]

@@ -3,26 +3,32 @@
 //! Not behind a feature: that would build the crate, and all that depends on it, once more for the tests. Nothing here
 //! does anything of its own.
 
-use model::{GtidSet, TableName};
+use model::{GtidSet, Table, TableName};
 use wire::binlog::QueryEvent;
 
 use crate::check::grants::Grants;
 use crate::ddl::Scope;
 use crate::json;
-use crate::plan::{MoveSpec, TablePattern};
+use crate::plan::{MoveSpec, Renames, TablePattern};
 use crate::schema::statement::{CreateTable, split_event};
 
-/// What a logged statement means to a move of `shop.*` and `other.t`.
+/// What a logged statement means to a move of `shop.*` and `other.t`, which is `another.t` on the target.
 pub fn statement(query: &QueryEvent) -> [String; 2] {
     let pattern = |schema: &str, table: Option<&str>| TablePattern {
         schema: schema.to_owned(),
         table: table.map(str::to_owned),
     };
-    let spec =
-        MoveSpec { name: "m".to_owned(), tables: vec![pattern("shop", None), pattern("other", Some("t"))] };
-    let tables = [TableName::new("shop", "t"), TableName::new("shop", "a b"), TableName::new("other", "t")];
+    let renames = Renames::new([("other".to_owned(), "another".to_owned())]);
+    let tables = [("shop", "t"), ("shop", "a b"), ("other", "t")].map(|(schema, table)| Table {
+        name: renames.table_on_target(&TableName::new(schema, table)),
+        source_schema: schema.to_owned(),
+        columns: Vec::new(),
+        key: Vec::new(),
+    });
+    let tables_moved = vec![pattern("shop", None), pattern("other", Some("t"))];
+    let spec = MoveSpec { name: "m".to_owned(), tables: tables_moved, renames };
     [false, true].map(|lower_case| {
-        let scope = Scope::new(&spec, tables.clone(), lower_case);
+        let scope = Scope::of_source(&spec, &tables, lower_case);
         format!("{:?}", scope.meaning(query, 1))
     })
 }

@@ -86,7 +86,7 @@ impl Keeper {
         let direction = if as_of.as_ref() == Some(&claim.applied) {
             before
         } else {
-            let tables = reshape::tables_as_of(&mut target, &ledger).await?;
+            let tables = reshape::tables_as_of(&mut target, &ledger, &before.options.spec.renames).await?;
             reshape::renewed(&before, tables, &claim.applied)
         };
         let direction = match direction.ledger == ledger {
@@ -99,8 +99,7 @@ impl Keeper {
         }
         self.direction.send_replace(Arc::clone(&direction));
         let created = due::due(&mut target, &direction.ledger).await?.filter(|d| d.created).map(|d| d.gtid);
-        let names = direction.tables.iter().map(|t| t.name.clone());
-        let scope = Scope::new(&direction.options.spec, names, lower_case);
+        let scope = Scope::of_source(&direction.options.spec, &direction.tables, lower_case);
         let copy = match &direction.options.start {
             Start::Copy(options) => Some(options.clone()),
             Start::At(_) => None,

@@ -59,7 +59,7 @@ pub use copy::CopyOptions;
 pub use direction::{MoverOptions, Start};
 pub use error::{MoveError, Result, Side};
 pub use mover::{Mover, MoverState, RepairPlan, RepairPlanTable, RepairReport, gtid_executed};
-pub use plan::{Accounts, Along, Fence, MoveSpec, TablePattern};
+pub use plan::{Accounts, Along, Fence, MoveSpec, Renames, Selection, TablePattern};
 pub use progress::{Progress, TableSnapshot};
 pub use proof::{Proof, TableVerdict};
 pub use row_sum::RowSum;

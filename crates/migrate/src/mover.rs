@@ -17,6 +17,7 @@ use crate::keeper::Keeper;
 use crate::ledger::proven::{self, Kept, KeptProof};
 use crate::ledger::{self, LedgerName, plan};
 use crate::opening;
+use crate::plan::MoveSpec;
 use crate::progress::Progress;
 use crate::proof::Proof;
 use crate::prover::{self, Prover};
@@ -112,7 +113,7 @@ impl Mover {
             (Start::Copy(CopyOptions { from_backup: Some(set), .. }), None) => {
                 let tables = schema::read(&mut source, Side::Source, spec).await?;
                 plan::set_tables(&mut target, &ledger, tables.iter().map(|t| &t.name)).await?;
-                seed::adopt((&mut source, &mut target), &tables, &ledger, set).await?;
+                seed::adopt((&mut source, &mut target), (&tables, &spec.renames), &ledger, set).await?;
                 (Proof::default(), tables, set.clone())
             }
             (Start::Copy(CopyOptions { from_backup: Some(set), .. }), Some(applied))
@@ -124,8 +125,11 @@ impl Mover {
                 });
             }
             (Start::Copy(copy), None) => {
-                let how =
-                    schema::Creation { move_name: &ledger.move_name, defer_indexes: copy.defer_indexes };
+                let how = schema::Creation {
+                    move_name: &ledger.move_name,
+                    renames: &spec.renames,
+                    defer_indexes: copy.defer_indexes,
+                };
                 let (tables, executed) = opening::prepare(&mut source, &mut target, spec, how).await?;
                 plan::set_tables(&mut target, &ledger, tables.iter().map(|t| &t.name)).await?;
                 ledger::begin(&mut target, &ledger, &executed).await?;
@@ -144,7 +148,9 @@ impl Mover {
                         Proof::resuming()
                     }
                 };
-                (proof, reshape::tables_as_of(&mut target, &ledger).await?, applied)
+                let tables = reshape::tables_as_of(&mut target, &ledger, &spec.renames).await?;
+                refuse_other_names(spec, &tables)?;
+                (proof, tables, applied)
             }
         };
 
@@ -353,6 +359,21 @@ impl Mover {
     /// Returns the prover there was.
     fn set_prover(&self, prover: Option<Prover>) -> Option<Prover> {
         std::mem::replace(&mut *self.prover.lock().unwrap_or_else(PoisonError::into_inner), prover)
+    }
+}
+
+/// What has begun under one name goes on under it.
+fn refuse_other_names(spec: &MoveSpec, tables: &[Table]) -> Result<()> {
+    let schemas = spec.on(Side::Target).schemas();
+    match tables.iter().find(|table| !schemas.contains(&table.name.schema.as_str())) {
+        None => Ok(()),
+        Some(table) => Err(MoveError::Refused {
+            what: format!(
+                "move '{}' has begun with table {} on the target, a schema that its settings do not give it now",
+                spec.name, table.name
+            ),
+            hint: "put `tables` and `rename` of the move back to what they were, or `highwater finish` it and begin anew".into(),
+        }),
     }
 }
 

@@ -42,7 +42,7 @@ pub(crate) async fn prepare(
         }
         tracing::info!(target: "highwater::move", "the source's tables change; looking again");
         for name in new {
-            let sql = format!("DROP TABLE IF EXISTS {}", name.quoted());
+            let sql = format!("DROP TABLE IF EXISTS {}", name.as_is().quoted());
             target.execute(sql).await.doing(Side::Target, format!("drop {name}, still empty"))?;
         }
     }
@@ -52,15 +52,16 @@ pub(crate) async fn prepare(
     })
 }
 
+/// On the source.
 fn subjects(tables: &[Table]) -> Vec<Subject> {
-    tables.iter().map(|t| Subject::Table(t.name.clone())).collect()
+    tables.iter().map(|t| Subject::Table(t.on(Side::Source).to_name())).collect()
 }
 
 /// A table with rows that no ledger knows is not ours to write to. Returns those that are not there.
 async fn absent_or_empty(target: &mut Connection, tables: &[Table]) -> Result<Vec<TableName>> {
     let mut absent = Vec::new();
     for table in tables {
-        let sql = format!("SELECT 1 FROM {} LIMIT 1", table.name.quoted());
+        let sql = format!("SELECT 1 FROM {} LIMIT 1", table.on(Side::Target).quoted());
         match target.row(sql).await {
             Err(error) if error.is_unknown_table() => {
                 absent.push(table.name.clone());

@@ -42,7 +42,7 @@ impl RangeCutter {
         let low = self.next_low.clone();
         let from = KeyRange { low: low.clone(), high: None };
         let keys = key_list(&self.table);
-        let mut sql = format!("SELECT {keys} FROM {}", self.table.name.quoted()).into_bytes();
+        let mut sql = format!("SELECT {keys} FROM {}", self.table.on(Side::Source).quoted()).into_bytes();
         sql.extend_from_slice(&in_range(&self.table, &from));
         sql.extend_from_slice(
             format!(" ORDER BY {} LIMIT 1 OFFSET {}", self.table.key_list(), self.rows).as_bytes(),
@@ -63,11 +63,12 @@ impl RangeCutter {
 /// # Errors
 /// If the source fails.
 pub async fn size(source: &mut Connection, table: &Table, chunk_rows: u64) -> Result<(u64, u64)> {
+    let here = table.on(Side::Source);
     let sql = format!(
         "SELECT IFNULL(TABLE_ROWS, 0), IFNULL(AVG_ROW_LENGTH, 0) FROM information_schema.TABLES \
          WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {}",
-        quote_text(&table.name.schema),
-        quote_text(&table.name.table)
+        quote_text(here.schema),
+        quote_text(here.table)
     );
     let row = source.row(sql).await.doing(Side::Source, format!("read the size of {}", table.name))?;
     let (rows, row_bytes) =

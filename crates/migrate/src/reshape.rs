@@ -14,6 +14,7 @@ use crate::direction::Direction;
 use crate::dirty::DirtyKeys;
 use crate::error::{Result, Side};
 use crate::ledger::{LedgerName, plan};
+use crate::plan::Renames;
 use crate::schema;
 
 /// What a statement changes.
@@ -44,10 +45,14 @@ impl Pending {
 ///
 /// # Errors
 /// If they cannot be read, or one cannot be carried as it is now.
-pub(crate) async fn tables_as_of(target: &mut Connection, ledger: &LedgerName) -> Result<Vec<Table>> {
+pub(crate) async fn tables_as_of(
+    target: &mut Connection,
+    ledger: &LedgerName,
+    renames: &Renames,
+) -> Result<Vec<Table>> {
     let mut tables = Vec::new();
     for name in plan::tables(target, ledger).await? {
-        tables.push(schema::read_table(target, Side::Target, name).await?);
+        tables.push(schema::read_table(target, Side::Target, renames, name).await?);
     }
     Ok(tables)
 }

@@ -8,9 +8,11 @@
 use model::{GtidSet, Table};
 use mysql::Connection;
 
+use crate::ddl::renamed;
 use crate::error::{Doing, MoveError, Result, Side};
 use crate::ledger::{self, LedgerName};
 use crate::mover::{gtid_executed, variable};
+use crate::plan::Renames;
 
 /// Takes the target's tables over as of `set`: the ledger begins there, and every table counts as copied.
 ///
@@ -20,13 +22,13 @@ use crate::mover::{gtid_executed, variable};
 /// If something of the above does not hold, or a server refuses.
 pub(crate) async fn adopt(
     (source, target): (&mut Connection, &mut Connection),
-    tables: &[Table],
+    (tables, renames): (&[Table], &Renames),
     name: &LedgerName,
     set: &GtidSet,
 ) -> Result<()> {
     refuse_other_history(source, set).await?;
     refuse_other_point(source, target, set).await?;
-    refuse_other_shape(source, target, tables).await?;
+    refuse_other_shape(source, target, tables, renames).await?;
     ledger::adopt(target, name, set, tables).await
 }
 
@@ -75,20 +77,27 @@ async fn refuse_other_shape(
     source: &mut Connection,
     target: &mut Connection,
     tables: &[Table],
+    renames: &Renames,
 ) -> Result<()> {
     // Comments, defaults and labels are text: they are compared as text.
     source.execute("SET NAMES utf8mb4").await.doing(Side::Source, "set the character set")?;
     target.execute("SET NAMES utf8mb4").await.doing(Side::Target, "set the character set")?;
     for table in tables {
-        let sql = format!("SHOW CREATE TABLE {}", table.name.quoted());
-        let here = source.row(&sql).await.doing(Side::Source, format!("show {}", table.name))?;
-        let there = match target.row(&sql).await {
+        let show = |side| format!("SHOW CREATE TABLE {}", table.on(side).quoted());
+        let here =
+            source.row(show(Side::Source)).await.doing(Side::Source, format!("show {}", table.name))?;
+        let there = match target.row(show(Side::Target)).await {
             Err(error) if error.is_unknown_table() => None,
             other => other.doing(Side::Target, format!("show {}", table.name))?,
         };
-        let definition = |row: &mysql::Row| without_counter(&row.text(1));
+        let definition = |text: &[u8]| without_counter(&String::from_utf8_lossy(text));
+        let there = there.map(|row| definition(row.bytes(1).unwrap_or_default()));
+        let here = match here.as_ref().and_then(|row| row.bytes(1)) {
+            Some(here) => renamed::table(here, renames).ok().map(|here| definition(&here)),
+            None => None,
+        };
         let problem = match (&here, &there) {
-            (Some(here), Some(there)) if definition(here) == definition(there) => continue,
+            (Some(here), Some(there)) if here == there => continue,
             (_, None) => "is not there",
             _ => "is defined differently there",
         };

@@ -186,7 +186,12 @@ mod tests {
                 generated: false,
             })
             .collect();
-        Table { name: TableName::new("s", "t"), columns, key: (0..key.len()).collect() }
+        Table {
+            name: TableName::new("s", "t"),
+            source_schema: "s".into(),
+            columns,
+            key: (0..key.len()).collect(),
+        }
     }
 
     fn check(key: &[&str], low: Option<&[&str]>, high: Option<&[&str]>, expected: &str) {

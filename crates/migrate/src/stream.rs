@@ -87,6 +87,7 @@ const PART_BYTES: usize = 4 << 20;
 /// Reads transactions from the source.
 pub struct TransactionReader {
     stream: BinlogStream,
+    /// By their names on the source, whose log this is.
     tables: HashMap<TableName, usize>,
     scope: Scope,
     /// The transaction whose CREATE TABLE has been executed, and whose rows have not.
@@ -137,7 +138,7 @@ impl TransactionReader {
             BinlogStream::open(source, &options).await.doing(Side::Source, "follow the binary log")?;
         Ok(Self {
             stream,
-            tables: tables.iter().enumerate().map(|(i, t)| (t.name.clone(), i)).collect(),
+            tables: tables.iter().enumerate().map(|(i, t)| (t.on(Side::Source).to_name(), i)).collect(),
             scope,
             created,
             ended: false,

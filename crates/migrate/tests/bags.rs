@@ -43,7 +43,11 @@ const SESSION: &str =
     "SET NAMES utf8mb4; SET SESSION sql_mode='STRICT_ALL_TABLES', time_zone='+00:00'; USE bags";
 
 fn spec() -> MoveSpec {
-    MoveSpec { name: "bags".into(), tables: vec![TablePattern { schema: "bags".into(), table: None }] }
+    MoveSpec {
+        name: "bags".into(),
+        tables: vec![TablePattern { schema: "bags".into(), table: None }],
+        renames: Default::default(),
+    }
 }
 
 fn options(world: &World) -> MoverOptions {

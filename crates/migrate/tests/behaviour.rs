@@ -34,7 +34,7 @@ async fn report(source: &Node, target: &Node) -> CheckReport {
     let mut source = Server::connect(&admin(source)).await.unwrap();
     let mut target = Server::connect(&admin(target)).await.unwrap();
     let shop = TablePattern { schema: "shop".into(), table: None };
-    let spec = MoveSpec { name: "shop".into(), tables: vec![shop] };
+    let spec = MoveSpec { name: "shop".into(), tables: vec![shop], renames: Default::default() };
     check(&mut source, &mut target, &spec, TargetState::Fresh).await.unwrap()
 }
 

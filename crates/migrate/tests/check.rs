@@ -64,7 +64,11 @@ fn spec(tables: &[(&str, Option<&str>)]) -> MoveSpec {
         schema: (*schema).to_owned(),
         table: table.map(str::to_owned),
     };
-    MoveSpec { name: "shop".into(), tables: tables.iter().map(pattern).collect() }
+    MoveSpec {
+        name: "shop".into(),
+        tables: tables.iter().map(pattern).collect(),
+        renames: Default::default(),
+    }
 }
 
 fn account(node: &Node, user: &str, password: &str) -> ConnectOptions {

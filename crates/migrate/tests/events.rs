@@ -31,8 +31,11 @@ async fn run(server: &mut Connection, sql: &str) {
 }
 
 fn options(world: &World) -> MoverOptions {
-    let spec =
-        MoveSpec { name: "zoo".into(), tables: vec![TablePattern { schema: "zoo".into(), table: None }] };
+    let spec = MoveSpec {
+        name: "zoo".into(),
+        tables: vec![TablePattern { schema: "zoo".into(), table: None }],
+        renames: Default::default(),
+    };
     MoverOptions { spec, ..world.options() }
 }
 

@@ -131,8 +131,11 @@ async fn compare(world: &World) {
 }
 
 async fn start(world: &World) -> Mover {
-    let spec =
-        MoveSpec { name: "zoo".into(), tables: vec![TablePattern { schema: "zoo".into(), table: None }] };
+    let spec = MoveSpec {
+        name: "zoo".into(),
+        tables: vec![TablePattern { schema: "zoo".into(), table: None }],
+        renames: Default::default(),
+    };
     let mover = Mover::start(MoverOptions { spec, ..world.options() }).await.unwrap();
     copied(&mover).await;
     mover

@@ -35,7 +35,11 @@ INSERT INTO `p#1` VALUES (1, 'a'), (2, 'd'), (3, 'b''c')
 "#;
 
 fn weird() -> MoveSpec {
-    MoveSpec { name: "weird".into(), tables: vec![TablePattern { schema: SCHEMA.into(), table: None }] }
+    MoveSpec {
+        name: "weird".into(),
+        tables: vec![TablePattern { schema: SCHEMA.into(), table: None }],
+        renames: Default::default(),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -278,6 +278,7 @@ async fn follow(world: &World) -> Mover {
         spec: MoveSpec {
             name: "mix".into(),
             tables: vec![TablePattern { schema: "mix".into(), table: None }],
+            renames: Default::default(),
         },
         source: admin(&world.source),
         target: admin(&world.target),

@@ -37,7 +37,11 @@ const SHOP: &str = "CREATE DATABASE shop; USE shop; SET GLOBAL log_bin_trust_fun
 const DIRECT: &str = "CREATE USER direct@'%' IDENTIFIED BY 'direct'; GRANT ALL ON shop.* TO direct@'%'";
 
 fn shop() -> MoveSpec {
-    MoveSpec { name: "shop".into(), tables: vec![TablePattern { schema: "shop".into(), table: None }] }
+    MoveSpec {
+        name: "shop".into(),
+        tables: vec![TablePattern { schema: "shop".into(), table: None }],
+        renames: Default::default(),
+    }
 }
 
 fn direct(node: &Node) -> ConnectOptions {

@@ -22,8 +22,11 @@ async fn begin(world: &World, sql: &str) -> Connection {
 }
 
 async fn start(world: &World) -> Mover {
-    let spec =
-        MoveSpec { name: "zoo".into(), tables: vec![TablePattern { schema: "zoo".into(), table: None }] };
+    let spec = MoveSpec {
+        name: "zoo".into(),
+        tables: vec![TablePattern { schema: "zoo".into(), table: None }],
+        renames: Default::default(),
+    };
     let start = Start::Copy(CopyOptions { chunk_rows: 3, ..CopyOptions::default() });
     let mover = Mover::start(MoverOptions { spec, start, ..world.options() }).await.unwrap();
     copied(&mover).await;

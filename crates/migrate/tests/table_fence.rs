@@ -46,7 +46,7 @@ const DIRECT: &str = "SET GLOBAL log_bin_trust_function_creators = ON; \
 
 fn named(name: &str, tables: &[&str]) -> MoveSpec {
     let table = |table: &&str| TablePattern { schema: "shop".into(), table: Some((*table).to_owned()) };
-    MoveSpec { name: name.into(), tables: tables.iter().map(table).collect() }
+    MoveSpec { name: name.into(), tables: tables.iter().map(table).collect(), renames: Default::default() }
 }
 
 fn direct(node: &Node) -> ConnectOptions {

@@ -104,8 +104,11 @@ async fn insert(source: &mut Connection, from: i32) {
 }
 
 async fn start(world: &World) -> Mover {
-    let spec =
-        MoveSpec { name: "zoo".into(), tables: vec![TablePattern { schema: "zoo".into(), table: None }] };
+    let spec = MoveSpec {
+        name: "zoo".into(),
+        tables: vec![TablePattern { schema: "zoo".into(), table: None }],
+        renames: Default::default(),
+    };
     Mover::start(MoverOptions { spec, ..world.options() }).await.unwrap()
 }
 
@@ -245,8 +248,11 @@ async fn keys_of_every_type_find_their_row_again_and_no_other() {
             .unwrap();
     }
     // Ranges of one row, so that every key is a bound as well.
-    let spec =
-        MoveSpec { name: "zoo".into(), tables: vec![TablePattern { schema: "zoo".into(), table: None }] };
+    let spec = MoveSpec {
+        name: "zoo".into(),
+        tables: vec![TablePattern { schema: "zoo".into(), table: None }],
+        renames: Default::default(),
+    };
     let start =
         migrate::Start::Copy(migrate::CopyOptions { readers: 2, chunk_rows: 1, ..Default::default() });
     let mover = Mover::start(MoverOptions { spec, start, ..world.options() }).await.unwrap();

@@ -7,5 +7,5 @@ mod trouble;
 
 pub use gtid::{Gtid, GtidSet};
 pub use position::BinlogPosition;
-pub use table::{Column, ColumnKind, Table, TableName, quote_ident};
+pub use table::{Column, ColumnKind, Located, Side, Table, TableName, quote_ident};
 pub use trouble::Trouble;

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A table's schema and name, as the server spells them.
+/// A table's schema and name. Of a table of a move, this is its name on the side where its rows go: by it the move, its ledger and
+/// what it shows know the table. No statement can be made of it before it is said on which server it is: see [`Table::on`] and
+/// [`TableName::as_is`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct TableName {
     /// Schema (database).
@@ -17,15 +19,60 @@ impl TableName {
         Self { schema: schema.into(), table: table.into() }
     }
 
-    /// Both parts quoted for a statement.
-    pub fn quoted(&self) -> String {
-        format!("{}.{}", quote_ident(&self.schema), quote_ident(&self.table))
+    /// For statements to a server that has a table of just this name.
+    pub fn as_is(&self) -> Located<'_> {
+        Located { schema: &self.schema, table: &self.table }
     }
 }
 
 impl std::fmt::Display for TableName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}.{}", self.schema, self.table)
+    }
+}
+
+/// A table where one server has it: what statements to that server are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Located<'a> {
+    /// Schema (database).
+    pub schema: &'a str,
+    /// Table.
+    pub table: &'a str,
+}
+
+impl Located<'_> {
+    /// Both parts quoted for a statement.
+    pub fn quoted(&self) -> String {
+        format!("{}.{}", quote_ident(self.schema), quote_ident(self.table))
+    }
+
+    /// The name by itself.
+    pub fn to_name(&self) -> TableName {
+        TableName::new(self.schema, self.table)
+    }
+}
+
+impl std::fmt::Display for Located<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.schema, self.table)
+    }
+}
+
+/// A server of a move, seen from the direction in which rows flow now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Where rows come from.
+    Source,
+    /// Where rows go.
+    Target,
+}
+
+impl std::fmt::Display for Side {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Source => "source",
+            Self::Target => "target",
+        })
     }
 }
 
@@ -89,8 +136,10 @@ pub struct Column {
 /// A table of a move.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
-    /// Schema and name.
+    /// Schema and name where its rows go.
     pub name: TableName,
+    /// Its schema where its rows come from. The table itself has the same name on both sides.
+    pub source_schema: String,
     /// All columns, invisible ones included, in the table's own order: the order of a row in the binary log.
     pub columns: Vec<Column>,
     /// Indexes into `columns` of the primary key, or of the unique NOT NULL key that stands in for it. Empty if there is
@@ -99,6 +148,14 @@ pub struct Table {
 }
 
 impl Table {
+    /// Where a side has it.
+    pub fn on(&self, side: Side) -> Located<'_> {
+        match side {
+            Side::Source => Located { schema: &self.source_schema, table: &self.name.table },
+            Side::Target => self.name.as_is(),
+        }
+    }
+
     /// Whether rows have no key: nothing but their values tells them apart, and equal ones may be there many times.
     pub fn is_bag(&self) -> bool {
         self.key.is_empty()

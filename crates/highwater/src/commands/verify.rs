@@ -52,6 +52,7 @@ struct Outcome<'a> {
 async fn verify<'a>(context: &Context, args: &'a VerifyArgs) -> Result<Outcome<'a>, Trouble> {
     let point = config::control_point(&context.config)?;
     let move_name = point.move_named(args.one.move_name.as_deref())?.to_owned();
+    let renames = &config::renames(&context.config, &move_name)?;
     // Before the pass, which may take hours.
     let earlier = match args.against.as_deref() {
         Some(file) => Some((file, ProofFile::read(file, &move_name)?)),
@@ -64,12 +65,12 @@ async fn verify<'a>(context: &Context, args: &'a VerifyArgs) -> Result<Outcome<'
     let answer = ask(context, &args.one, pass).await?;
     let found: Verification =
         read(answer, "the rows were compared; `highwater status` shows what is proven")?;
-    let against = earlier.map(|(file, proof)| (file, proof.compared_with(&found)));
+    let against = earlier.map(|(file, proof)| (file, proof.compared_with(renames, &found)));
     // The new proof may go where the earlier one is, which is evidence if the two contradict each other.
     let contradicted =
         against.as_ref().is_some_and(|(_, comparison)| comparison.different().next().is_some());
     if let (Some(unwritten), Some(proof), false) =
-        (unwritten, ProofFile::of(&move_name, &found), contradicted)
+        (unwritten, ProofFile::of(&move_name, renames, &found), contradicted)
     {
         unwritten.write(&proof)?;
     }

@@ -23,8 +23,18 @@ const CLUSTER: &[&str] = &[
     "tls_key",
     "replicas",
 ];
-const MOVE: &[&str] =
-    &["source", "target", "tables", "accept", "objects", "accounts", "fence", "fence_accounts", "users"];
+const MOVE: &[&str] = &[
+    "source",
+    "target",
+    "tables",
+    "rename",
+    "accept",
+    "objects",
+    "accounts",
+    "fence",
+    "fence_accounts",
+    "users",
+];
 const FRONT_DOOR: &[&str] = &[
     "listen",
     "enabled",

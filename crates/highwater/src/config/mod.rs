@@ -10,6 +10,7 @@ mod duration;
 mod entrance;
 mod known_keys;
 pub(crate) mod memory;
+mod renames;
 mod resolve;
 mod resolved;
 mod routes;
@@ -20,6 +21,7 @@ mod written;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use migrate::Renames;
 use model::Trouble;
 
 pub use duration::parse as parse_duration;
@@ -82,6 +84,18 @@ pub fn control_point(file: &Path) -> Result<ControlPoint, Trouble> {
         state_dir: source.beside(&written.state_dir),
         moves: written.moves.into_keys().collect(),
     })
+}
+
+/// The schemas of a move that have another name on the target.
+///
+/// # Errors
+/// If the file is missing or is not a settings file, or they cannot have these names.
+pub fn renames(file: &Path, move_name: &str) -> Result<Renames, Trouble> {
+    let source = SourceText::read(file)?;
+    match read_written(&source)?.moves.get(move_name) {
+        Some(one) => renames::resolve(&source, move_name, one.get_ref()),
+        None => Ok(Renames::default()),
+    }
 }
 
 /// A complaint about settings that a running process was to go on with: it goes on with those it has.

@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use migrate::cutover::{Hooks, Phase};
 use migrate::throttle::PaceLimits;
 use migrate::{Fence, MoveSpec, TablePattern};
-use model::Trouble;
+use model::{Side, Trouble};
 use mysql::{Password, ServerKey};
 use toml::Spanned;
 
 use super::Environment;
 use super::entrance;
 use super::memory;
+use super::renames;
 use super::resolved::{
     ClusterConfig, CopyOptions, CutoverOptions, FrontDoorOptions, MoveConfig, ResolvedConfig, ThrottleOptions,
 };
@@ -45,6 +46,8 @@ pub fn resolve(
     refuse_overlap(source, &written.moves, &moves)?;
     refuse_chain(source, &written.moves, &moves)?;
     routes::refuse_shared_users(source, &written.moves, &moves)?;
+    renames::refuse_shared(source, &written.moves, &moves)?;
+    renames::refuse_door(source, &written, &moves)?;
 
     let entrance = entrance::resolve(source, &written.front_door, env)?;
     let schemas = routes::schemas(source, &written.front_door, &moves, &names)?;
@@ -216,7 +219,8 @@ fn resolve_move(
         return Err(source.refuse(written.tables.span(), format!("move '{name}' has no tables"), hint));
     }
     let tables = written.tables.get_ref().iter().map(|table| table.0.clone()).collect();
-    let spec = MoveSpec { name: name.to_owned(), tables };
+    let renames = renames::resolve(source, name, written)?;
+    let spec = MoveSpec { name: name.to_owned(), tables, renames };
     refuse_half_fence(source, written, &spec)?;
     Ok(MoveConfig {
         spec,
@@ -241,7 +245,7 @@ fn refuse_half_fence(source: &SourceText, written: &WrittenMove, spec: &MoveSpec
             "the side that follows is closed to all but us: remove them, or set `fence = \"schemas\"`",
         ));
     }
-    match (written.fence, spec.whole_schemas().first()) {
+    match (written.fence, spec.on(Side::Source).whole_schemas().first()) {
         (Fence::Server, _) | (Fence::Tables, None) => return Ok(()),
         (Fence::Tables, Some(whole)) => {
             return Err(source.refuse(
@@ -252,7 +256,7 @@ fn refuse_half_fence(source: &SourceText, written: &WrittenMove, spec: &MoveSpec
         }
         (Fence::Schemas, _) => {}
     }
-    if let Some(parted) = spec.parted_schemas().first() {
+    if let Some(parted) = spec.on(Side::Source).parted_schemas().first() {
         return Err(source.refuse(
             written.tables.span(),
             format!("move '{name}' is fenced by schemas, and takes only some tables of {parted}"),
@@ -332,7 +336,7 @@ fn refuse_chain(
     Ok(())
 }
 
-fn overlap(a: &TablePattern, b: &TablePattern) -> bool {
+pub(super) fn overlap(a: &TablePattern, b: &TablePattern) -> bool {
     a.schema == b.schema && (a.table.is_none() || b.table.is_none() || a.table == b.table)
 }
 

@@ -189,7 +189,8 @@ impl FrontDoorOptions {
             return (format!("memory for clients is not bounded; {least}"), true);
         }
         let fit = idle <= self.rules.memory_max / 8 * 7;
-        let most = format!("at most {} of memory for clients (memory_max)", memory::shown(self.rules.memory_max));
+        let most =
+            format!("at most {} of memory for clients (memory_max)", memory::shown(self.rules.memory_max));
         let then = if fit { "" } else { ", which is too much: clients_max cannot be reached" };
         (format!("{most}; {least}{then}"), fit)
     }
@@ -215,7 +216,12 @@ impl ResolvedConfig {
             return None;
         }
         if !one.users.is_empty() {
-            let schemas = one.spec.whole_schemas().into_iter().filter(|schema| routes::is_plain(schema));
+            let schemas = one
+                .spec
+                .on(model::Side::Source)
+                .whole_schemas()
+                .into_iter()
+                .filter(|schema| routes::is_plain(schema));
             let schemas = schemas.map(str::to_owned).collect();
             return Some(MoveRoute::Users { users: one.users.clone(), schemas });
         }

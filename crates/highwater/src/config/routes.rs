@@ -12,7 +12,8 @@ use super::source_text::SourceText;
 use super::written::{WrittenFrontDoor, WrittenMove};
 
 /// Schemas that every server has of its own, or that are ours.
-const NOT_ROUTED: [&str; 5] = ["mysql", "sys", "information_schema", "performance_schema", "highwater"];
+pub(super) const NOT_ROUTED: [&str; 5] =
+    ["mysql", "sys", "information_schema", "performance_schema", "highwater"];
 
 /// Whether a schema's name is found in any statement that names it, whatever the client's character set.
 pub(super) fn is_plain(schema: &str) -> bool {

@@ -82,11 +82,8 @@ fn keys_the_template_shows_commented_out_are_the_defaults() {
 fn move_names_its_tables_and_both_clusters() {
     let config = resolve_text(&format!("{CLUSTERS}{MOVE}")).unwrap();
     let shop = config.move_named(None).unwrap();
-    assert!(
-        shop.spec.takes("shop", "anything")
-            && shop.spec.takes("other", "t1")
-            && !shop.spec.takes("other", "t2")
-    );
+    let moved = shop.spec.on(model::Side::Source);
+    assert!(moved.takes("shop", "anything") && moved.takes("other", "t1") && !moved.takes("other", "t2"));
     assert_eq!(config.source_of(shop).connect_options().address(), "10.0.0.1:3306");
     assert_eq!(config.target_of(shop).host, "10.0.0.2");
     assert_eq!(config.first_writer().unwrap().name, "old");
@@ -354,6 +351,88 @@ fn fence_around_schemas_takes_whole_schemas_and_accounts_that_do_not_move_along(
 }
 
 #[test]
+fn schemas_are_renamed_where_no_front_door_speaks_of_them() {
+    let of = |door: bool, tables: &str, rename: &str, more: &str| {
+        resolve_text(&format!(
+            "{CLUSTERS}[front_door]\nenabled = {door}\n[moves.shop]\nsource = 'old'\ntarget = 'new'\ntables = [{tables}]\n\
+             rename = {{ {rename} }}\n{more}"
+        ))
+    };
+    let config =
+        of(false, "'shop.*', 'mail.box', 'logs.*'", "shop = 'store', mail = 'post', logs = 'logs'", "")
+            .unwrap();
+    let spec = &config.moves[0].spec;
+    assert_eq!(spec.on(model::Side::Source).schemas(), ["logs", "mail", "shop"]);
+    assert_eq!(spec.on(model::Side::Target).schemas(), ["logs", "post", "store"]);
+    assert!(of(true, "'shop.*'", "shop = 'shop'", "").is_ok(), "no new name");
+    let other = "[moves.other]\nsource = 'old'\ntarget = 'new'\ntables = ['store.t']";
+    for (door, tables, rename, more, what, hint) in [
+        (
+            true,
+            "'shop.*'",
+            "shop = 'store'",
+            "",
+            "the front door cannot change names in clients' statements",
+            "front_door.enabled",
+        ),
+        (
+            false,
+            "'shop.*'",
+            "shpo = 'store'",
+            "",
+            "renames schema 'shpo', which it does not take",
+            "`tables` names shop",
+        ),
+        (
+            false,
+            "'shop.*', 'mail.*'",
+            "shop = 'mail'",
+            "",
+            "a name that another schema of its own has",
+            "give each",
+        ),
+        (
+            false,
+            "'a.*', 'b.*'",
+            "a = 'b', b = 'a'",
+            "",
+            "a name that another schema of its own has",
+            "give each",
+        ),
+        (false, "'a.*', 'b.*'", "a = 'c', b = 'C'", "", "gives schemas 'a' and 'b' one name", "give each"),
+        (
+            false,
+            "'shop.*'",
+            "shop = 'mysql'",
+            "",
+            "'mysql' cannot be the name of a schema that moves",
+            "ASCII",
+        ),
+        (false, "'shop.*'", "shop = 'a`b'", "", "'a`b' cannot be the name of a schema that moves", "ASCII"),
+        (
+            false,
+            "'läden.*'",
+            "'läden' = 'store'",
+            "",
+            "'läden' cannot be the name of a schema that moves",
+            "ASCII",
+        ),
+        (
+            false,
+            "'shop.*'",
+            "shop = 'store'",
+            other,
+            "moves 'other' and 'shop' both bring store.t to cluster 'new'",
+            "another name",
+        ),
+    ] {
+        let refused = of(door, tables, rename, more).unwrap_err();
+        assert!(refused.what.contains(what) && refused.hint.contains(hint), "{refused:?}");
+        assert!(refused.what.starts_with("/etc/highwater.toml:"), "{refused:?}");
+    }
+}
+
+#[test]
 fn hooks_are_commands_by_phase_and_programs_are_found_beside_the_file() {
     let hooks = "[cutover.hooks]\nbefore.hold = ['bin/maintenance', 'on']\nafter.switch = ['point-dns', 'a b; c']\n\
                  undone = ['/opt/off']\ndeadline = '20s'";
@@ -570,6 +649,9 @@ fn accounts_go_with_one_move_that_leaves_everybody_else_alone() {
     }
     // What else is said of an account goes with it.
     assert!(text(&(a + "[front_door.users.app]\nclients_max = 5\n")).is_ok());
+}
+
+#[test]
 fn the_doors_memory_is_half_of_what_there_is_unless_it_is_said() {
     let half = memory::available().unwrap() / 2;
     let door = |lines: &str| resolve_text(&format!("{CLUSTERS}{MOVE}[front_door]\n{lines}\n"));

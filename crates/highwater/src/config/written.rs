@@ -76,6 +76,8 @@ pub struct WrittenMove {
     pub target: Spanned<String>,
     pub tables: Spanned<Vec<WrittenTables>>,
     #[serde(default)]
+    pub rename: BTreeMap<Spanned<String>, Spanned<String>>,
+    #[serde(default)]
     pub accept: Vec<String>,
     #[serde(default = "yes")]
     pub objects: bool,

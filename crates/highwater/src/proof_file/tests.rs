@@ -41,8 +41,9 @@ fn pass(watched_since: u64, as_of: u64, tables: Vec<TableVerdict>) -> Verificati
 /// What a pass says of the table of a proof that began at position 10, with 5 rows and hash 77.
 #[track_caller]
 fn check(watched_since: u64, now: TableVerdict, expected: Since) {
-    let proof = ProofFile::of("shop", &pass(0, 10, vec![table("orders", 5, 77, 10, 0)])).unwrap();
-    let compared = proof.compared_with(&pass(watched_since, 20, vec![now]));
+    let proof = ProofFile::of("shop", &Renames::default(), &pass(0, 10, vec![table("orders", 5, 77, 10, 0)]))
+        .unwrap();
+    let compared = proof.compared_with(&Renames::default(), &pass(watched_since, 20, vec![now]));
     assert_eq!(compared.tables[0].verdict, expected);
     assert!(compared.same_stream);
 }
@@ -66,9 +67,25 @@ fn other_rows_are_an_accusation_only_if_every_change_was_seen_and_there_was_none
 }
 
 #[test]
+fn a_table_is_the_same_whatever_its_schema_is_called_on_the_side_that_follows() {
+    let renames = Renames::new([("shop".into(), "store".into())]);
+    let mut there = table("orders", 5, 77, 10, 0);
+    there.table.schema = "store".into();
+    let proof = ProofFile::of("shop", &renames, &pass(0, 10, vec![there])).unwrap();
+    // After a cutover the rows flow the other way.
+    let compared = proof.compared_with(&renames, &pass(0, 20, vec![table("orders", 5, 77, 20, 0)]));
+    assert_eq!(compared.tables.len(), 1);
+    assert_eq!(
+        (&compared.tables[0].table, compared.tables[0].verdict),
+        (&TableName::new("shop", "orders"), Since::Same)
+    );
+}
+
+#[test]
 fn tables_that_only_one_has_are_named_and_another_stream_is_told() {
-    let proof = ProofFile::of("shop", &pass(0, 10, vec![table("old", 5, 77, 10, 0)])).unwrap();
-    let compared = proof.compared_with(&pass(0, 9, vec![table("new", 1, 2, 9, 0)]));
+    let proof =
+        ProofFile::of("shop", &Renames::default(), &pass(0, 10, vec![table("old", 5, 77, 10, 0)])).unwrap();
+    let compared = proof.compared_with(&Renames::default(), &pass(0, 9, vec![table("new", 1, 2, 9, 0)]));
     let verdicts: Vec<_> = compared.tables.iter().map(|t| (t.table.table.as_str(), t.verdict)).collect();
     assert_eq!(verdicts, [("new", Since::New), ("old", Since::Gone)]);
     assert!(!compared.same_stream);
@@ -77,8 +94,11 @@ fn tables_that_only_one_has_are_named_and_another_stream_is_told() {
 #[test]
 fn nothing_is_proven_by_a_spot_check_or_by_rows_that_differ() {
     let whole = pass(0, 10, Vec::new());
-    assert!(ProofFile::of("shop", &Verification { newest: Some(9), ..whole.clone() }).is_none());
-    assert!(ProofFile::of("shop", &Verification { different: 1, ..whole }).is_none());
+    assert!(
+        ProofFile::of("shop", &Renames::default(), &Verification { newest: Some(9), ..whole.clone() })
+            .is_none()
+    );
+    assert!(ProofFile::of("shop", &Renames::default(), &Verification { different: 1, ..whole }).is_none());
 }
 
 struct Folder(PathBuf);
@@ -107,7 +127,9 @@ impl Drop for Folder {
 fn a_proof_that_is_written_is_read_again() {
     let folder = Folder::new("again");
     let path = folder.0.join("proof.json");
-    let proof = ProofFile::of("shop", &pass(0, 10, vec![table("orders", 5, u64::MAX, 10, 0)])).unwrap();
+    let proof =
+        ProofFile::of("shop", &Renames::default(), &pass(0, 10, vec![table("orders", 5, u64::MAX, 10, 0)]))
+            .unwrap();
     fs::write(&path, "an earlier one").unwrap();
     drop(Unwritten::begin(&path).unwrap());
     assert_eq!(fs::read_to_string(&path).unwrap(), "an earlier one", "a pass that failed leaves it alone");
@@ -122,7 +144,8 @@ fn a_proof_that_is_written_is_read_again() {
 fn what_is_no_proof_of_this_move_is_refused_with_the_reason() {
     let folder = Folder::new("foreign");
     let path = folder.0.join("proof.json");
-    let proof = ProofFile::of("shop", &pass(0, 10, vec![table("orders", 5, 77, 10, 0)])).unwrap();
+    let proof = ProofFile::of("shop", &Renames::default(), &pass(0, 10, vec![table("orders", 5, 77, 10, 0)]))
+        .unwrap();
     let good = serde_json::to_value(&proof).unwrap();
     let check = |text: &str, expected: &str| {
         fs::write(&path, text).unwrap();

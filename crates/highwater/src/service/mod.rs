@@ -173,7 +173,7 @@ impl Service {
                 accounts: one.fence_accounts.clone(),
                 others,
                 route: self.config.route_of(one),
-                leaves_tables: !one.spec.parted_schemas().is_empty(),
+                leaves_tables: !one.spec.on(model::Side::Source).parted_schemas().is_empty(),
             },
             self.without_door(),
             self.config.front_door.rules.hold_max,

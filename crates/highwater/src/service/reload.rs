@@ -141,6 +141,7 @@ impl Changed {
         let MoveConfig { spec, source, target, accept, along, fence, fence_accounts, users } = new;
         let mut one = |key: &str, same| self.restart(&format!("moves.{}.{key}", spec.name), same);
         one("tables", spec.tables == old.spec.tables);
+        one("rename", spec.renames == old.spec.renames);
         one("source", *source == old.source);
         one("target", *target == old.target);
         one("accept", *accept == old.accept);

@@ -3,7 +3,8 @@
 use mysql::Connection;
 
 use super::Name;
-use crate::error::{Doing, Result, Side};
+use super::grant::Schemas;
+use crate::error::{Doing, MoveError, Result, Side};
 
 /// There is no such account: error 1396 of SHOW CREATE USER, 1141 of SHOW GRANTS.
 const NONE_SUCH: [u16; 2] = [1396, 1141];
@@ -36,6 +37,27 @@ impl Definition {
             roles = clause[DEFAULT_ROLE.len()..].to_vec();
         }
         Self { name, create, roles, grants }
+    }
+
+    /// The same account for the target, which calls some schemas otherwise: what is granted on them.
+    ///
+    /// # Errors
+    /// If something is granted on a pattern that takes in one of them, and others.
+    pub fn in_names_of_target(self, schemas: &Schemas<'_>) -> Result<Self> {
+        let mut grants: Vec<Vec<u8>> = Vec::with_capacity(self.grants.len());
+        for grant in &self.grants {
+            let there = schemas.in_grant(grant).map_err(|pattern| MoveError::Refused {
+                what: format!(
+                    "account {} is granted something on `{pattern}`, a pattern that takes in a schema that has another name on \
+                     the target",
+                    self.name
+                ),
+                hint: "grant it on each schema by its own name, on the source; or leave it out of the move's `accounts`".into(),
+            })?;
+            grants.push(there);
+        }
+        grants.sort();
+        Ok(Self { grants, ..self })
     }
 
     /// The statement that creates it.
@@ -82,7 +104,7 @@ impl Definition {
 }
 
 /// Where a clause begins outside of quotes.
-fn find(statement: &[u8], clause: &[u8]) -> Option<usize> {
+pub(super) fn find(statement: &[u8], clause: &[u8]) -> Option<usize> {
     let mut quote = None;
     for (i, &byte) in statement.iter().enumerate() {
         match quote {

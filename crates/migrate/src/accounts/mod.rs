@@ -6,6 +6,7 @@
 //! made: a digest of what each side showed when it was done, none while it is being done.
 
 mod definition;
+mod grant;
 mod record;
 
 use std::fmt;
@@ -13,10 +14,11 @@ use std::fmt;
 use mysql::{ConnectOptions, Connection, ErrPacket};
 
 use crate::error::{Doing, MoveError, Result, Side};
-use crate::plan::Accounts;
+use crate::plan::{Accounts, MoveSpec};
 use crate::schema::quote_text;
 use crate::session;
 use definition::Definition;
+use grant::Schemas;
 use record::Made;
 
 /// The name of an account.
@@ -51,8 +53,9 @@ pub(crate) async fn bring(
     source: &ConnectOptions,
     target: &ConnectOptions,
     wanted: &Accounts,
-    move_name: &str,
+    spec: &MoveSpec,
 ) -> Result<usize> {
+    let MoveSpec { name: move_name, renames, .. } = spec;
     if *wanted == Accounts::None {
         return Ok(0);
     }
@@ -67,11 +70,13 @@ pub(crate) async fn bring(
         server.execute(hex).await.doing(side, "have password hashes shown as numbers")?;
     }
 
+    let schemas = Schemas::of(&mut target, renames).await?;
     let alike = source.server_version() == target.server_version();
     let mut due = Vec::new();
     for name in list(&mut source, wanted).await? {
         // Gone meanwhile is gone.
         let Some(here) = definition::read(&mut source, Side::Source, &name).await? else { continue };
+        let here = here.in_names_of_target(&schemas)?;
         let there = definition::read(&mut target, Side::Target, &name).await?;
         let made = record::read(&mut target, move_name, &name).await?;
         if is_due(&here, there.as_ref(), made.as_ref(), alike)? {

@@ -12,7 +12,7 @@ use model::Table;
 use super::effect::Expect;
 use super::statements::{NewRow, Statements};
 use crate::bag::{BagFold, Scratch, digests, has_digest, narrow};
-use crate::error::{MoveError, Result};
+use crate::error::{MoveError, Result, Side};
 use crate::literal::Key;
 use crate::select::row_digest;
 
@@ -117,7 +117,7 @@ async fn count_there<'a>(
         by_digest.entry(digest).or_insert(Surplus { value, lost: 0, there: 0 }).lost += lost;
     }
     // In a table of its own: the server takes no JSON_TABLE, which a JSON column's digest has, in GROUP BY (error 1210).
-    let (digest, name) = (row_digest(table), table.name.quoted());
+    let (digest, name) = (row_digest(table), table.on(Side::Target).quoted());
     // Locked, so that none of the rows counted goes before they are deleted: of several values together only the sum is
     // checked then, and a row that went from one of them to another meanwhile would not show in it.
     let mut sql = format!("SELECT d, COUNT(*) FROM (SELECT {digest} AS d FROM {name} WHERE ").into_bytes();
@@ -136,7 +136,7 @@ fn delete_where<'a>(
     values: impl Iterator<Item = &'a Key> + Clone,
     digests: impl IntoIterator<Item = &'a str>,
 ) -> Vec<u8> {
-    let mut sql = format!("DELETE FROM {} WHERE ", table.name.quoted()).into_bytes();
+    let mut sql = format!("DELETE FROM {} WHERE ", table.on(Side::Target).quoted()).into_bytes();
     sql.extend_from_slice(&narrow(table, values));
     sql.extend_from_slice(format!(" AND {}", has_digest(table, digests)).as_bytes());
     sql

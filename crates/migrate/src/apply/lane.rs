@@ -272,7 +272,8 @@ impl Execute for CopiedRange {
     async fn execute(&self, lane: &mut Lane) -> Result<()> {
         let direction = Arc::clone(&lane.direction);
         let table = &direction.tables[self.table];
-        let mut sql = format!("SELECT {} FROM {}", row_list(table), table.name.quoted()).into_bytes();
+        let mut sql =
+            format!("SELECT {} FROM {}", row_list(table), table.on(Side::Target).quoted()).into_bytes();
         sql.extend_from_slice(&in_range(table, &self.range));
         let here = lane.target.rows(&sql).await.doing(Side::Target, format!("read {}", table.name))?;
         let shape = &lane.shapes[self.table];

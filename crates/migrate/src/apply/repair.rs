@@ -13,7 +13,7 @@ use super::bags;
 use super::effect::Expect;
 use super::statements::{NewRow, Statements};
 use crate::direction::Direction;
-use crate::error::{MoveError, Result};
+use crate::error::{MoveError, Result, Side};
 use crate::ledger::LedgerRow;
 use crate::literal::{Key, RowShape, Tuple};
 use crate::select::{in_keys, whole_row_list};
@@ -77,7 +77,8 @@ pub(super) fn keys(work: &Repair) -> Vec<Key> {
 }
 
 async fn locked_rows(statements: &mut Statements<'_>, table: &Table, keys: &[Key]) -> Result<Vec<Row>> {
-    let mut sql = format!("SELECT {} FROM {}", whole_row_list(table), table.name.quoted()).into_bytes();
+    let mut sql =
+        format!("SELECT {} FROM {}", whole_row_list(table), table.on(Side::Target).quoted()).into_bytes();
     sql.extend_from_slice(&in_keys(table, keys));
     sql.extend_from_slice(b" FOR UPDATE");
     statements.ask(&sql).await

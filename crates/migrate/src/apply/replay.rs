@@ -81,7 +81,7 @@ pub(super) async fn execute(direction: &Direction, ledger: &LedgerRow, replay: &
         let now = destiny(table, &statement.effects);
         // What the key was before, a resumed run cannot know.
         if resumed || statement.numbers_rows || key_signature(&mut book, &now).await? != key {
-            let sql = format!("TRUNCATE TABLE {}", now.quoted());
+            let sql = format!("TRUNCATE TABLE {}", now.as_is().quoted());
             book.execute(sql).await.doing(Side::Target, format!("begin the copy of {now} anew"))?;
             tracing::info!(target: "highwater::move", table = %now, "its key has changed: it is copied anew");
             effects.push(Effect::Restarted(now));
@@ -284,17 +284,19 @@ impl Exchange {
     }
 
     async fn mark(&self, book: &mut Connection) -> Result<()> {
-        let sql = format!("CREATE TABLE IF NOT EXISTS {} (a INT PRIMARY KEY)", self.due.quoted());
+        let sql = format!("CREATE TABLE IF NOT EXISTS {} (a INT PRIMARY KEY)", self.due.as_is().quoted());
         book.execute(sql).await.doing(Side::Target, "mark a rename")?;
         Ok(())
     }
 
     fn marked(&self, sql: &[u8]) -> Vec<u8> {
-        [sql, format!(", {} TO {}", self.due.quoted(), self.done.quoted()).as_bytes()].concat()
+        [sql, format!(", {} TO {}", self.due.as_is().quoted(), self.done.as_is().quoted()).as_bytes()]
+            .concat()
     }
 
     async fn clear(&self, book: &mut Connection) -> Result<()> {
-        let sql = format!("DROP TABLE IF EXISTS {}, {}", self.due.quoted(), self.done.quoted());
+        let sql =
+            format!("DROP TABLE IF EXISTS {}, {}", self.due.as_is().quoted(), self.done.as_is().quoted());
         book.execute(sql).await.doing(Side::Target, "clear the mark of a rename")?;
         Ok(())
     }

@@ -109,7 +109,7 @@ impl<'a> Statements<'a> {
             };
             let count = rest.iter().take(most).take_while(fits).count().max(1);
             let (now, later) = rest.split_at(count);
-            let mut sql = format!("DELETE FROM {}", table.name.quoted()).into_bytes();
+            let mut sql = format!("DELETE FROM {}", table.on(Side::Target).quoted()).into_bytes();
             sql.extend_from_slice(&in_keys(table, now.iter().copied()));
             self.push(&sql, Expect::deleted(&table.name, count as u64, all_there)).await?;
             rest = later;
@@ -122,7 +122,7 @@ impl<'a> Statements<'a> {
     /// # Errors
     /// As [`Statements::push`].
     pub async fn clear_some(&mut self, table: &Table) -> Result<()> {
-        let sql = format!("DELETE FROM {} LIMIT {CLEARED_AT_ONCE}", table.name.quoted());
+        let sql = format!("DELETE FROM {} LIMIT {CLEARED_AT_ONCE}", table.on(Side::Target).quoted());
         self.push(sql.as_bytes(), Expect::Any).await
     }
 
@@ -182,7 +182,8 @@ struct Insert<'a> {
 impl<'a> Insert<'a> {
     fn new(table: &'a Table, hint: &str) -> Self {
         let columns: Vec<_> = table.written().map(|c| model::quote_ident(&table.columns[c].name)).collect();
-        let head = format!("INSERT {hint}INTO {} ({}) VALUES ", table.name.quoted(), columns.join(","));
+        let head =
+            format!("INSERT {hint}INTO {} ({}) VALUES ", table.on(Side::Target).quoted(), columns.join(","));
         Self { table, head, sql: Vec::new(), rows: 0, empty_enums: 0 }
     }
 

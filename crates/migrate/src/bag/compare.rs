@@ -19,7 +19,7 @@ use crate::literal::Key;
 use crate::proof::TableVerdict;
 use crate::select::{row_digest, row_hash};
 use crate::sequencer::{AtClose, ComparePoint};
-use crate::verify::{SNAPSHOT, Verifier};
+use crate::verify::{SNAPSHOT, Twin, Verifier};
 
 /// Rows of a part, about: what is held in memory when its values are compared one by one.
 const PART_ROWS: u64 = 20_000;
@@ -72,7 +72,7 @@ impl Verifier {
         mut differs: impl FnMut(&str, u64, u64) + Send,
     ) -> Result<(u64, Option<String>)> {
         let hash = row_hash(table);
-        let whole = format!("SELECT 'all', COUNT(*), IFNULL(SUM({hash}), 0) FROM {}", table.name.quoted());
+        let whole = Twin::of(table, format!("SELECT 'all', COUNT(*), IFNULL(SUM({hash}), 0) FROM "));
         let (here, there) = self.both_counts(table, &whole).await?;
         let rows = here.get("all").map_or(0, |(rows, _)| *rows);
         if here != there {
@@ -87,21 +87,19 @@ impl Verifier {
         rows: u64,
         differs: &mut (impl FnMut(&str, u64, u64) + Send),
     ) -> Result<()> {
-        let (hash, name) = (row_hash(table), table.name.quoted());
+        let hash = row_hash(table);
         let parts = (rows / PART_ROWS).clamp(1, PARTS_MAX);
         // In a table of its own: the server takes no JSON_TABLE, which a JSON column's hash has, in GROUP BY (error 1210).
-        let sql = format!(
-            "SELECT MOD(h, {parts}), COUNT(*), IFNULL(SUM(h), 0) FROM (SELECT {hash} AS h FROM {name}) AS hashes \
-             GROUP BY MOD(h, {parts})"
-        );
+        let sql = Twin::of(
+            table,
+            format!("SELECT MOD(h, {parts}), COUNT(*), IFNULL(SUM(h), 0) FROM (SELECT {hash} AS h FROM "),
+        )
+        .then(&format!(") AS hashes GROUP BY MOD(h, {parts})"));
         let (here, there) = self.both_counts(table, &sql).await?;
         let differing: Vec<String> = differing(&here, &there).map(|(part, ..)| part.clone()).collect();
         for some in differing.chunks(PARTS_AT_ONCE) {
-            let sql = format!(
-                "SELECT h, COUNT(*), '' FROM (SELECT {hash} AS h FROM {name}) AS hashes WHERE MOD(h, {parts}) IN ({}) \
-                 GROUP BY h",
-                some.join(",")
-            );
+            let sql = Twin::of(table, format!("SELECT h, COUNT(*), '' FROM (SELECT {hash} AS h FROM "))
+                .then(&format!(") AS hashes WHERE MOD(h, {parts}) IN ({}) GROUP BY h", some.join(",")));
             let (here, there) = self.both_counts(table, &sql).await?;
             for (value, here, there) in self::differing(&here, &there) {
                 differs(value, here, there);
@@ -147,7 +145,7 @@ impl Verifier {
         Ok(())
     }
 
-    async fn compare_values(&mut self, table: &Table, sql: &[u8]) -> Result<()> {
+    async fn compare_values(&mut self, table: &Table, sql: &Twin) -> Result<()> {
         let (here, there) = self.both_counts(table, sql).await?;
         for (value, here, there) in differing(&here, &there) {
             self.direction.proof.differs_by(
@@ -160,7 +158,7 @@ impl Verifier {
     }
 
     /// The statement that counts rows of these values. The target says what their digests are.
-    async fn count_values(&mut self, table: &Table, values: &[Key]) -> Result<Vec<u8>> {
+    async fn count_values(&mut self, table: &Table, values: &[Key]) -> Result<Twin> {
         let doing = format!("tell values of {} apart", table.name);
         let scratch = Scratch::of(table);
         let all: Vec<&Key> = values.iter().collect();
@@ -174,16 +172,14 @@ impl Verifier {
             .ok_or(mysql::Error::Unexpected("no digest"))
             .doing(Side::Target, &doing)?;
         let select = format!(
-            "SELECT d, COUNT(*), IFNULL(SUM(h), 0) FROM (SELECT {} AS d, {} AS h FROM {} WHERE ",
+            "SELECT d, COUNT(*), IFNULL(SUM(h), 0) FROM (SELECT {} AS d, {} AS h FROM ",
             row_digest(table),
-            row_hash(table),
-            table.name.quoted()
+            row_hash(table)
         );
-        let mut sql = select.into_bytes();
-        sql.extend_from_slice(&narrow(table, values.iter()));
+        let mut sql = Twin::of(table, select).then(" WHERE ");
+        sql.push(&narrow(table, values.iter()));
         let digests = has_digest(table, found.iter().map(String::as_str));
-        sql.extend_from_slice(format!(" AND {digests}) AS found GROUP BY d").as_bytes());
-        Ok(sql)
+        Ok(sql.then(&format!(" AND {digests}) AS found GROUP BY d")))
     }
 
     /// Opens a snapshot on both sides, at the same point of the stream.
@@ -213,10 +209,10 @@ impl Verifier {
         Ok(())
     }
 
-    async fn both_counts(&mut self, table: &Table, sql: impl AsRef<[u8]>) -> Result<(Counts, Counts)> {
+    async fn both_counts(&mut self, table: &Table, sql: &Twin) -> Result<(Counts, Counts)> {
         let doing = format!("compare {}", table.name);
-        let sql = sql.as_ref();
-        let (here, there) = tokio::join!(self.reader.source().rows(sql), self.target.rows(sql));
+        let (here, there) = (sql.on(Side::Source), sql.on(Side::Target));
+        let (here, there) = tokio::join!(self.reader.source().rows(here), self.target.rows(there));
         Ok((counts(&here.doing(Side::Source, &doing)?), counts(&there.doing(Side::Target, &doing)?)))
     }
 }

@@ -93,7 +93,7 @@ impl BagCopier {
     }
 
     async fn clear(&mut self, i: usize, table: &Table) -> Result<()> {
-        let any = format!("SELECT 1 FROM {} LIMIT 1", table.name.quoted());
+        let any = format!("SELECT 1 FROM {} LIMIT 1", table.on(Side::Target).quoted());
         let doing = format!("look into {}", table.name);
         while self.target.row(&any).await.doing(Side::Target, &doing)?.is_some() {
             committed(self.step(i, BagWork::Clear).await?).await?;
@@ -144,7 +144,7 @@ impl BagCopier {
     async fn write_rows(&mut self, i: usize, table: &Table) -> Result<u64> {
         let shape = RowShape::of(table);
         let doing = format!("read the rows of {}", table.name);
-        let sql = format!("SELECT {} FROM {}", row_list(table), table.name.quoted());
+        let sql = format!("SELECT {} FROM {}", row_list(table), table.on(Side::Source).quoted());
         let columns = self.reader.source().start_rows(sql).await.doing(Side::Source, &doing)?.len();
         let (mut rows, mut bytes, mut count) = (Vec::new(), 0, 0);
         let mut under_way = VecDeque::new();
@@ -191,10 +191,11 @@ async fn committed(answer: oneshot::Receiver<()>) -> Result<()> {
 
 /// Whether the table has a unique key, which in a bag has nullable columns or covers less than it seems.
 async fn has_unique_key(source: &mut Connection, table: &Table) -> Result<bool> {
+    let here = table.on(Side::Source);
     let sql = format!(
         "SELECT COUNT(*) FROM information_schema.STATISTICS WHERE NON_UNIQUE = 0 AND TABLE_SCHEMA = {} AND TABLE_NAME = {}",
-        quote_text(&table.name.schema),
-        quote_text(&table.name.table)
+        quote_text(here.schema),
+        quote_text(here.table)
     );
     let row = source.row(sql).await.doing(Side::Source, format!("read the keys of {}", table.name))?;
     Ok(row.is_none_or(|r| r.text(0) != "0"))

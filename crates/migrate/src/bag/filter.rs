@@ -74,7 +74,7 @@ mod tests {
             column("j", ColumnKind::Json),
             column("t", ColumnKind::Text),
         ];
-        Table { name: TableName::new("s", "t"), columns, key: Vec::new() }
+        Table { name: TableName::new("s", "t"), source_schema: "s".into(), columns, key: Vec::new() }
     }
 
     fn check(values: &[&str], expected: &str) {

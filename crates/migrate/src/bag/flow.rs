@@ -141,7 +141,12 @@ mod tests {
             charset: None,
             generated: false,
         };
-        Table { name: TableName::new("s", "t"), columns: vec![column], key: Vec::new() }
+        Table {
+            name: TableName::new("s", "t"),
+            source_schema: "s".into(),
+            columns: vec![column],
+            key: Vec::new(),
+        }
     }
 
     fn value(n: u64) -> (Key, crate::literal::Tuple) {

@@ -15,7 +15,7 @@ use crate::error::{Doing, MoveError, Result, Side};
 use crate::literal::{Key, RowShape};
 use crate::select::{row_hash, row_list};
 use crate::sequencer::Request;
-use crate::verify::{RepairStatement, RepairedTable, Verifier};
+use crate::verify::{RepairStatement, RepairedTable, Twin, Verifier};
 use crate::work::{Repair, RepairWork};
 
 /// Values repaired at a time.
@@ -90,13 +90,11 @@ impl Verifier {
         if hashes.is_empty() {
             return Ok(missing);
         }
-        let sql = format!(
-            "SELECT {} FROM {} WHERE {} IN ({})",
-            row_list(table),
-            table.name.quoted(),
+        let sql = Twin::of(table, format!("SELECT {} FROM ", row_list(table))).then(&format!(
+            " WHERE {} IN ({})",
             row_hash(table),
             hashes.join(",")
-        );
+        ));
         let doing = format!("read rows of {} to repair them", table.name);
         let (here, there) = tokio::join!(
             counted(self.reader.source(), Side::Source, table, &sql, &doing),
@@ -117,13 +115,13 @@ async fn counted(
     server: &mut Connection,
     side: Side,
     table: &Table,
-    sql: &str,
+    sql: &Twin,
     doing: &str,
 ) -> Result<HashMap<Key, i64>> {
     let shape = RowShape::of(table);
     let mut counts = HashMap::new();
     let mut bytes = 0;
-    let columns = server.start_rows(sql).await.doing(side, doing)?.len();
+    let columns = server.start_rows(sql.on(side)).await.doing(side, doing)?.len();
     while let Some(packet) = server.next_row().await.doing(side, doing)? {
         if bytes > BYTES_MAX {
             continue;

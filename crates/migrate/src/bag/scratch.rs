@@ -4,7 +4,7 @@
 //! type, and hashed there with the expression that hashes the bag's rows. A temporary table is seen by its
 //! connection alone, is not in the binary log (row format), and may be made within a transaction.
 
-use model::{Table, quote_ident};
+use model::{Side, Table, quote_ident};
 use mysql::Row;
 
 use crate::apply::NOT_STRICT;
@@ -39,7 +39,7 @@ impl<'a> Scratch<'a> {
             "CREATE TEMPORARY TABLE {NAME} ({NUMBER} BIGINT UNSIGNED NOT NULL DEFAULT 0 PRIMARY KEY) ENGINE=InnoDB \
              SELECT {} FROM {} LIMIT 0",
             self.columns,
-            self.table.name.quoted()
+            self.table.on(Side::Target).quoted()
         )
     }
 

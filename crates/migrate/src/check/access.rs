@@ -5,7 +5,7 @@ use super::grants::{Grants, Scope};
 use super::report::{Outcome, Side};
 use super::rule::{Acceptance, Judge, Judged, Rule, listed, passed, refused, statements, warned};
 use super::shape::has_row_key;
-use crate::plan::{Fence, TablePattern};
+use crate::plan::Fence;
 
 const fn privileges(name: &'static str, side: Side, judge: fn(&Facts) -> Judged, why: &'static str) -> Rule {
     Rule {
@@ -248,12 +248,12 @@ pub(super) fn missing(facts: &Facts, side: Side, needs: &[Need]) -> Vec<Missing>
             Bags(_) if !moves_bags => {}
             Ledger(any) | Bags(any) => need(any, Scope::Schema("highwater"), "`highwater`.*".into()),
             MovedSchemas(any) | EventsIn(any) => {
-                for schema in facts.spec.schemas() {
+                for schema in facts.moved(side).schemas() {
                     need(any, Scope::Schema(schema), format!("{}.*", model::quote_ident(schema)));
                 }
             }
             MovedTables(any) => {
-                for TablePattern { schema, table } in &facts.spec.tables {
+                for (schema, table) in facts.moved(side).patterns() {
                     let quoted = model::quote_ident(schema);
                     match table {
                         Some(t) => {

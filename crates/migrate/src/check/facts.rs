@@ -10,7 +10,7 @@ use super::probe::Behaviour;
 use super::report::Side;
 use super::rule::{Fact, Unread};
 use super::writers::Writer;
-use crate::plan::{Along, Fence, MoveSpec};
+use crate::plan::{Along, Fence, MoveSpec, Selection};
 use crate::schema::placement::Placement;
 
 /// Everything the rules may look at.
@@ -109,6 +109,14 @@ impl std::fmt::Display for Version {
 }
 
 impl Facts {
+    /// What moves, in the names of one of the servers.
+    pub fn moved(&self, side: Side) -> Selection<'_> {
+        self.spec.on(match side {
+            Side::Target => model::Side::Target,
+            _ => model::Side::Source,
+        })
+    }
+
     /// What was read from one of the servers.
     pub fn server(&self, side: Side) -> &ServerFacts {
         match side {
@@ -211,6 +219,9 @@ pub(super) struct SchemaFacts {
     pub views: Fact<Vec<Object>>,
     /// Procedures and functions in the schemas of the move.
     pub routines: Fact<Vec<Object>>,
+    /// What names a schema that has another name on the target, and cannot be written anew for it: each with what it holds. Nothing
+    /// is read where every schema keeps its name.
+    pub bound_to_names: Fact<Vec<String>>,
 }
 
 impl SchemaFacts {
@@ -309,7 +320,7 @@ impl Object {
 /// What the target has of the move.
 #[derive(Debug, Clone)]
 pub(super) struct TargetFacts {
-    /// Tables and views there that have the name of a moved table.
+    /// Tables and views there that have the name of a moved table, by their names there.
     pub tables: Fact<BTreeSet<TableName>>,
     pub collations: Fact<BTreeSet<String>>,
     /// Its tablespaces.

@@ -35,7 +35,7 @@ const fn rule(
 
 /// Whether a fence around the move's tables is possible on a server at all.
 pub(super) fn tables_can(facts: &Facts, side: Side) -> bool {
-    facts.spec.whole_schemas().is_empty() && trusts_creators(facts, side).unwrap_or(false)
+    facts.moved(Side::Source).whole_schemas().is_empty() && trusts_creators(facts, side).unwrap_or(false)
 }
 
 /// Whether our account may create a trigger where there is a binary log: without that variable it needs SUPER, and SET_ANY_DEFINER
@@ -49,7 +49,8 @@ fn trusts_creators(facts: &Facts, side: Side) -> Result<bool, Unread> {
 }
 
 fn tables_usable(facts: &Facts, side: Side) -> Judged {
-    let whole = facts.spec.whole_schemas();
+    let moved = facts.moved(Side::Source);
+    let whole = moved.whole_schemas();
     if !whole.is_empty() {
         return refused(
             format!("all tables of {} move, and each needs a name to be fenced", listed(whole)),
@@ -70,7 +71,7 @@ fn tables_usable(facts: &Facts, side: Side) -> Judged {
 
 /// Whether a fence around the move's schemas is possible on a server at all.
 pub(super) fn schemas_can(facts: &Facts, side: Side) -> bool {
-    facts.spec.parted_schemas().is_empty() && facts.server(side).version() >= SINCE
+    facts.moved(side).parted_schemas().is_empty() && facts.server(side).version() >= SINCE
 }
 
 fn usable(facts: &Facts, side: Side) -> Judged {
@@ -79,7 +80,7 @@ fn usable(facts: &Facts, side: Side) -> Judged {
         Fence::Tables => return tables_usable(facts, side),
         Fence::Schemas => {}
     }
-    let parted = facts.spec.parted_schemas();
+    let parted = facts.moved(side).parted_schemas();
     if !parted.is_empty() {
         return refused(
             format!("only some tables of {} move, and a schema is closed as a whole", listed(parted)),
@@ -93,7 +94,7 @@ fn usable(facts: &Facts, side: Side) -> Judged {
             "use `fence = \"server\"`",
         );
     }
-    passed(format!("around {}: ALTER SCHEMA ... READ ONLY", listed(facts.spec.schemas())))
+    passed(format!("around {}: ALTER SCHEMA ... READ ONLY", listed(facts.moved(side).schemas())))
 }
 
 /// Who could write past the application's way to the side that follows: the target first, the source after the switch.
@@ -103,7 +104,7 @@ fn direct_writers(facts: &Facts, side: Side) -> Judged {
         Fence::Tables => return passed("tables that follow refuse them"),
         Fence::Schemas => {}
     }
-    let (server, schemas) = (facts.server(side), facts.spec.schemas());
+    let (server, schemas) = (facts.server(side), facts.moved(side).schemas());
     let writers = server.writers.as_ref().map_err(Clone::clone)?;
     let open: Vec<_> = writers
         .iter()
@@ -129,7 +130,7 @@ fn locked_accounts(facts: &Facts, side: Side) -> Judged {
     if facts.fence_accounts.is_empty() {
         return passed("none is to be locked");
     }
-    let (server, schemas) = (facts.server(side), facts.spec.schemas());
+    let (server, schemas) = (facts.server(side), facts.moved(side).schemas());
     if facts.fence_accounts.contains(&server.account) {
         return refused(
             format!("{} is the account used here, and cannot be locked", server.account),

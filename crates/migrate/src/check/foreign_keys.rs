@@ -46,7 +46,7 @@ fn foreign_keys(facts: &Facts) -> Result<&[ForeignKey], Unread> {
 }
 
 fn drop_key(key: &ForeignKey) -> String {
-    format!("ALTER TABLE {} DROP FOREIGN KEY {};", key.child.quoted(), quote_ident(&key.name))
+    format!("ALTER TABLE {} DROP FOREIGN KEY {};", key.child.as_is().quoted(), quote_ident(&key.name))
 }
 
 /// Whether the server writes what foreign keys do to its binary log. The variable came together with that ability, in
@@ -91,7 +91,8 @@ fn foreign_key_actions(facts: &Facts, server: &ServerFacts) -> Judged {
 
 fn foreign_keys_inside(facts: &Facts) -> Judged {
     let all = foreign_keys(facts)?;
-    let takes = |name: &TableName| facts.spec.takes(&name.schema, &name.table);
+    let moved = facts.moved(Side::Source);
+    let takes = |name: &TableName| moved.takes(&name.schema, &name.table);
     let leaving: Vec<_> = all.iter().filter(|k| takes(&k.child) != takes(&k.parent)).collect();
     if !leaving.is_empty() {
         let outside =

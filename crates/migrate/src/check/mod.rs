@@ -27,6 +27,7 @@ mod object_privileges;
 mod objects;
 mod placement;
 mod probe;
+mod renames;
 mod report;
 mod rule;
 mod schema_reading;
@@ -106,6 +107,7 @@ fn rules() -> impl Iterator<Item = &'static Rule> {
         columns::RULES,
         foreign_keys::RULES,
         objects::RULES,
+        renames::RULES,
     ]
     .into_iter()
     .flatten()
@@ -139,7 +141,7 @@ async fn read(
     let (state, along) = (options.state, options.along.clone());
     let source_facts = server_reading::read(source, Side::Source, &along, options.fence).await?;
     let target_facts = server_reading::read(target, Side::Target, &along, options.fence).await?;
-    let schema = schema_reading::read(&mut source.ours, &source_facts, spec).await?;
+    let schema = schema_reading::read(&mut source.ours, &source_facts, spec, &along).await?;
     let conn = &mut target.ours;
     let there = schema_reading::read_target(conn, &source_facts, &target_facts, spec, state, &schema).await?;
     Ok(Facts {

@@ -97,7 +97,7 @@ fn triggers(facts: &Facts) -> Judged {
 
 /// Whether a view, routine or event goes along: those of a schema do if the whole schema goes.
 pub(super) fn goes(facts: &Facts, object: &Object) -> bool {
-    facts.along.objects && facts.spec.whole_schemas().contains(&object.schema())
+    facts.along.objects && facts.moved(Side::Source).whole_schemas().contains(&object.schema())
 }
 
 fn events(facts: &Facts) -> Judged {
@@ -222,7 +222,7 @@ fn target_events(facts: &Facts) -> Judged {
     if enabled.is_empty() || scheduler != "ON" {
         return passed(format!("event_scheduler = {scheduler}, {} enabled", counted(enabled.len(), "event")));
     }
-    let schemas = facts.spec.schemas();
+    let schemas = facts.moved(Side::Target).schemas();
     let inside: Vec<Object> = enabled
         .iter()
         .filter(|e| e.name.split_once('.').is_some_and(|(s, _)| schemas.contains(&s)))

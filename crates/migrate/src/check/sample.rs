@@ -135,6 +135,7 @@ pub(super) fn facts() -> Facts {
         spec: MoveSpec {
             name: "m".into(),
             tables: vec![TablePattern { schema: "shop".into(), table: None }],
+            renames: Default::default(),
         },
         state: TargetState::Fresh,
         along: Along::default(),
@@ -151,6 +152,7 @@ pub(super) fn facts() -> Facts {
             events: Ok(Vec::new()),
             views: Ok(Vec::new()),
             routines: Ok(Vec::new()),
+            bound_to_names: Ok(Vec::new()),
         },
         there: TargetFacts {
             tables: Ok([].into()),

@@ -16,7 +16,10 @@ use super::grants::Scope;
 use super::nearest;
 use super::rule::{Fact, Unread};
 use super::server_reading::{ask, grant};
-use crate::plan::MoveSpec;
+use crate::ddl::renamed::Unsure;
+use crate::error::MoveError;
+use crate::plan::{Along, MoveSpec, Selection};
+use crate::schema::objects as definitions;
 use crate::schema::objects::FENCE_TRIGGERS;
 use crate::schema::placement::Placement;
 
@@ -33,29 +36,33 @@ pub(super) async fn read(
     conn: &mut Connection,
     facts: &ServerFacts,
     spec: &MoveSpec,
+    along: &Along,
 ) -> mysql::Result<SchemaFacts> {
     conn.execute(SETTINGS).await?;
-    let schemas = texts(spec.schemas());
+    let moved = &spec.on(model::Side::Source);
+    let schemas = texts(moved.schemas());
     let listed = ask(conn, &tables_sql(&schemas), GRANT_SELECT).await?;
     let (tables, unmatched) = match listed {
         Err(unread) => (Err(unread), Vec::new()),
         Ok(rows) => {
-            let unmatched = read_unmatched(conn, spec, &rows).await?;
-            (read_tables(conn, spec, &schemas, &rows).await?, unmatched)
+            let unmatched = read_unmatched(conn, moved, &rows).await?;
+            (read_tables(conn, moved, &schemas, &rows).await?, unmatched)
         }
     };
     // A fence's triggers do not go along.
     let taken =
-        |row: &Row| spec.takes(&row.text(0), &row.text(3)) && !row.text(1).starts_with(FENCE_TRIGGERS);
-    let sees = |privilege| sees(facts, spec, privilege);
+        |row: &Row| moved.takes(&row.text(0), &row.text(3)) && !row.text(1).starts_with(FENCE_TRIGGERS);
+    let sees = |privilege| sees(facts, moved, privilege);
     Ok(SchemaFacts {
         tables,
         unmatched,
-        foreign_keys: read_foreign_keys(conn, spec, &schemas).await?,
+        foreign_keys: read_foreign_keys(conn, moved, &schemas).await?,
         triggers: objects(conn, &triggers_sql(&schemas), sees("TRIGGER"), taken).await?,
         events: objects(conn, &events_sql(&schemas), sees("EVENT"), |_| true).await?,
         views: objects(conn, &views_sql(&schemas), sees("SHOW VIEW"), |_| true).await?,
         routines: objects(conn, &routines_sql(&schemas), sees("SHOW_ROUTINE"), |_| true).await?,
+        // The last of all, for it changes the session.
+        bound_to_names: read_bound_to_names(conn, spec, along).await?,
     })
 }
 
@@ -69,20 +76,21 @@ pub(super) async fn read_target(
     schema: &SchemaFacts,
 ) -> mysql::Result<TargetFacts> {
     conn.execute(SETTINGS).await?;
-    let schemas = texts(spec.schemas());
+    let moved = &spec.on(model::Side::Target);
+    let schemas = texts(moved.schemas());
     let names = format!(
         "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA IN ({schemas})"
     );
     let tables = ask(conn, &names, GRANT_SELECT).await?;
     let tables = tables.map(|rows| {
         let names = rows.iter().map(|row| TableName::new(row.text(0), row.text(1)));
-        names.filter(|name| spec.takes(&name.schema, &name.table)).collect()
+        names.filter(|name| moved.takes(&name.schema, &name.table)).collect()
     });
     let collations =
         ask(conn, "SELECT COLLATION_NAME FROM information_schema.COLLATIONS", GRANT_SELECT).await?;
-    let taken = |row: &Row| spec.takes(&row.text(0), &row.text(3));
+    let taken = |row: &Row| moved.takes(&row.text(0), &row.text(3));
     // No tables yet, no triggers on them; then there is nothing that might be hidden.
-    let triggers_shown = if state == TargetState::Fresh { Ok(()) } else { sees(facts, spec, "TRIGGER") };
+    let triggers_shown = if state == TargetState::Fresh { Ok(()) } else { sees(facts, moved, "TRIGGER") };
     let events_shown = sees_everywhere(facts, "EVENT");
     Ok(TargetFacts {
         tables,
@@ -107,9 +115,9 @@ fn texts<T: AsRef<str>>(items: impl IntoIterator<Item = T>) -> String {
 }
 
 /// Whether our account sees all of a kind in the schemas of the move.
-fn sees(facts: &ServerFacts, spec: &MoveSpec, privilege: &str) -> Result<(), Unread> {
+fn sees(facts: &ServerFacts, moved: &Selection<'_>, privilege: &str) -> Result<(), Unread> {
     let grants = facts.grants.as_ref().map_err(Clone::clone)?;
-    let seen = spec.schemas().iter().all(|schema| grants.has(privilege, Scope::Schema(schema)))
+    let seen = moved.schemas().iter().all(|schema| grants.has(privilege, Scope::Schema(schema)))
         // Routines also show to who may SELECT everywhere.
         || privilege == "SHOW_ROUTINE" && grants.has("SELECT", Scope::Server);
     if seen { Ok(()) } else { Err(hidden(facts, privilege)) }
@@ -187,7 +195,7 @@ async fn objects(
 /// The patterns that select nothing, each with the nearest name there is.
 async fn read_unmatched(
     conn: &mut Connection,
-    spec: &MoveSpec,
+    moved: &Selection<'_>,
     listed: &[Row],
 ) -> mysql::Result<Vec<Unmatched>> {
     let selects = |schema: &str, table: Option<&str>, kind: &str| {
@@ -196,7 +204,7 @@ async fn read_unmatched(
             .any(|r| r.text(2) == kind && r.text(0) == schema && table.is_none_or(|t| r.text(1) == t))
     };
     let missing: Vec<_> =
-        spec.tables.iter().filter(|p| !selects(&p.schema, p.table.as_deref(), "BASE TABLE")).collect();
+        moved.patterns().filter(|(schema, table)| !selects(schema, *table, "BASE TABLE")).collect();
     if missing.is_empty() {
         return Ok(Vec::new());
     }
@@ -207,12 +215,12 @@ async fn read_unmatched(
     let tables: Vec<String> = rows.iter().map(|row| format!("{}.{}", row.text(0), row.text(1))).collect();
     let mut schemas: Vec<String> = rows.iter().map(|row| format!("{}.*", row.text(0))).collect();
     schemas.dedup();
-    let unmatched = missing.into_iter().map(|p| {
-        let pattern = format!("{}.{}", p.schema, p.table.as_deref().unwrap_or("*"));
-        let known = if p.table.is_some() { &tables } else { &schemas };
+    let unmatched = missing.into_iter().map(|(schema, table)| {
+        let pattern = format!("{schema}.{}", table.unwrap_or("*"));
+        let known = if table.is_some() { &tables } else { &schemas };
         Unmatched {
             nearest: nearest::nearest(&pattern, known.iter().map(String::as_str)).map(str::to_owned),
-            is_view: p.table.is_some() && selects(&p.schema, p.table.as_deref(), "VIEW"),
+            is_view: table.is_some() && selects(schema, table, "VIEW"),
             pattern,
         }
     });
@@ -221,7 +229,7 @@ async fn read_unmatched(
 
 async fn read_tables(
     conn: &mut Connection,
-    spec: &MoveSpec,
+    moved: &Selection<'_>,
     schemas: &str,
     listed: &[Row],
 ) -> mysql::Result<Fact<Vec<TableFacts>>> {
@@ -249,7 +257,7 @@ async fn read_tables(
         keys_of.entry(name).or_default().push(parts.iter().map(key_part).collect());
     }
     let base =
-        listed.iter().filter(|row| row.text(2) == "BASE TABLE" && spec.takes(&row.text(0), &row.text(1)));
+        listed.iter().filter(|row| row.text(2) == "BASE TABLE" && moved.takes(&row.text(0), &row.text(1)));
     let mut tables = Vec::new();
     for row in base {
         let name = TableName::new(row.text(0), row.text(1));
@@ -292,7 +300,7 @@ fn key_part(row: &Row) -> KeyPart {
 /// Each table's statement by itself: `information_schema` shows a table's tablespace and folder to accounts with PROCESS only,
 /// and its name in the form of a file's.
 async fn read_placement(conn: &mut Connection, name: &TableName) -> mysql::Result<Fact<Placement>> {
-    let rows = ask(conn, &format!("SHOW CREATE TABLE {}", name.quoted()), GRANT_SELECT).await?;
+    let rows = ask(conn, &format!("SHOW CREATE TABLE {}", name.as_is().quoted()), GRANT_SELECT).await?;
     Ok(rows.map(|rows| {
         let statement = rows.first().and_then(|row| row.bytes(1));
         statement.map(Placement::of).unwrap_or_default()
@@ -326,7 +334,7 @@ async fn read_keyring(conn: &mut Connection, facts: &ServerFacts) -> mysql::Resu
 
 async fn read_foreign_keys(
     conn: &mut Connection,
-    spec: &MoveSpec,
+    moved: &Selection<'_>,
     schemas: &str,
 ) -> mysql::Result<Fact<Vec<ForeignKey>>> {
     let sql = format!(
@@ -341,10 +349,33 @@ async fn read_foreign_keys(
         on_update: row.text(5),
         on_delete: row.text(6),
     };
-    let moves = |name: &TableName| spec.takes(&name.schema, &name.table);
+    let moves = |name: &TableName| moved.takes(&name.schema, &name.table);
     let rows = ask(conn, &sql, GRANT_SELECT).await?;
     Ok(rows
         .map(|rows| rows.iter().map(foreign_key).filter(|k| moves(&k.child) || moves(&k.parent)).collect()))
+}
+
+/// See [`SchemaFacts::bound_to_names`].
+async fn read_bound_to_names(
+    conn: &mut Connection,
+    spec: &MoveSpec,
+    along: &Along,
+) -> mysql::Result<Fact<Vec<String>>> {
+    if spec.renames.is_empty() || !along.objects {
+        return Ok(Ok(Vec::new()));
+    }
+    let moved = spec.on(model::Side::Source);
+    match definitions::read(conn, model::Side::Source, &moved, definitions::ALL).await {
+        Ok(all) => {
+            let bound = all.iter().filter_map(|object| {
+                let Unsure(why) = object.in_names_of_target(&spec.renames).err()?;
+                Some(format!("{object} holds {why}"))
+            });
+            Ok(Ok(bound.collect()))
+        }
+        Err(MoveError::Server { error, .. }) if error.is_connection_lost() => Err(error),
+        Err(error) => Ok(Err(Unread { error: error.to_string(), fix: error.trouble().hint })),
+    }
 }
 
 async fn read_applied(

@@ -52,7 +52,10 @@ pub(super) const RULES: &[Rule] = &[
 
 fn tables_exist(facts: &Facts) -> Judged {
     let tables = facts.schema.tables()?;
-    let own: Vec<_> = facts.spec.schemas().into_iter().filter(|s| reserved(s)).collect();
+    let mut own: Vec<_> = facts.moved(Side::Source).schemas();
+    own.extend(facts.moved(Side::Target).schemas());
+    own.retain(|s| reserved(s));
+    own.dedup();
     if !own.is_empty() {
         return refused(
             format!("the servers' own schemas do not move: {}", listed(&own)),
@@ -85,8 +88,8 @@ fn target_tables(facts: &Facts) -> Judged {
             refused(format!("already there: {}", listed(there)), statements(there.iter().flat_map(put_aside)))
         }
         TargetState::Underway => {
-            let missing: Vec<_> =
-                facts.schema.tables()?.iter().map(|t| &t.name).filter(|n| !there.contains(n)).collect();
+            let wanted = facts.schema.tables()?.iter().map(|t| facts.spec.renames.table_on_target(&t.name));
+            let missing: Vec<_> = wanted.filter(|name| !there.contains(name)).collect();
             if missing.is_empty() {
                 return passed(format!("all {} are there", there.len()));
             }
@@ -101,7 +104,7 @@ fn target_tables(facts: &Facts) -> Judged {
 /// Out of the schema: in it, the move's patterns would still take the table.
 fn put_aside(table: &TableName) -> [String; 2] {
     let aside: String = format!("{}_{}", table.schema, table.table).chars().take(64).collect();
-    let rename = format!("RENAME TABLE {} TO `before_move`.{};", table.quoted(), quote_ident(&aside));
+    let rename = format!("RENAME TABLE {} TO `before_move`.{};", table.as_is().quoted(), quote_ident(&aside));
     [
         "CREATE DATABASE IF NOT EXISTS `before_move`;".into(),
         format!("{rename}  -- or drop it, if nobody needs it"),
@@ -116,7 +119,7 @@ fn storage_engine(facts: &Facts) -> Judged {
     }
     refused(
         listed(other.iter().map(|t| format!("{} ({})", t.name, t.engine))),
-        statements(other.iter().map(|t| format!("ALTER TABLE {} ENGINE = InnoDB;", t.name.quoted()))),
+        statements(other.iter().map(|t| format!("ALTER TABLE {} ENGINE = InnoDB;", t.name.as_is().quoted()))),
     )
 }
 
@@ -147,7 +150,7 @@ fn row_key(facts: &Facts) -> Judged {
 }
 
 fn key_to_add(table: &TableFacts) -> String {
-    let alter = format!("ALTER TABLE {}", table.name.quoted());
+    let alter = format!("ALTER TABLE {}", table.name.as_is().quoted());
     // A column of ours is invisible, so that the application's INSERTs without a column list go on working.
     let column = "ADD COLUMN move_id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT INVISIBLE";
     match table.columns.iter().find(|c| c.auto_increment) {

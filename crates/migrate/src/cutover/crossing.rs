@@ -132,7 +132,7 @@ impl<G: TrafficGate> MoveDriver<G> {
             // It has had its accounts all the time, and may have changed some since; none is worth refusing the way back.
             wanted.accounts = Accounts::None;
         }
-        along::bring(from, onto, self.spec(), &wanted).await.map_err(failed)?;
+        along::bring(from, onto, self.spec_from(state.home), &wanted).await.map_err(failed)?;
         let hands = match self.copy.along.objects {
             true => Some(objects::Hands::open(from, onto).await.map_err(failed)?),
             false => None,
@@ -144,9 +144,9 @@ impl<G: TrafficGate> MoveDriver<G> {
             Fence::Server | Fence::Tables => None,
             Fence::Schemas => Some(session::open(from, Side::Source).await.map_err(failed)?),
         };
-        let source = self.fencing(from, Side::Source).await.map_err(failed)?;
-        let mut target = self.fencing(onto, Side::Target).await.map_err(failed)?;
-        self.barrier().close_before_crossing(&mut target, Side::Target).await.map_err(failed)?;
+        let source = self.fencing(state.home, Side::Source).await.map_err(failed)?;
+        let mut target = self.fencing(to, Side::Target).await.map_err(failed)?;
+        self.barrier(to).close_before_crossing(&mut target, Side::Target).await.map_err(failed)?;
         // A statement that is given up must not go on waiting on the target, in the stream's way.
         let patience =
             format!("SET SESSION lock_wait_timeout = {}", self.options.prove_deadline.as_secs().max(1));
@@ -197,7 +197,7 @@ impl<G: TrafficGate> MoveDriver<G> {
         // From here on, who writes there may.
         mover.end_watch();
         stop_point("switch").await;
-        let barrier = self.barrier();
+        let barrier = self.barrier(to);
         let opened = match answered(Side::Target, barrier.open_for_writes(&mut target, Side::Target)).await {
             Ok(()) => Ok(()),
             // Again on a connection of its own; each statement may run twice.
@@ -308,18 +308,21 @@ impl<G: TrafficGate> MoveDriver<G> {
         course.end(Phase::Hold).await?;
 
         self.enter::<P>(course, Phase::Drain).await?;
-        let ended = self.drain(from, &mut ready.source, kill_after).await?;
+        let ended = self.drain(state.home, &mut ready.source, kill_after).await?;
         course.log.lock().ended.extend(ended);
         stop_point("drain").await;
         course.end(Phase::Drain).await?;
 
         self.enter::<P>(course, Phase::Fence).await?;
         if let Some(marking) = &mut ready.marking {
-            answered(Side::Source, objects::mark_events(marking, self.spec())).await.map_err(failed)?;
+            answered(Side::Source, objects::mark_events(marking, &self.moved_at(state.home)))
+                .await
+                .map_err(failed)?;
             stop_point("mark").await;
         }
         let patience = fence::Patience { deadline: self.options.fence_deadline, kill_after };
-        let ended = self.barrier().raise(from, &mut ready.source, &patience).await.map_err(failed)?;
+        let ended =
+            self.barrier(state.home).raise(from, &mut ready.source, &patience).await.map_err(failed)?;
         course.log.lock().ended.extend(ended);
         stop_point("fence").await;
         course.end(Phase::Fence).await?;
@@ -337,7 +340,7 @@ impl<G: TrafficGate> MoveDriver<G> {
         course.end(Phase::Settle).await?;
 
         self.enter::<P>(course, Phase::Prove).await?;
-        let proof = self.prove(ready, position, unproven).await?;
+        let proof = self.prove(ready, state.home, position, unproven).await?;
         {
             let mut record = course.log.lock();
             record.target_at = Some(proof.position.clone());
@@ -351,6 +354,7 @@ impl<G: TrafficGate> MoveDriver<G> {
     async fn prove(
         &self,
         ready: &mut Ready,
+        home: Home,
         position: model::GtidSet,
         unproven: Unproven,
     ) -> Result<Proof, Trouble> {
@@ -378,7 +382,7 @@ impl<G: TrafficGate> MoveDriver<G> {
         let carrying = async {
             objects::advance_counters(&mut ready.source, &mut ready.target, &mover.tables()).await?;
             if let Some(hands) = &mut ready.hands {
-                hands.raise(self.spec()).await?;
+                hands.raise(self.spec_from(home)).await?;
             }
             Ok(())
         };
@@ -415,7 +419,7 @@ impl<G: TrafficGate> MoveDriver<G> {
         proof: &Proof,
         unproven: Unproven,
     ) -> Result<(), Trouble> {
-        let barrier = self.barrier();
+        let barrier = self.barrier(self.state().home);
         let looking = last_look(&barrier, ready, proof, unproven);
         match tokio::time::timeout(self.options.prove_deadline, looking).await {
             Ok(seen) => seen,

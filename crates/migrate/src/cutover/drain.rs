@@ -11,7 +11,7 @@ use mysql::{ConnectOptions, Connection};
 
 use super::in_the_way::{self, InTheWay};
 use super::mend::answered;
-use super::{MoveDriver, Phase, TrafficGate};
+use super::{Home, MoveDriver, Phase, TrafficGate};
 use crate::error::{Doing, MoveError, Result, Side};
 use crate::session;
 
@@ -26,7 +26,7 @@ impl<G: TrafficGate> MoveDriver<G> {
     /// If it is not done within the drain's deadline, naming them, or the source fails.
     pub(super) async fn drain(
         &self,
-        options: &ConnectOptions,
+        home: Home,
         source: &mut Connection,
         kill_after: Option<Duration>,
     ) -> std::result::Result<Vec<InTheWay>, Trouble> {
@@ -35,7 +35,7 @@ impl<G: TrafficGate> MoveDriver<G> {
             return self.drain_the_door(source, kill_after, deadline).await;
         }
         self.gate.drain(deadline).await?;
-        let of = Of { options, place: self.barrier().place() };
+        let of = Of { options: self.at(home), place: self.barrier(home).place() };
         drain_the_source(&of, source, kill_after, deadline).await.map_err(|e| e.trouble())
     }
 

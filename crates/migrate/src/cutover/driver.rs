@@ -18,7 +18,7 @@ use crate::direction::{MoverOptions, Start};
 use crate::error::{MoveError, Side};
 use crate::ledger;
 use crate::mover::{Mover, RepairPlan, RepairReport, gtid_executed};
-use crate::plan::{Fence, MoveSpec};
+use crate::plan::{Fence, MoveSpec, Selection};
 use crate::session;
 use crate::verify::Verification;
 
@@ -67,6 +67,8 @@ impl Default for CutoverOptions {
 /// A move, from its first check to its end.
 pub struct MoveDriver<G> {
     spec: MoveSpec,
+    /// The same move the other way.
+    back: MoveSpec,
     old: ConnectOptions,
     new: ConnectOptions,
     pub(super) copy: CopyOptions,
@@ -123,7 +125,8 @@ impl<G: TrafficGate> MoveDriver<G> {
         let view = RwLock::new(View { state: journal.state().clone(), mover: None });
         let (old, new) = clusters;
         let (journal, opened) = (Mutex::new(journal), AtomicBool::new(false));
-        Ok(Self { spec, old, new, copy, options, gate, journal, view, opened })
+        let back = spec.reversed();
+        Ok(Self { spec, back, old, new, copy, options, gate, journal, view, opened })
     }
 
     /// From now on another kind of fence, if the settings say so.
@@ -135,10 +138,10 @@ impl<G: TrafficGate> MoveDriver<G> {
         if now != Fence::Server {
             // Accounts that are locked would be so for ever, and triggers would refuse what the new kind lets in. Of a server's fence nothing is undone: that it is up may be
             // somebody else's wish by now, and a guardrail names it.
-            let following = self.at(journal.state().home.other());
+            let following = journal.state().home.other();
             let opening = async {
                 let mut server = self.fencing(following, Side::Target).await?;
-                self.barrier().open_for_writes(&mut server, Side::Target).await
+                self.barrier(following).open_for_writes(&mut server, Side::Target).await
             };
             opening.await.map_err(|e| NotBegun::of(&e, journal.state().home))?;
         }
@@ -155,9 +158,22 @@ impl<G: TrafficGate> MoveDriver<G> {
         self.view.read().unwrap_or_else(PoisonError::into_inner).mover.clone()
     }
 
-    /// The move.
+    /// The move, as the settings have it.
     pub fn spec(&self) -> &MoveSpec {
         &self.spec
+    }
+
+    /// The move as it goes from this side to the other one.
+    pub(super) fn spec_from(&self, home: Home) -> &MoveSpec {
+        match home {
+            Home::Old => &self.spec,
+            Home::New => &self.back,
+        }
+    }
+
+    /// What moves, in the names of this side.
+    pub(super) fn moved_at(&self, home: Home) -> Selection<'_> {
+        self.spec_from(home).on(Side::Source)
     }
 
     pub(super) fn at(&self, home: Home) -> &ConnectOptions {
@@ -200,16 +216,16 @@ impl<G: TrafficGate> MoveDriver<G> {
     /// Starts the stream from the serving side to the other one.
     pub(super) async fn start_mover(&self, state: &State) -> Result<(), MoveError> {
         let (source, target) = (self.at(state.home), self.at(state.home.other()));
-        let mut following = self.fencing(target, Side::Target).await?;
+        let mut following = self.fencing(state.home.other(), Side::Target).await?;
         // While nobody can write there, after a crossing: what is written from here on is ours, or a stranger's.
         let watched_from = gtid_executed(&mut following, Side::Target).await?;
-        self.only_follow(&mut following, source, target).await?;
+        self.only_follow(&mut following, state.home.other()).await?;
         let start = match &state.since {
             None => Start::Copy(self.copy.clone()),
             Some(position) => Start::At(position.clone()),
         };
-        let options =
-            MoverOptions { spec: self.spec.clone(), source: source.clone(), target: target.clone(), start };
+        let spec = self.spec_from(state.home).clone();
+        let options = MoverOptions { spec, source: source.clone(), target: target.clone(), start };
         if let Start::At(_) = &options.start {
             self.forget_older_ledger(&mut following, state).await?;
         }
@@ -219,45 +235,37 @@ impl<G: TrafficGate> MoveDriver<G> {
             mover.forget_proof().await?;
         }
         if mover.progress().all_copied() {
-            self.barrier().close_copied(&mut following, Side::Target).await;
+            self.barrier(state.home.other()).close_copied(&mut following, Side::Target).await;
         }
         self.set_mover(Some(Arc::new(mover)));
         Ok(())
     }
 
-    /// The move's fence, of the kind that the journal says is in force.
-    pub(super) fn barrier(&self) -> Barrier<'_> {
-        Barrier::new(self.state().fence, &self.spec, &self.options.fence_accounts)
+    /// The move's fence on a side, of the kind that the journal says is in force.
+    pub(super) fn barrier(&self, home: Home) -> Barrier<'_> {
+        Barrier::new(self.state().fence, self.spec_from(home), &self.options.fence_accounts)
     }
 
     /// A connection for raising and lowering it.
-    pub(super) async fn fencing(
-        &self,
-        options: &ConnectOptions,
-        side: Side,
-    ) -> Result<Connection, MoveError> {
-        fence::connect(&self.barrier(), options, side).await
+    pub(super) async fn fencing(&self, home: Home, side: Side) -> Result<Connection, MoveError> {
+        fence::connect(&self.barrier(home), self.at(home), side).await
     }
 
     /// Makes a side follow: read-only to all but us, and without triggers and events that would write to it.
-    async fn only_follow(
-        &self,
-        following: &mut Connection,
-        source: &ConnectOptions,
-        target: &ConnectOptions,
-    ) -> Result<(), MoveError> {
-        let barrier = self.barrier();
+    async fn only_follow(&self, following: &mut Connection, home: Home) -> Result<(), MoveError> {
+        let barrier = self.barrier(home);
         if !self.copy.along.objects {
             return barrier.follow_only(following, Side::Target).await;
         }
         // The scheduler is everybody's; what a fence of schemas does instead, it has done before it went up.
         let stopped = match self.state().fence {
-            Fence::Server => objects::stop_scheduler(following, &self.spec).await?,
+            Fence::Server => objects::stop_scheduler(following, &self.moved_at(home)).await?,
             // Single tables have no events.
             Fence::Schemas | Fence::Tables => false,
         };
         barrier.follow_only(following, Side::Target).await?;
-        objects::clear(source, target, &self.spec).await?;
+        let serving = home.other();
+        objects::clear(self.at(serving), self.at(home), self.spec_from(serving)).await?;
         if stopped {
             objects::start_scheduler(following).await?;
         }
@@ -267,7 +275,7 @@ impl<G: TrafficGate> MoveDriver<G> {
     /// After a switch, on the side that serves now.
     pub(super) async fn enable_events(&self, home: Home) -> Result<(), MoveError> {
         match self.copy.along.objects || self.state().fence == Fence::Schemas {
-            true => objects::enable_events(self.at(home), Side::Target, &self.spec).await,
+            true => objects::enable_events(self.at(home), Side::Target, &self.moved_at(home)).await,
             false => Ok(()),
         }
     }
@@ -407,8 +415,10 @@ impl<G: TrafficGate> MoveDriver<G> {
                 let mut server = session::open(self.at(side), Side::Target).await?;
                 ledger::forget(&mut server, &self.spec.name).await?;
                 match (side == home.other(), home) {
-                    (true, Home::Old) => self.barrier().open_for_writes(&mut server, Side::Target).await?,
-                    (true, Home::New) => self.barrier().leave_closed(&mut server, Side::Target).await?,
+                    (true, Home::Old) => {
+                        self.barrier(side).open_for_writes(&mut server, Side::Target).await?
+                    }
+                    (true, Home::New) => self.barrier(side).leave_closed(&mut server, Side::Target).await?,
                     (false, _) => {}
                 }
             }

@@ -32,7 +32,8 @@ impl<G: TrafficGate> MoveDriver<G> {
         match self.state().fence {
             Fence::Server | Fence::Tables => Ok(()),
             Fence::Schemas => {
-                answered(Side::Source, objects::enable_events(self.at(home), Side::Source, self.spec())).await
+                let moved = self.moved_at(home);
+                answered(Side::Source, objects::enable_events(self.at(home), Side::Source, &moved)).await
             }
         }
     }
@@ -96,8 +97,8 @@ impl<G: TrafficGate> MoveDriver<G> {
 
     async fn open_side(&self, home: Home, side: Side) -> Result<(), MoveError> {
         answered(side, async {
-            let mut server = self.fencing(self.at(home), side).await?;
-            self.barrier().open_for_writes(&mut server, side).await
+            let mut server = self.fencing(home, side).await?;
+            self.barrier(home).open_for_writes(&mut server, side).await
         })
         .await
     }

@@ -9,7 +9,7 @@ use model::Table;
 use mysql::{ConnectOptions, Connection};
 
 use crate::error::{Doing, MoveError, Result, Side};
-use crate::plan::MoveSpec;
+use crate::plan::{MoveSpec, Selection};
 use crate::schema::objects::{self, Definition, Kind};
 use crate::schema::quote_text;
 use crate::schema::statement::EventStatus;
@@ -33,7 +33,7 @@ impl Hands {
     /// Creates the source's triggers and events on the target, and sees that they came out the same, in the same order.
     /// The source must be fenced.
     pub async fn raise(&mut self, spec: &MoveSpec) -> Result<()> {
-        let mut wanted = objects::read(&mut self.source, Side::Source, spec, ACTIVE).await?;
+        let mut wanted = objects::read_for_target(&mut self.source, spec, ACTIVE).await?;
         if wanted.is_empty() {
             return Ok(());
         }
@@ -43,9 +43,10 @@ impl Hands {
         for object in &wanted {
             objects::create(&mut self.target, Side::Target, object).await?;
         }
-        let there = objects::read(&mut self.target, Side::Target, spec, ACTIVE).await?;
+        let there = objects::read(&mut self.target, Side::Target, &spec.on(Side::Target), ACTIVE).await?;
         let alike = self.source.server_version() == self.target.server_version();
-        let different = wanted.iter().zip(&there).find(|(w, t)| w != t).map(|(w, _)| w);
+        let same = |(w, t): &(&Definition, &Definition)| w.same_but_for_quotes(t, &spec.renames);
+        let different = wanted.iter().zip(&there).find(|pair| !same(pair)).map(|(w, _)| w);
         match different.filter(|_| alike).or(wanted.get(there.len())) {
             None => Ok(()),
             Some(object) => Err(MoveError::Refused {
@@ -82,24 +83,24 @@ pub(super) async fn end_connection(options: &ConnectOptions, id: u32) -> Result<
 }
 
 /// Removes the triggers and events of the side that follows. Each must be on the serving side as well: what is
-/// nowhere else is not ours to remove.
+/// nowhere else is not ours to remove. `spec` is the move from the serving side to the other one.
 pub(super) async fn clear(
     serving: &ConnectOptions,
     following: &ConnectOptions,
     spec: &MoveSpec,
 ) -> Result<()> {
     let mut following = session::open(following, Side::Target).await?;
-    let there = objects::read(&mut following, Side::Target, spec, ACTIVE).await?;
+    let there = objects::read(&mut following, Side::Target, &spec.on(Side::Target), ACTIVE).await?;
     if there.is_empty() {
         return Ok(());
     }
     let mut serving = session::open(serving, Side::Source).await?;
     let alike = serving.server_version() == following.server_version();
-    let kept = objects::read(&mut serving, Side::Source, spec, ACTIVE).await?;
+    let kept = objects::read_for_target(&mut serving, spec, ACTIVE).await?;
     let on_both = |o: &Definition| {
         kept.iter().any(|k| {
             let named = k.kind == o.kind && k.schema == o.schema && k.name == o.name;
-            named && (!alike || k.same_but_for_status(o))
+            named && (!alike || k.same_but_for_status(o, &spec.renames))
         })
     };
     if let Some(alone) = there.iter().find(|o| !on_both(o)) {
@@ -115,9 +116,9 @@ pub(super) async fn clear(
 }
 
 /// Lets the events run that are marked to run here: after the switch, and after a fence of schemas has gone down again.
-pub(super) async fn enable_events(serving: &ConnectOptions, side: Side, spec: &MoveSpec) -> Result<()> {
+pub(super) async fn enable_events(serving: &ConnectOptions, side: Side, moved: &Selection<'_>) -> Result<()> {
     let mut server = session::open(serving, side).await?;
-    let events = objects::read(&mut server, side, spec, &[Kind::Event]).await?;
+    let events = objects::read(&mut server, side, moved, &[Kind::Event]).await?;
     for event in events.iter().filter(|e| e.status == Some(EventStatus::DisabledOnReplica)) {
         objects::set_status(&mut server, side, event, EventStatus::Enabled).await?;
     }
@@ -127,8 +128,8 @@ pub(super) async fn enable_events(serving: &ConnectOptions, side: Side, spec: &M
 /// Before a fence of schemas: keeps the serving side's events from running, and marks them for [`enable_events`]. An event that
 /// falls due in a schema that is read-only ends the event scheduler of the whole server, as was seen of MySQL 9.7 ("Unable to
 /// schedule event" in its error log): it cannot write down when the event has run.
-pub(super) async fn mark_events(serving: &mut Connection, spec: &MoveSpec) -> Result<()> {
-    let events = objects::read(serving, Side::Source, spec, &[Kind::Event]).await?;
+pub(super) async fn mark_events(serving: &mut Connection, moved: &Selection<'_>) -> Result<()> {
+    let events = objects::read(serving, Side::Source, moved, &[Kind::Event]).await?;
     for event in events.iter().filter(|e| e.status == Some(EventStatus::Enabled)) {
         objects::set_status(serving, Side::Source, event, EventStatus::DisabledOnReplica).await?;
     }
@@ -138,8 +139,8 @@ pub(super) async fn mark_events(serving: &mut Connection, spec: &MoveSpec) -> Re
 /// Whether a fenced server's event scheduler was stopped for [`start_scheduler`] to start again. An event whose definer
 /// may write through `read_only` would otherwise run between the moment the full fence goes down and its removal. If we
 /// die in between, the scheduler stays off on the side that follows.
-pub(super) async fn stop_scheduler(server: &mut Connection, spec: &MoveSpec) -> Result<bool> {
-    let schemas: Vec<String> = spec.whole_schemas().into_iter().map(quote_text).collect();
+pub(super) async fn stop_scheduler(server: &mut Connection, moved: &Selection<'_>) -> Result<bool> {
+    let schemas: Vec<String> = moved.whole_schemas().into_iter().map(quote_text).collect();
     if schemas.is_empty() {
         return Ok(false);
     }
@@ -175,23 +176,26 @@ pub(super) async fn advance_counters(
     target: &mut Connection,
     tables: &[Table],
 ) -> Result<()> {
-    let schemas: Vec<String> = tables.iter().map(|t| quote_text(&t.name.schema)).collect();
-    let sql = format!(
-        "SELECT TABLE_SCHEMA, TABLE_NAME, AUTO_INCREMENT FROM information_schema.TABLES \
-         WHERE AUTO_INCREMENT IS NOT NULL AND TABLE_SCHEMA IN ({})",
-        schemas.join(",")
-    );
-    let (here, there) = tokio::join!(source.rows(&sql), target.rows(&sql));
+    let ask = |side| {
+        let schemas: Vec<String> = tables.iter().map(|t| quote_text(t.on(side).schema)).collect();
+        format!(
+            "SELECT TABLE_SCHEMA, TABLE_NAME, AUTO_INCREMENT FROM information_schema.TABLES \
+             WHERE AUTO_INCREMENT IS NOT NULL AND TABLE_SCHEMA IN ({})",
+            schemas.join(",")
+        )
+    };
+    let (here, there) = tokio::join!(source.rows(ask(Side::Source)), target.rows(ask(Side::Target)));
     let here = here.doing(Side::Source, "read AUTO_INCREMENT counters")?;
     let there = there.doing(Side::Target, "read AUTO_INCREMENT counters")?;
     for table in tables {
-        let counter = |rows: &[mysql::Row]| {
-            let row = rows.iter().find(|r| r.text(0) == table.name.schema && r.text(1) == table.name.table);
+        let counter = |rows: &[mysql::Row], side| {
+            let name = table.on(side);
+            let row = rows.iter().find(|r| r.text(0) == name.schema && r.text(1) == name.table);
             row.and_then(|r| r.number::<u64>(2)).unwrap_or(0)
         };
-        let wanted = counter(&here);
-        if counter(&there) < wanted {
-            let sql = format!("ALTER TABLE {} AUTO_INCREMENT = {wanted}", table.name.quoted());
+        let wanted = counter(&here, Side::Source);
+        if counter(&there, Side::Target) < wanted {
+            let sql = format!("ALTER TABLE {} AUTO_INCREMENT = {wanted}", table.on(Side::Target).quoted());
             target.execute(sql).await.doing(Side::Target, "advance an AUTO_INCREMENT counter")?;
         }
     }

@@ -10,7 +10,7 @@
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
-use model::{Table, TableName, quote_ident};
+use model::{Located, Table, TableName, quote_ident};
 use mysql::{ConnectOptions, Connection};
 use serde::{Deserialize, Serialize};
 
@@ -81,7 +81,7 @@ async fn analyze(target: &ConnectOptions, tables: &[Table], primed: &mut Primed)
     }
     target.execute("SET SESSION lock_wait_timeout = 1").await.doing(Side::Target, "bound its waits")?;
     for table in tables {
-        let sql = format!("ANALYZE NO_WRITE_TO_BINLOG TABLE {}", table.name.quoted());
+        let sql = format!("ANALYZE NO_WRITE_TO_BINLOG TABLE {}", table.on(Side::Target).quoted());
         let rows = target.rows(sql).await.doing(Side::Target, format!("analyze {}", table.name))?;
         // An error comes as a row.
         match rows.iter().find(|row| row.text(2) == "Error") {
@@ -116,9 +116,9 @@ async fn warm(
     Ok(())
 }
 
-/// The indexes of moved tables that were read most on the source, our own reading included.
+/// The indexes of moved tables that were read most on the source, our own reading included; the tables by their names on the target.
 async fn hot(source: &mut Connection, tables: &[Table]) -> Result<Vec<(TableName, String)>> {
-    let mut schemas: Vec<String> = tables.iter().map(|t| quote_text(&t.name.schema)).collect();
+    let mut schemas: Vec<String> = tables.iter().map(|t| quote_text(t.on(Side::Source).schema)).collect();
     schemas.sort_unstable();
     schemas.dedup();
     let sql = format!(
@@ -128,8 +128,12 @@ async fn hot(source: &mut Connection, tables: &[Table]) -> Result<Vec<(TableName
         schemas.join(",")
     );
     let rows = source.rows(sql).await.doing(Side::Source, "ask what is read most")?;
-    let named = rows.iter().map(|row| (TableName::new(row.text(0), row.text(1)), row.text(2)));
-    Ok(named.filter(|(table, _)| tables.iter().any(|t| t.name == *table)).take(HOT_INDEXES).collect())
+    let named = rows.iter().filter_map(|row| {
+        let (schema, table) = (row.text(0), row.text(1));
+        let here = Located { schema: &schema, table: &table };
+        Some((tables.iter().find(|t| t.on(Side::Source) == here)?.name.clone(), row.text(2)))
+    });
+    Ok(named.take(HOT_INDEXES).collect())
 }
 
 /// The columns of an index as the target has it, each with its direction; none if it cannot be read in its order: it is not there,
@@ -163,7 +167,7 @@ fn newest(table: &TableName, index: &str, columns: &[(String, bool)]) -> String 
     }
     format!(
         "SELECT COUNT(*) FROM (SELECT 1 FROM {} FORCE INDEX ({}) ORDER BY {order} LIMIT {HOT_ENTRIES}) newest",
-        table.quoted(),
+        table.as_is().quoted(),
         quote_ident(index)
     )
 }

@@ -112,7 +112,7 @@ impl<G: TrafficGate> MoveDriver<G> {
             source: self.at(to.other()),
             target: self.at(to),
             replicas: self.options.replicas(to),
-            spec: self.spec(),
+            spec: self.spec_from(to.other()),
             tables: mover.tables(),
             drain_deadline: self.options.drain_deadline,
             lag_max: self.options.lag_max,
@@ -132,7 +132,7 @@ impl<G: TrafficGate> MoveDriver<G> {
             fence_part(&mut source, &mut target, self.fence_triggers()).await?,
             settle_part(mover).await,
             prove_part(mover).await?,
-            self.objects_part(&mut source).await?,
+            self.objects_part(&mut source, to.other()).await?,
         ];
         let hooks = &self.options.hooks;
         let phases = hooks.before.keys().chain(hooks.after.keys());
@@ -174,11 +174,11 @@ impl<G: TrafficGate> MoveDriver<G> {
         }
     }
 
-    async fn objects_part(&self, source: &mut Connection) -> Result<Part> {
+    async fn objects_part(&self, source: &mut Connection, home: Home) -> Result<Part> {
         let objects = match self.copy.along.objects {
             true => {
                 let kinds = [Kind::Trigger, Kind::Event];
-                crate::schema::objects::read(source, Side::Source, self.spec(), &kinds).await?.len()
+                crate::schema::objects::read(source, Side::Source, &self.moved_at(home), &kinds).await?.len()
             }
             false => 0,
         };

@@ -72,7 +72,7 @@ impl<G: TrafficGate> MoveDriver<G> {
             _ if reached < Phase::Fence => Ok(()),
             Some(source) => {
                 let opening = async {
-                    self.barrier().open_for_writes(source, Side::Source).await?;
+                    self.barrier(home).open_for_writes(source, Side::Source).await?;
                     self.let_events_run(home).await
                 };
                 match answered(Side::Source, opening).await {
@@ -154,6 +154,6 @@ impl<G: TrafficGate> MoveDriver<G> {
     async fn withdraw_objects(&self, home: Home, connection: u32) -> Result<(), MoveError> {
         let (from, onto) = (self.at(home), self.at(home.other()));
         objects::end_connection(onto, connection).await?;
-        objects::clear(from, onto, self.spec()).await
+        objects::clear(from, onto, self.spec_from(home)).await
     }
 }

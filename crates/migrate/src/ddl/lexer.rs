@@ -23,11 +23,12 @@ pub(super) enum Token {
     Symbol(u8),
 }
 
-/// A token and where it begins.
+/// A token, where it begins and where it ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Placed {
     pub token: Token,
     pub at: usize,
+    pub end: usize,
 }
 
 /// The statement cannot be told apart into tokens; says why.
@@ -36,7 +37,7 @@ pub(super) struct Unreadable(pub &'static str);
 
 /// How the session that wrote a statement quotes and encodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Dialect {
+pub(crate) struct Dialect {
     reading: Reading,
     charset: Charset,
 }
@@ -50,6 +51,25 @@ enum Charset {
 }
 
 impl Dialect {
+    /// What a server shows to our own sessions.
+    pub(super) const UTF8: Self = Self { reading: Reading::plain(true), charset: Charset::Utf8 };
+
+    /// The dialect of a session with this `sql_mode` and `character_set_client`.
+    pub fn named(sql_mode: &str, client: &str) -> Self {
+        let has = |mode: &str| sql_mode.split(',').any(|one| one.eq_ignore_ascii_case(mode));
+        let charset = match client {
+            "utf8mb4" | "utf8mb3" | "utf8" | "ascii" | "binary" => Charset::Utf8,
+            "latin1" => Charset::Latin1,
+            _ => Charset::Other,
+        };
+        let reading = Reading {
+            backslash: !has("NO_BACKSLASH_ESCAPES"),
+            ansi_quotes: has("ANSI_QUOTES"),
+            letters: Letters::of(client.as_bytes()),
+        };
+        Self { reading, charset }
+    }
+
     /// The dialect of a session. Collation ids are those of the manual's `information_schema.COLLATIONS`.
     pub fn of(vars: &StatusVars) -> Self {
         let client = vars.collations.map_or(45, |(client, _, _)| client);
@@ -91,6 +111,12 @@ pub(super) struct Tokens {
     pub unreadable: Option<Unreadable>,
 }
 
+/// Parts a statement into tokens, all of which must be told.
+pub(super) fn all_tokens(sql: &[u8], dialect: Dialect) -> Result<Vec<Placed>, Unreadable> {
+    let Tokens { all, unreadable } = tokens(sql, dialect);
+    unreadable.map_or(Ok(all), Err)
+}
+
 /// Parts a statement into tokens.
 pub(super) fn tokens(sql: &[u8], dialect: Dialect) -> Tokens {
     let mut lexer = Lexer::new(sql, dialect.reading);
@@ -109,7 +135,7 @@ pub(super) fn tokens(sql: &[u8], dialect: Dialect) -> Tokens {
             break Some(Unreadable("characters whose bytes can look like quotes"));
         }
         match token(&piece, dialect) {
-            Ok(Some(token)) => all.push(Placed { token, at }),
+            Ok(Some(token)) => all.push(Placed { token, at, end: lexer.at() }),
             Ok(None) => {}
             Err(why) => break Some(why),
         }

@@ -7,18 +7,21 @@
 
 mod lexer;
 mod parse;
+pub(crate) mod renamed;
 mod statement;
 
 use std::collections::HashSet;
 
-use model::{TableName, quote_ident};
+use model::{Side, Table, TableName, quote_ident};
 use wire::binlog::QueryEvent;
 
 use crate::error::{MoveError, Result};
-use crate::plan::MoveSpec;
+use crate::plan::{MoveSpec, Renames, Selection};
 
-use lexer::{Dialect, Unreadable};
+pub(crate) use lexer::Dialect;
+use lexer::Unreadable;
 use parse::{Change, Kind, Parsed};
+use renamed::{Named, Unsure};
 pub use statement::{Effect, Statement};
 pub(crate) use statement::{destiny, origin};
 
@@ -35,24 +38,43 @@ pub(crate) enum Meaning {
     Replay(Box<Statement>),
 }
 
-/// What moves, at this point of the stream.
+/// What moves, at this point of one server's log. Names are that server's; what is to be done comes out with the target's.
 #[derive(Debug, Clone)]
 pub(crate) struct Scope {
+    /// What moves, seen from the server whose log it is.
     spec: MoveSpec,
     tables: HashSet<TableName>,
-    /// Whether the source writes all names in lower case (`lower_case_table_names` is not 0).
+    /// Whether that server writes all names in lower case (`lower_case_table_names` is not 0).
     lower_case: bool,
 }
 
 impl Scope {
-    /// The move's tables as they are now.
-    pub fn new(spec: &MoveSpec, tables: impl IntoIterator<Item = TableName>, lower_case: bool) -> Self {
-        Self { spec: spec.clone(), tables: tables.into_iter().collect(), lower_case }
+    /// The move's tables as they are now, in the source's log.
+    pub fn of_source(spec: &MoveSpec, tables: &[Table], lower_case: bool) -> Self {
+        Self::new(spec.clone(), tables, Side::Source, lower_case)
+    }
+
+    /// The same in the target's own log.
+    pub fn of_target(spec: &MoveSpec, tables: &[Table], lower_case: bool) -> Self {
+        let spec = MoveSpec { renames: Renames::default(), ..spec.reversed() };
+        Self::new(spec, tables, Side::Target, lower_case)
+    }
+
+    fn new(spec: MoveSpec, tables: &[Table], side: Side, lower_case: bool) -> Self {
+        Self { spec, tables: tables.iter().map(|t| t.on(side).to_name()).collect(), lower_case }
+    }
+
+    fn here(&self) -> Selection<'_> {
+        self.spec.on(Side::Source)
     }
 
     /// Whether a table that has rows in the stream is one the move must know.
     pub fn takes(&self, name: &TableName) -> bool {
-        self.spec.takes(&name.schema, &name.table)
+        self.here().takes(&name.schema, &name.table)
+    }
+
+    fn on_target(&self, name: &TableName) -> TableName {
+        self.spec.renames.table_on_target(name)
     }
 
     /// What a statement means; it began at `timestamp`.
@@ -90,19 +112,22 @@ impl Scope {
         if let Some(code) = query.status.unknown {
             return Err(stop(format!("{} with session variable {code}, which is not known", change.shown)));
         }
+        let renames = &self.spec.renames;
         let sql = match change.sql {
             Some(sql) => sql.into_bytes(),
-            None => query.sql[..change.end].to_vec(),
+            None => renamed::replaced(&query.sql[..change.end], &change.schemas, renames)
+                .map_err(|Unsure(why)| stop(format!("{} with {why}", change.shown)))?,
         };
+        let effects = change.effects.into_iter();
         Ok(Meaning::Replay(Box::new(Statement {
             shown: change.shown,
             sql,
-            effects: change.effects,
-            schema: change.unqualified.then(|| query.schema.clone()),
+            effects: effects.map(|effect| effect.in_names_of_target(renames)).collect(),
+            schema: change.unqualified.then(|| renames.on_target(&query.schema).to_owned()),
             status: query.status.clone(),
             timestamp,
             rows_follow: change.rows_follow,
-            like: change.like,
+            like: change.like.map(|model| self.on_target(&model)),
             numbers_rows: change.numbers_rows,
         })))
     }
@@ -110,7 +135,7 @@ impl Scope {
     /// Whether a statement that is not understood may touch a moved schema: judged by its text alone, on the safe side.
     fn may_concern(&self, query: &QueryEvent) -> bool {
         let text = String::from_utf8_lossy(&query.sql).to_lowercase();
-        self.spec.schemas().iter().any(|s| *s == query.schema || text.contains(&s.to_lowercase()))
+        self.here().schemas().iter().any(|s| *s == query.schema || text.contains(&s.to_lowercase()))
     }
 
     fn moves(&self, name: &TableName) -> bool {
@@ -119,12 +144,13 @@ impl Scope {
 
     /// What a change does to moved tables; `None` if nothing.
     fn concern(&self, change: Change) -> Result<Option<Concern>> {
-        let Change { kind, unqualified, end } = change;
+        let Change { kind, unqualified, end, schemas } = change;
         let concern = |shown: String, effects: Vec<Effect>| Concern {
             shown,
             effects,
             unqualified,
             end,
+            schemas: schemas.clone(),
             sql: None,
             rows_follow: false,
             like: None,
@@ -166,7 +192,9 @@ impl Scope {
                 if dropped.is_empty() {
                     return Ok(None);
                 }
-                let sql = format!("DROP TABLE {}", quoted(&dropped).join(", "));
+                let each: Vec<_> =
+                    dropped.iter().map(|table| self.on_target(table).as_is().quoted()).collect();
+                let sql = format!("DROP TABLE {}", each.join(", "));
                 let shown = format!("DROP TABLE {}", named(&dropped));
                 let effects = dropped.into_iter().map(Effect::Dropped).collect();
                 Some(Concern { sql: Some(sql), unqualified: false, ..concern(shown, effects) })
@@ -178,7 +206,7 @@ impl Scope {
             }),
             Kind::Truncate { table } => {
                 let shown = format!("TRUNCATE TABLE {table}");
-                let sql = Some(format!("TRUNCATE TABLE {}", table.quoted()));
+                let sql = Some(format!("TRUNCATE TABLE {}", self.on_target(&table).as_is().quoted()));
                 let effects = vec![Effect::Truncated(table.clone())];
                 self.known(&table, &shown)?.then(|| Concern {
                     sql,
@@ -186,14 +214,14 @@ impl Scope {
                     ..concern(shown, effects)
                 })
             }
-            Kind::CreateSchema(schema) if self.spec.schemas().contains(&schema.as_str()) => {
+            Kind::CreateSchema(schema) if self.here().schemas().contains(&schema.as_str()) => {
                 Some(concern(format!("CREATE DATABASE {schema}"), vec![Effect::Schema(schema)]))
             }
-            Kind::AlterSchema(schema) if self.spec.schemas().contains(&schema.as_str()) => {
+            Kind::AlterSchema(schema) if self.here().schemas().contains(&schema.as_str()) => {
                 Some(concern(format!("ALTER DATABASE {schema}"), vec![Effect::Schema(schema)]))
             }
             Kind::DropSchema(schema) => self.drop_schema(&schema)?.map(|effects| Concern {
-                sql: Some(format!("DROP DATABASE {}", quote_ident(&schema))),
+                sql: Some(format!("DROP DATABASE {}", quote_ident(self.spec.renames.on_target(&schema)))),
                 ..concern(format!("DROP DATABASE {schema}"), effects)
             }),
             Kind::CreateSchema(_) | Kind::AlterSchema(_) => None,
@@ -246,12 +274,13 @@ impl Scope {
         if renamed.is_empty() {
             return Ok(None);
         }
-        let each = |show: fn(&TableName) -> String| {
+        let each = |show: &dyn Fn(&TableName) -> String| {
             let shown: Vec<_> =
                 renamed.iter().map(|(from, to)| format!("{} TO {}", show(from), show(to))).collect();
             format!("RENAME TABLE {}", shown.join(", "))
         };
-        let (sql, shown) = (each(TableName::quoted), each(TableName::to_string));
+        let sql = each(&|table| self.on_target(table).as_is().quoted());
+        let shown = each(&TableName::to_string);
         let effects = renamed.into_iter().map(|(from, to)| Effect::Renamed { from, to }).collect();
         Ok(Some((sql, shown, effects)))
     }
@@ -259,10 +288,10 @@ impl Scope {
     fn drop_schema(&self, schema: &str) -> Result<Option<Vec<Effect>>> {
         let mut tables: Vec<TableName> = self.tables.iter().filter(|t| t.schema == schema).cloned().collect();
         tables.sort();
-        if self.spec.tables.iter().any(|p| p.schema == schema && p.table.is_some()) {
+        if self.here().patterns().any(|(s, table)| s == schema && table.is_some()) {
             return Err(stop(format!("DROP DATABASE {schema}, of which only some tables move")));
         }
-        if !self.spec.schemas().contains(&schema) {
+        if !self.here().schemas().contains(&schema) {
             return Ok(None);
         }
         let mut effects: Vec<Effect> = tables.into_iter().map(Effect::Dropped).collect();
@@ -277,15 +306,13 @@ struct Concern {
     effects: Vec<Effect>,
     unqualified: bool,
     end: usize,
+    /// The schemas that the statement's own text names.
+    schemas: Vec<Named>,
     /// What to execute in place of the statement's own text.
     sql: Option<String>,
     rows_follow: bool,
     like: Option<TableName>,
     numbers_rows: bool,
-}
-
-fn quoted(tables: &[TableName]) -> Vec<String> {
-    tables.iter().map(TableName::quoted).collect()
 }
 
 fn named(tables: &[TableName]) -> String {
@@ -311,21 +338,28 @@ mod tests {
     use super::*;
     use crate::plan::TablePattern;
 
-    fn scope() -> Scope {
+    fn scope(renames: &[(&str, &str)]) -> Scope {
         let tables = vec![
             TablePattern { schema: "shop".into(), table: None },
             TablePattern { schema: "one".into(), table: Some("t".into()) },
         ];
-        let here = [("shop", "t"), ("shop", "u"), ("one", "t")].map(|(s, t)| TableName::new(s, t));
-        Scope::new(&MoveSpec { name: "m".into(), tables }, here, false)
+        let renames = Renames::new(renames.iter().map(|(here, there)| ((*here).into(), (*there).into())));
+        let here = [("shop", "t"), ("shop", "u"), ("one", "t")].map(|(s, t)| Table {
+            name: renames.table_on_target(&TableName::new(s, t)),
+            source_schema: s.into(),
+            columns: Vec::new(),
+            key: Vec::new(),
+        });
+        Scope::of_source(&MoveSpec { name: "m".into(), tables, renames }, &here, false)
     }
 
     fn meaning(schema: &str, sql: &str) -> Result<Meaning> {
+        scope(&[]).meaning(&query(schema, sql), 0)
+    }
+
+    fn query(schema: &str, sql: &str) -> QueryEvent {
         let status = StatusVars::default();
-        scope().meaning(
-            &QueryEvent { thread_id: 1, schema: schema.into(), status, sql: sql.as_bytes().to_vec() },
-            0,
-        )
+        QueryEvent { thread_id: 1, schema: schema.into(), status, sql: sql.as_bytes().to_vec() }
     }
 
     fn replayed(schema: &str, sql: &str) -> String {
@@ -376,6 +410,50 @@ mod tests {
             let Ok(Meaning::Replay(statement)) = meaning("shop", sql) else { panic!("{sql}") };
             assert!(statement.relies_on().contains(&&TableName::new("shop", "t")), "{sql}");
         }
+    }
+
+    #[test]
+    fn what_is_replayed_has_the_names_of_the_target() {
+        let scope = scope(&[("shop", "store"), ("one", "two")]);
+        let check = |schema: &str, sql: &str, within: Option<&str>, wanted: &str, tables: &[(&str, &str)]| {
+            let Ok(Meaning::Replay(statement)) = scope.meaning(&query(schema, sql), 0) else {
+                panic!("{sql}")
+            };
+            assert_eq!(String::from_utf8(statement.sql.clone()).unwrap(), wanted);
+            assert_eq!(statement.schema.as_deref(), within, "{sql}");
+            let tables: Vec<_> = tables.iter().map(|(s, t)| TableName::new(*s, *t)).collect();
+            assert_eq!(statement.tables(), tables.iter().collect::<Vec<_>>(), "{sql}");
+        };
+        let t = ("store", "t");
+        check("shop", "ALTER TABLE t ADD shop INT", Some("store"), "ALTER TABLE t ADD shop INT", &[t]);
+        check(
+            "other",
+            "ALTER TABLE shop . `t` ADD c INT COMMENT 'shop.t', ADD FOREIGN KEY (c) REFERENCES one.t (a)",
+            None,
+            "ALTER TABLE `store` . `t` ADD c INT COMMENT 'shop.t', ADD FOREIGN KEY (c) REFERENCES `two`.t (a)",
+            &[t],
+        );
+        let sql = "CREATE TABLE shop.x (shop INT, CHECK (shop.x.shop > 1 AND x.shop < 1.5))";
+        let wanted = "CREATE TABLE `store`.x (shop INT, CHECK (`store`.x.shop > 1 AND x.shop < 1.5))";
+        check("", sql, None, wanted, &[("store", "x")]);
+        let like = [("store", "x")];
+        check("one", "CREATE TABLE shop.x LIKE t", Some("two"), "CREATE TABLE `store`.x LIKE t", &like);
+        check("", "CREATE INDEX shop ON shop.t (shop)", None, "CREATE INDEX shop ON `store`.t (shop)", &[t]);
+        check(
+            "shop",
+            "RENAME TABLE t TO x, shop.u TO t",
+            None,
+            "RENAME TABLE `store`.`t` TO `store`.`x`, `store`.`u` TO `store`.`t`",
+            &[t, ("store", "u"), ("store", "x")],
+        );
+        check("shop", "DROP TABLE u", None, "DROP TABLE `store`.`u`", &[("store", "u")]);
+        check("shop", "TRUNCATE u", None, "TRUNCATE TABLE `store`.`u`", &[("store", "u")]);
+        check("", "ALTER DATABASE shop CHARSET utf8mb4", None, "ALTER DATABASE `store` CHARSET utf8mb4", &[]);
+        let taken =
+            scope.meaning(&query("shop", "ALTER TABLE t ADD FOREIGN KEY (a) REFERENCES store.t (a)"), 0);
+        assert!(taken.unwrap_err().to_string().contains("on the target"));
+        // A schema of the source that has the name of ours on the target is none of ours.
+        assert_eq!(scope.meaning(&query("store", "ALTER TABLE t ADD c INT"), 0).unwrap(), Meaning::Aside);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use model::TableName;
 
 use super::lexer::{Dialect, Placed, Token, Tokens, Unreadable, tokens};
+use super::renamed::{Named, schemas_named};
 
 /// A statement, understood as far as it must be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub(super) struct Change {
     pub unqualified: bool,
     /// Where the part to be executed ends.
     pub end: usize,
+    /// The schemas it names.
+    pub schemas: Vec<Named>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,7 +118,15 @@ pub(super) fn parse(
     lower_case: bool,
 ) -> Result<Parsed, Unreadable> {
     let Tokens { all, unreadable } = tokens(sql, dialect);
-    let mut cursor = Cursor { tokens: &all, at: 0, schema, lower_case, unqualified: false, end: sql.len() };
+    let mut cursor = Cursor {
+        tokens: &all,
+        at: 0,
+        schema,
+        lower_case,
+        unqualified: false,
+        end: sql.len(),
+        before_tables: Vec::new(),
+    };
     let verb = cursor.word().unwrap_or_default().to_ascii_uppercase();
     match unreadable {
         // What a routine does, say, in a language of its own, need not be read.
@@ -132,6 +143,8 @@ struct Cursor<'a> {
     lower_case: bool,
     unqualified: bool,
     end: usize,
+    /// Tokens that name the schema of a table, or a schema by itself.
+    before_tables: Vec<usize>,
 }
 
 impl Cursor<'_> {
@@ -170,7 +183,8 @@ impl Cursor<'_> {
     }
 
     fn change(&self, kind: Kind) -> Option<Parsed> {
-        Some(Parsed::Change(Change { kind, unqualified: self.unqualified, end: self.end }))
+        let schemas = schemas_named(self.tokens, &self.before_tables, self.lower_case);
+        Some(Parsed::Change(Change { kind, unqualified: self.unqualified, end: self.end, schemas }))
     }
 
     fn on_object(&mut self, verb: &str) -> Option<Parsed> {
@@ -189,11 +203,13 @@ impl Cursor<'_> {
     fn on_schema(&mut self, verb: &str) -> Option<Parsed> {
         self.eat_all(&["IF", "NOT", "EXISTS"]);
         self.eat_all(&["IF", "EXISTS"]);
+        let begun = self.at;
         let named = match self.tokens.get(self.at).map(|t| &t.token) {
             Some(Token::Name(_)) => self.identifier(),
             Some(Token::Word(w)) if verb != "ALTER" || !is_schema_option(w) => self.identifier(),
             _ => None,
         };
+        self.before_tables.extend(named.is_some().then_some(begun));
         match (verb, named) {
             ("CREATE", Some(name)) => self.change(Kind::CreateSchema(name)),
             ("DROP", Some(name)) => self.change(Kind::DropSchema(name)),
@@ -431,8 +447,10 @@ impl Cursor<'_> {
 
     /// `[schema.]table`
     fn table(&mut self) -> Option<TableName> {
+        let begun = self.at;
         let first = self.identifier()?;
         if self.eat_symbol(b'.') {
+            self.before_tables.push(begun);
             return Some(TableName { schema: first, table: self.identifier()? });
         }
         self.unqualified = true;

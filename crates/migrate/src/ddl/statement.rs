@@ -3,6 +3,8 @@
 use model::TableName;
 use wire::binlog::StatusVars;
 
+use crate::plan::Renames;
+
 /// What a statement does to a moved table, or to a moved schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
@@ -32,7 +34,23 @@ pub enum Effect {
     Schema(String),
 }
 
-/// A statement to be executed on the target.
+impl Effect {
+    /// The same on the target, which calls some schemas otherwise.
+    pub(super) fn in_names_of_target(self, renames: &Renames) -> Self {
+        let table = |name: TableName| renames.table_on_target(&name);
+        match self {
+            Self::Created(name) => Self::Created(table(name)),
+            Self::Dropped(name) => Self::Dropped(table(name)),
+            Self::Renamed { from, to } => Self::Renamed { from: table(from), to: table(to) },
+            Self::Altered { table: name, rows } => Self::Altered { table: table(name), rows },
+            Self::Truncated(name) => Self::Truncated(table(name)),
+            Self::Restarted(name) => Self::Restarted(table(name)),
+            Self::Schema(name) => Self::Schema(renames.on_target(&name).to_owned()),
+        }
+    }
+}
+
+/// A statement to be executed on the target, with the names that the target has; what is shown has the source's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Statement {
     /// What the operator may see: verb and tables, no values.

@@ -216,6 +216,7 @@ mod tests {
         };
         Table {
             name: TableName::new("app", "pair"),
+            source_schema: "app".into(),
             columns: vec![column("a"), column("b")],
             key: vec![0, 1],
         }

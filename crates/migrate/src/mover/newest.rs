@@ -159,7 +159,7 @@ impl Verifier {
         let sql = format!(
             "SELECT {} FROM {} ORDER BY {} LIMIT 1 OFFSET {newest}",
             key_list(table),
-            table.name.quoted(),
+            table.on(Side::Source).quoted(),
             order.join(", ")
         );
         let doing = format!("find the newest rows of {}", table.name);
@@ -191,7 +191,7 @@ impl Verifier {
         in_flight: &mut Vec<Key>,
     ) -> Result<()> {
         let mut sql = self.keyed_hashes(i);
-        sql.extend_from_slice(&in_keys(&self.direction.tables[i], keys));
+        sql.push(&in_keys(&self.direction.tables[i], keys));
         let (here, there, touched) = self.both(i, &sql).await?;
         for key in self.differing(i, &here, &there, &HashSet::new())? {
             match touched.contains(&key) {

@@ -79,8 +79,7 @@ async fn touched_since(direction: &Arc<Direction>, kept: &KeptProof) -> Result<(
     let mut source = session::open(&options.source, Side::Source).await?;
     let lower_case = variable(&mut source, Side::Source, "@@GLOBAL.lower_case_table_names").await? != "0";
     drop(source);
-    let names = direction.tables.iter().map(|table| table.name.clone());
-    let scope = Scope::new(&options.spec, names, lower_case);
+    let scope = Scope::of_source(&options.spec, &direction.tables, lower_case);
     let tables = &direction.tables;
     let mut log = TransactionReader::open(&options.source, tables, scope, None, &kept.proven).await?;
     let dirty = |changes: &[(usize, Change)]| {

@@ -10,13 +10,17 @@ use mysql::Connection;
 use super::foreign_keys;
 use super::indexes::{self, Deferred};
 use super::statement::CreateTable;
+use crate::ddl::renamed::{self, Unsure};
 use crate::error::{Doing, MoveError, Result, Side};
+use crate::plan::Renames;
 
 /// How to create the tables.
 #[derive(Debug, Clone, Copy)]
 pub struct Creation<'a> {
     /// The move, as the ledger knows it.
     pub move_name: &'a str,
+    /// Schemas that have another name on the target.
+    pub renames: &'a Renames,
     /// Whether indexes are left for when the rows are there.
     pub defer_indexes: bool,
 }
@@ -65,19 +69,23 @@ pub async fn create(
     let keys = foreign_keys::read(source, Side::Source, tables).await?;
     let mut last_schema = None;
     for table in tables {
-        let schema = &table.name.schema;
+        let (here, schema) = (table.on(Side::Source), &table.name.schema);
         if last_schema != Some(schema) {
             let shown =
-                show_create(source, &format!("DATABASE IF NOT EXISTS {}", quote_ident(schema))).await?;
+                show_create(source, &format!("DATABASE IF NOT EXISTS {}", quote_ident(here.schema))).await?;
+            let shown =
+                renamed::schema(&shown, how.renames).map_err(|unsure| not_certain(here.schema, unsure))?;
             target.execute(shown).await.doing(Side::Target, format!("create schema {schema}"))?;
             last_schema = Some(schema);
         }
-        let shown = show_create(source, &format!("TABLE {}", table.name.quoted())).await?;
+        let shown = show_create(source, &format!("TABLE {}", here.quoted())).await?;
+        let shown =
+            renamed::table(&shown, how.renames).map_err(|unsure| not_certain(&here.to_string(), unsure))?;
         let body = shown.strip_prefix(b"CREATE TABLE ").unwrap_or(&shown);
         let parsed = CreateTable::parse(body).ok_or_else(|| not_understood(table))?;
         let mut later = Deferred::default();
         if how.defer_indexes {
-            later = Deferred::from(&parsed, &foreign_keys::columns_in_use(&keys, &table.name));
+            later = Deferred::from(&parsed, &foreign_keys::columns_in_use(&keys, here));
             // Before the table is there: one that is created without its indexes must be known to lack them.
             indexes::remember(target, how.move_name, &table.name, &later).await?;
         }
@@ -96,6 +104,14 @@ fn not_understood(table: &Table) -> MoveError {
     MoveError::Refused {
         what: format!("the definition of {} cannot be taken apart", table.name),
         hint: "leave it out of the move, and please report the output of SHOW CREATE TABLE".into(),
+    }
+}
+
+/// What is defined with names of schemas that cannot all be replaced with certainty.
+fn not_certain(what: &str, Unsure(why): Unsure) -> MoveError {
+    MoveError::Refused {
+        what: format!("the definition of {what} cannot be written anew for the target: it holds {why}"),
+        hint: "give the schema another name in the move's `rename`, or leave this out of the move".into(),
     }
 }
 

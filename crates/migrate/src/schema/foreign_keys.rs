@@ -5,13 +5,13 @@
 
 use std::collections::HashSet;
 
-use model::{Table, TableName, quote_ident};
+use model::{Located, Table, TableName, quote_ident};
 use mysql::{Connection, Row};
 
 use super::quote_text;
 use crate::error::{Doing, Result, Side};
 
-/// A foreign key.
+/// A foreign key, with the names of the server that was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ForeignKey {
     /// Its name.
@@ -38,8 +38,8 @@ pub struct Broken {
 /// # Errors
 /// If they cannot be read.
 pub async fn read(server: &mut Connection, side: Side, tables: &[Table]) -> Result<Vec<ForeignKey>> {
-    let moved: HashSet<&TableName> = tables.iter().map(|t| &t.name).collect();
-    let mut schemas: Vec<String> = tables.iter().map(|t| quote_text(&t.name.schema)).collect();
+    let moved: HashSet<Located<'_>> = tables.iter().map(|t| t.on(side)).collect();
+    let mut schemas: Vec<String> = moved.iter().map(|t| quote_text(t.schema)).collect();
     schemas.sort_unstable();
     schemas.dedup();
     let sql = format!(
@@ -50,7 +50,7 @@ pub async fn read(server: &mut Connection, side: Side, tables: &[Table]) -> Resu
     );
     let rows = server.rows(sql).await.doing(side, "read the foreign keys")?;
     let keys = rows.chunk_by(|a, b| (0..3).all(|i| a.bytes(i) == b.bytes(i))).filter_map(foreign_key);
-    Ok(keys.filter(|key| moved.contains(&key.child)).collect())
+    Ok(keys.filter(|key| moved.contains(&key.child.as_is())).collect())
 }
 
 /// Which of the tables have rows whose change changes rows of another table, or of their own, through a foreign key.
@@ -62,7 +62,12 @@ pub(crate) async fn cascading(source: &mut Connection, tables: &[Table]) -> Resu
                WHERE DELETE_RULE NOT IN ('RESTRICT', 'NO ACTION') OR UPDATE_RULE NOT IN ('RESTRICT', 'NO ACTION')";
     let rows = source.rows(sql).await.doing(Side::Source, "read the foreign keys")?;
     let parents: HashSet<TableName> = rows.iter().map(|r| TableName::new(r.text(0), r.text(1))).collect();
-    Ok(tables.iter().enumerate().filter(|(_, t)| parents.contains(&t.name)).map(|(i, _)| i).collect())
+    Ok(tables
+        .iter()
+        .enumerate()
+        .filter(|(_, t)| parents.contains(&t.on(Side::Source).to_name()))
+        .map(|(i, _)| i)
+        .collect())
 }
 
 /// The foreign keys by which a table that stays changes one of these.
@@ -101,9 +106,10 @@ fn foreign_key(parts: &[Row]) -> Option<ForeignKey> {
 
 /// The columns of a table that some foreign key, its own or another table's, may need an index on; in lower case, since
 /// a key may spell a column otherwise than the table does.
-pub(super) fn columns_in_use(keys: &[ForeignKey], table: &TableName) -> HashSet<String> {
-    let own = keys.iter().filter(|k| k.child == *table).flat_map(|k| k.columns.iter().map(|(c, _)| c));
-    let others = keys.iter().filter(|k| k.parent == *table).flat_map(|k| k.columns.iter().map(|(_, p)| p));
+pub(super) fn columns_in_use(keys: &[ForeignKey], table: Located<'_>) -> HashSet<String> {
+    let own = keys.iter().filter(|k| k.child.as_is() == table).flat_map(|k| k.columns.iter().map(|(c, _)| c));
+    let others =
+        keys.iter().filter(|k| k.parent.as_is() == table).flat_map(|k| k.columns.iter().map(|(_, p)| p));
     own.chain(others).map(|name| name.to_lowercase()).collect()
 }
 
@@ -135,9 +141,9 @@ fn count_orphans(key: &ForeignKey) -> String {
     }
     format!(
         "SELECT COUNT(*) FROM {} c WHERE {} AND NOT EXISTS (SELECT 1 FROM {} p WHERE {})",
-        key.child.quoted(),
+        key.child.as_is().quoted(),
         refers.join(" AND "),
-        key.parent.quoted(),
+        key.parent.as_is().quoted(),
         equal.join(" AND ")
     )
 }
@@ -167,8 +173,8 @@ mod tests {
     #[test]
     fn both_ends_of_a_key_are_in_use() {
         let keys = [key()];
-        assert_eq!(columns_in_use(&keys, &keys[0].child), ["o", "n"].map(String::from).into());
-        assert_eq!(columns_in_use(&keys, &keys[0].parent), ["id", "no"].map(String::from).into());
-        assert!(columns_in_use(&keys, &TableName::new("s", "other")).is_empty());
+        assert_eq!(columns_in_use(&keys, keys[0].child.as_is()), ["o", "n"].map(String::from).into());
+        assert_eq!(columns_in_use(&keys, keys[0].parent.as_is()), ["id", "no"].map(String::from).into());
+        assert!(columns_in_use(&keys, TableName::new("s", "other").as_is()).is_empty());
     }
 }

@@ -147,7 +147,7 @@ async fn add(target: &mut Connection, table: &TableName, definitions: &[&[u8]]) 
     // Definitions hold comments, as text.
     target.execute("SET NAMES utf8mb4").await.doing(Side::Target, "set the character set")?;
     let alter = |lock: &str| {
-        let mut sql = format!("ALTER TABLE {}", table.quoted()).into_bytes();
+        let mut sql = format!("ALTER TABLE {}", table.as_is().quoted()).into_bytes();
         for definition in definitions {
             sql.extend_from_slice(b" ADD ");
             sql.extend_from_slice(definition);

@@ -11,27 +11,33 @@ pub use create::{Creation, create};
 pub use indexes::complete;
 pub(crate) use indexes::{complete_under_lock, definitions_lock};
 
-use model::{Column, ColumnKind, Table, TableName};
+use model::{Column, ColumnKind, Located, Table, TableName};
 use mysql::{Connection, Row};
 
 use crate::error::{Doing, MoveError, Result, Side};
-use crate::plan::MoveSpec;
+use crate::plan::{MoveSpec, Renames};
 
-/// Reads the moved tables from a server, in name order.
+/// Reads the moved tables from a server, in the order of their names on the target.
 ///
 /// # Errors
 /// If a table has a column type that cannot be carried, or the move takes no table at all.
-pub async fn read(source: &mut Connection, side: Side, spec: &MoveSpec) -> Result<Vec<Table>> {
+pub async fn read(server: &mut Connection, side: Side, spec: &MoveSpec) -> Result<Vec<Table>> {
     let mut tables = Vec::new();
-    for schema in spec.schemas() {
+    let there = spec.on(Side::Target);
+    for on_target in there.schemas() {
+        let schema = match side {
+            Side::Source => spec.renames.on_source(on_target),
+            Side::Target => on_target,
+        };
         let sql = format!(
             "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = {} AND TABLE_TYPE = 'BASE TABLE' \
              ORDER BY TABLE_NAME",
             quote_text(schema)
         );
-        for row in source.rows(sql).await.doing(side, "list the tables")? {
-            if spec.takes(schema, &row.text(0)) {
-                tables.push(read_table(source, side, TableName::new(schema, row.text(0))).await?);
+        for row in server.rows(sql).await.doing(side, "list the tables")? {
+            if there.takes(on_target, &row.text(0)) {
+                let name = TableName::new(on_target, row.text(0));
+                tables.push(read_table(server, side, &spec.renames, name).await?);
             }
         }
     }
@@ -45,31 +51,40 @@ pub async fn read(source: &mut Connection, side: Side, spec: &MoveSpec) -> Resul
     Ok(tables)
 }
 
-/// Reads one table's shape.
+/// Reads one table's shape, as a side has it.
 ///
 /// # Errors
 /// As [`read`].
-pub(crate) async fn read_table(source: &mut Connection, side: Side, name: TableName) -> Result<Table> {
+pub(crate) async fn read_table(
+    server: &mut Connection,
+    side: Side,
+    renames: &Renames,
+    name: TableName,
+) -> Result<Table> {
+    let source_schema = renames.on_source(&name.schema).to_owned();
+    let mut table = Table { name, source_schema, columns: Vec::new(), key: Vec::new() };
+    let here = table.on(side);
     let sql = format!(
         "SELECT COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, CHARACTER_SET_NAME, GENERATION_EXPRESSION <> '', \
          CHARACTER_OCTET_LENGTH FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {} \
          ORDER BY ORDINAL_POSITION",
-        quote_text(&name.schema),
-        quote_text(&name.table)
+        quote_text(here.schema),
+        quote_text(here.table)
     );
-    let rows = source.rows(sql).await.doing(side, format!("read the columns of {name}"))?;
-    let columns: Vec<Column> = rows.iter().map(|row| column(row, &name)).collect::<Result<_>>()?;
-    let key = read_key(source, side, &name, &columns).await?;
+    let rows = server.rows(sql).await.doing(side, format!("read the columns of {here}"))?;
+    let columns: Vec<Column> = rows.iter().map(|row| column(row, here)).collect::<Result<_>>()?;
+    let key = read_key(server, side, here, &columns).await?;
     if key.is_empty() && columns.iter().all(|c| c.generated) {
         return Err(MoveError::Refused {
-            what: format!("table {name} has no key and no column that is stored as written"),
+            what: format!("table {here} has no key and no column that is stored as written"),
             hint: "add a primary key, or leave the table out of the move".into(),
         });
     }
-    Ok(Table { name, columns, key })
+    (table.columns, table.key) = (columns, key);
+    Ok(table)
 }
 
-fn column(row: &Row, table: &TableName) -> Result<Column> {
+fn column(row: &Row, table: Located<'_>) -> Result<Column> {
     let (name, data_type, type_text) = (row.text(0), row.text(1), row.text(2));
     let kind = match data_type.to_ascii_lowercase().as_str() {
         "tinyint" | "smallint" | "mediumint" | "int" | "bigint" => {
@@ -103,19 +118,19 @@ fn column(row: &Row, table: &TableName) -> Result<Column> {
 
 /// The primary key's columns, else those of the first unique key over whole NOT NULL columns; none of a bag.
 async fn read_key(
-    source: &mut Connection,
+    server: &mut Connection,
     side: Side,
-    name: &TableName,
+    name: Located<'_>,
     columns: &[Column],
 ) -> Result<Vec<usize>> {
     let sql = format!(
         "SELECT INDEX_NAME, COLUMN_NAME, NULLABLE = 'YES' OR SUB_PART IS NOT NULL OR COLUMN_NAME IS NULL \
          FROM information_schema.STATISTICS WHERE NON_UNIQUE = 0 AND TABLE_SCHEMA = {} AND TABLE_NAME = {} \
          ORDER BY INDEX_NAME <> 'PRIMARY', INDEX_NAME, SEQ_IN_INDEX",
-        quote_text(&name.schema),
-        quote_text(&name.table)
+        quote_text(name.schema),
+        quote_text(name.table)
     );
-    let rows = source.rows(sql).await.doing(side, format!("read the keys of {name}"))?;
+    let rows = server.rows(sql).await.doing(side, format!("read the keys of {name}"))?;
     for group in rows.chunk_by(|a, b| a.text(0) == b.text(0)) {
         let usable = group.iter().all(|row| row.text(2) == "0");
         let key: Vec<usize> = group

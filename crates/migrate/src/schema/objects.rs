@@ -12,8 +12,10 @@ use mysql::{ConnectOptions, Connection, Row};
 
 use super::quote_text;
 use super::statement::{EventStatus, split_event};
+use crate::ddl::Dialect;
+use crate::ddl::renamed::{self, Unsure};
 use crate::error::{Doing, MoveError, Result, Side};
-use crate::plan::MoveSpec;
+use crate::plan::{MoveSpec, Renames, Selection};
 use crate::session;
 
 /// How the names of the triggers begin that a fence around tables is made of: they are each server's own, and never go along.
@@ -28,6 +30,9 @@ pub(crate) enum Kind {
     Trigger,
     Event,
 }
+
+/// All kinds.
+pub(crate) const ALL: &[Kind] = &[Kind::Function, Kind::Procedure, Kind::View, Kind::Trigger, Kind::Event];
 
 impl Kind {
     fn word(self) -> &'static str {
@@ -68,8 +73,35 @@ impl std::fmt::Display for Definition {
 
 impl Definition {
     /// Whether the other is the same but for whether it runs.
-    pub fn same_but_for_status(&self, other: &Self) -> bool {
-        Self { status: None, ..self.clone() } == Self { status: None, ..other.clone() }
+    pub fn same_but_for_status(&self, other: &Self, renames: &Renames) -> bool {
+        let without = |one: &Self| Self { status: None, ..one.clone() };
+        without(self).same_but_for_quotes(&without(other), renames)
+    }
+
+    /// The same object for the target, which calls some schemas otherwise.
+    ///
+    /// # Errors
+    /// What its text holds, if that cannot be written anew with certainty.
+    pub fn in_names_of_target(&self, renames: &Renames) -> std::result::Result<Self, Unsure> {
+        let dialect = Dialect::named(&self.sql_mode, &self.client);
+        let is_view = self.kind == Kind::View;
+        Ok(Self {
+            schema: renames.on_target(&self.schema).to_owned(),
+            statement: renamed::object(&self.statement, dialect, is_view, renames)?,
+            rest: renamed::object(&self.rest, dialect, is_view, renames)?,
+            ..self.clone()
+        })
+    }
+
+    /// Whether the other is the same, where names of schemas were replaced but for their quotes: there and back again, a name
+    /// that had none has them.
+    pub fn same_but_for_quotes(&self, other: &Self, renames: &Renames) -> bool {
+        let bare = |text: &[u8]| -> Vec<u8> {
+            text.iter().copied().filter(|b| renames.is_empty() || *b != b'`').collect()
+        };
+        let without =
+            |one: &Self| Self { statement: bare(&one.statement), rest: bare(&one.rest), ..one.clone() };
+        without(self) == without(other)
     }
 
     /// What is not the same, in a word.
@@ -128,14 +160,14 @@ fn listing(kind: Kind, schemas: &str) -> String {
     }
 }
 
-/// Reads the objects of these kinds that go along with a move.
+/// Reads the objects of these kinds that go along with a move; what moves is selected in the names of the server that is asked.
 ///
 /// # Errors
 /// If the server refuses, or does not show a definition to our account.
 pub(crate) async fn read(
     server: &mut Connection,
     side: Side,
-    spec: &MoveSpec,
+    moved: &Selection<'_>,
     kinds: &[Kind],
 ) -> Result<Vec<Definition>> {
     server
@@ -146,7 +178,7 @@ pub(crate) async fn read(
         .doing(side, "set up the session")?;
     let mut found = Vec::new();
     for &kind in kinds {
-        let schemas = if kind == Kind::Trigger { spec.schemas() } else { spec.whole_schemas() };
+        let schemas = if kind == Kind::Trigger { moved.schemas() } else { moved.whole_schemas() };
         if schemas.is_empty() {
             continue;
         }
@@ -155,7 +187,7 @@ pub(crate) async fn read(
             server.rows(listing(kind, &list.join(","))).await.doing(side, "list the schema's objects")?;
         let goes = |row: &&Row| {
             kind != Kind::Trigger
-                || spec.takes(&row.text(0), &row.text(2)) && !row.text(1).starts_with(FENCE_TRIGGERS)
+                || moved.takes(&row.text(0), &row.text(2)) && !row.text(1).starts_with(FENCE_TRIGGERS)
         };
         for row in rows.iter().filter(goes) {
             // Gone meanwhile is gone.
@@ -163,6 +195,28 @@ pub(crate) async fn read(
         }
     }
     Ok(found)
+}
+
+/// The source's objects of these kinds, as the target is to have them.
+///
+/// # Errors
+/// As [`read`], and if the text of one cannot be written anew with certainty.
+pub(crate) async fn read_for_target(
+    source: &mut Connection,
+    spec: &MoveSpec,
+    kinds: &[Kind],
+) -> Result<Vec<Definition>> {
+    let all = read(source, Side::Source, &spec.on(Side::Source), kinds).await?;
+    let each = all.iter().map(|object| {
+        object.in_names_of_target(&spec.renames).map_err(|Unsure(why)| MoveError::Refused {
+            what: format!("the text of {object} cannot be written anew for the target: it holds {why}"),
+            hint: format!(
+                "change it on the source, or drop it there; SHOW CREATE {} shows it",
+                object.kind.word()
+            ),
+        })
+    });
+    each.collect()
 }
 
 /// What the server says to whoever lacks a privilege for a setting (ER_SPECIFIC_ACCESS_DENIED_ERROR).
@@ -349,15 +403,15 @@ pub(crate) async fn bring(
         .doing(Side::Target, "wait for another at the same")?;
     agree_on_collations(&mut source, &mut target, spec).await?;
     let alike = source.server_version() == target.server_version();
-    let there = read(&mut target, Side::Target, spec, KINDS).await?;
+    let there = read(&mut target, Side::Target, &spec.on(Side::Target), KINDS).await?;
     let mut missing = Vec::new();
-    for object in read(&mut source, Side::Source, spec, KINDS).await? {
+    for object in read_for_target(&mut source, spec, KINDS).await? {
         let same =
             |o: &&Definition| o.kind == object.kind && o.schema == object.schema && o.name == object.name;
         match there.iter().find(same) {
             None => missing.push(object),
             // Another version may print the same definition in other words.
-            Some(found) if *found == object || !alike => {}
+            Some(found) if object.same_but_for_quotes(found, &spec.renames) || !alike => {}
             Some(found) => return Err(differs(&object, found)),
         }
     }
@@ -414,20 +468,25 @@ async fn agree_on_collations(
     target: &mut Connection,
     spec: &MoveSpec,
 ) -> Result<()> {
-    let list: Vec<String> = spec.whole_schemas().into_iter().map(quote_text).collect();
-    if list.is_empty() {
+    if spec.on(Side::Source).whole_schemas().is_empty() {
         return Ok(());
     }
-    let sql = format!(
-        "SELECT SCHEMA_NAME, DEFAULT_COLLATION_NAME FROM information_schema.SCHEMATA WHERE SCHEMA_NAME IN ({})",
-        list.join(",")
-    );
-    let here = source.rows(&sql).await.doing(Side::Source, "read the schemas' collations")?;
-    let there = target.rows(&sql).await.doing(Side::Target, "read the schemas' collations")?;
+    let ask = |side| {
+        let list: Vec<String> = spec.on(side).whole_schemas().into_iter().map(quote_text).collect();
+        format!(
+            "SELECT SCHEMA_NAME, DEFAULT_COLLATION_NAME FROM information_schema.SCHEMATA WHERE SCHEMA_NAME IN ({})",
+            list.join(",")
+        )
+    };
+    let doing = "read the schemas' collations";
+    let here = source.rows(ask(Side::Source)).await.doing(Side::Source, doing)?;
+    let there = target.rows(ask(Side::Target)).await.doing(Side::Target, doing)?;
     for row in &here {
-        let other = there.iter().any(|t| t.text(0) == row.text(0) && t.text(1) != row.text(1));
+        let here = row.text(0);
+        let schema = spec.renames.on_target(&here);
+        let other = there.iter().any(|t| t.text(0) == schema && t.text(1) != row.text(1));
         if other {
-            collate(target, Side::Target, &row.text(0), &row.text(1)).await?;
+            collate(target, Side::Target, schema, &row.text(1)).await?;
         }
     }
     Ok(())

@@ -27,10 +27,12 @@ use crate::window_reader::{ReadRows, WindowReader};
 mod range;
 mod repair;
 mod statement;
+mod twin;
 mod wrong;
 
 pub use repair::RepairedTable;
 pub use statement::RepairStatement;
+pub(crate) use twin::Twin;
 pub(crate) use wrong::Wrong;
 
 /// Keys proven in one go: bounds the statement's size.
@@ -142,7 +144,7 @@ impl Verifier {
 
     async fn keys_in_window(&mut self, table: usize, keys: &[Key]) -> Result<()> {
         let mut sql = self.keyed_hashes(table);
-        sql.extend_from_slice(&in_keys(&self.direction.tables[table], keys));
+        sql.push(&in_keys(&self.direction.tables[table], keys));
         let (here, there, touched) = self.both(table, &sql).await?;
         self.judge(table, keys, &self.differing(table, &here, &there, &touched)?, &touched);
         Ok(())
@@ -171,8 +173,9 @@ impl Verifier {
                 continue;
             }
             let mut sql = self.keyed_hashes(table);
-            sql.extend_from_slice(&in_keys(&self.direction.tables[table], keys));
-            let (here, there) = tokio::join!(self.reader.source().rows(&sql), self.target.rows(&sql));
+            sql.push(&in_keys(&self.direction.tables[table], keys));
+            let (here, there) = (sql.on(Side::Source), sql.on(Side::Target));
+            let (here, there) = tokio::join!(self.reader.source().rows(here), self.target.rows(there));
             let here = here.doing(Side::Source, "prove keys")?;
             let there = there.doing(Side::Target, "prove keys")?;
             let untouched = HashSet::new();
@@ -183,9 +186,9 @@ impl Verifier {
         Ok(proven)
     }
 
-    pub(crate) fn keyed_hashes(&self, table: usize) -> Vec<u8> {
+    pub(crate) fn keyed_hashes(&self, table: usize) -> Twin {
         let table = &self.direction.tables[table];
-        format!("SELECT {}, {} FROM {}", key_list(table), row_hash(table), table.name.quoted()).into_bytes()
+        Twin::of(table, format!("SELECT {}, {} FROM ", key_list(table), row_hash(table)))
     }
 
     /// Whether a comparison failed for another statement's sake, and may be made again from its beginning. A plain SELECT
@@ -207,7 +210,7 @@ impl Verifier {
     pub(crate) async fn both(
         &mut self,
         table: usize,
-        sql: &[u8],
+        sql: &Twin,
     ) -> Result<(Vec<Row>, Vec<Row>, HashSet<Key>)> {
         let mut tries = 0;
         loop {
@@ -218,11 +221,11 @@ impl Verifier {
         }
     }
 
-    async fn both_once(&mut self, table: usize, sql: &[u8]) -> Result<(Vec<Row>, Vec<Row>, HashSet<Key>)> {
+    async fn both_once(&mut self, table: usize, sql: &Twin) -> Result<(Vec<Row>, Vec<Row>, HashSet<Key>)> {
         let doing = self.comparing(table);
-        let read = self.reader.read(table, sql, usize::MAX, &doing).await?;
+        let read = self.reader.read(table, &sql.on(Side::Source), usize::MAX, &doing).await?;
         let (here, touched) = self.snapshot_where_it_closes(read).await?;
-        let there = self.target.rows(sql).await.doing(Side::Target, doing)?;
+        let there = self.target.rows(sql.on(Side::Target)).await.doing(Side::Target, doing)?;
         self.end_snapshot().await?;
         Ok((here, there, touched))
     }

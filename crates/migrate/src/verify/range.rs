@@ -13,7 +13,7 @@ use crate::error::{Doing, MoveError, Result, Side};
 use crate::literal::{Key, RowShape, literals};
 use crate::proof::TableVerdict;
 use crate::select::{KeyRange, in_range, whole_row_list};
-use crate::verify::Verifier;
+use crate::verify::{Twin, Verifier};
 
 /// Bytes of rows held of each side. A range of more ends with the last row that fits, or the first one that does not.
 const RANGE_BYTES: usize = 8 << 20;
@@ -60,7 +60,7 @@ impl Verifier {
         let doing = self.comparing(table);
         let shape = RowShape::of(&self.direction.tables[table]);
         let mut range = KeyRange { low, high: None };
-        let limited = [self.rows_in(table, &range), format!(" LIMIT {rows}").into_bytes()].concat();
+        let limited = self.rows_in(table, &range).then(&format!(" LIMIT {rows}")).on(Side::Source);
         let (read, columns) = self.reader.read_packets(table, &limited, RANGE_BYTES, &doing).await?;
         let row = |packet: &Bytes| Row::parse(packet.clone(), columns).doing(Side::Source, &doing);
         if let Some(last) = read.rows.last().filter(|_| read.cut_short || read.rows.len() as u64 >= rows) {
@@ -69,7 +69,8 @@ impl Verifier {
         }
 
         let (here, touched) = self.snapshot_where_it_closes(read).await?;
-        let (same, there) = self.compared_there(table, &self.rows_in(table, &range), &here).await?;
+        let (same, there) =
+            self.compared_there(table, &self.rows_in(table, &range).on(Side::Target), &here).await?;
         self.end_snapshot().await?;
         let (differing, touched) = match there {
             Some(there) => {
@@ -87,12 +88,11 @@ impl Verifier {
         Ok(Compared { rows: here.len() as u64, high: range.high, in_flight })
     }
 
-    fn rows_in(&self, table: usize, range: &KeyRange) -> Vec<u8> {
+    fn rows_in(&self, table: usize, range: &KeyRange) -> Twin {
         let table = &self.direction.tables[table];
-        let mut sql = format!("SELECT {} FROM {}", whole_row_list(table), table.name.quoted()).into_bytes();
-        sql.extend_from_slice(&in_range(table, range));
-        sql.extend_from_slice(format!(" ORDER BY {}", table.key_list()).as_bytes());
-        sql
+        let mut sql = Twin::of(table, format!("SELECT {} FROM ", whole_row_list(table)));
+        sql.push(&in_range(table, range));
+        sql.then(&format!(" ORDER BY {}", table.key_list()))
     }
 
     /// Compares the target's rows with the source's while they come. Returns how many are the same before the first that is not,
@@ -133,7 +133,7 @@ impl Verifier {
     /// touched meanwhile.
     async fn differing_hashes(&mut self, table: usize, range: &KeyRange) -> Result<(Vec<Key>, HashSet<Key>)> {
         let mut sql = self.keyed_hashes(table);
-        sql.extend_from_slice(&in_range(&self.direction.tables[table], range));
+        sql.push(&in_range(&self.direction.tables[table], range));
         let (here, there, touched) = self.both(table, &sql).await?;
         Ok((self.differing(table, &here, &there, &HashSet::new())?, touched))
     }

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::statement::RepairStatement;
-use super::{KEYS_AT_ONCE, Verifier};
-use crate::error::{MoveError, Result};
+use super::{KEYS_AT_ONCE, Twin, Verifier};
+use crate::error::{MoveError, Result, Side};
 use crate::literal::{Key, RowShape};
 use crate::select::{in_keys, whole_row_list};
 use crate::sequencer::AtClose;
@@ -78,13 +78,13 @@ impl Verifier {
         while let Some(lot) = lots.next() {
             let sql = self.whole_rows(i, &lot);
             let doing = self.comparing(i);
-            let read = self.reader.read(i, &sql, LOT_BYTES, &doing).await?;
+            let read = self.reader.read(i, &sql.on(Side::Source), LOT_BYTES, &doing).await?;
             if read.cut_short {
                 lots.halve(lot);
                 continue;
             }
             let (here, touched) = self.snapshot_where_it_closes(read).await?;
-            let there = self.rows_there(i, &sql).await?;
+            let there = self.rows_there(i, &sql.on(Side::Target)).await?;
             self.end_snapshot().await?;
             let Some(there) = there else {
                 lots.halve(lot);
@@ -178,7 +178,7 @@ impl Verifier {
     async fn repair_lot(&mut self, i: usize, lot: &[Key], bytes_max: usize) -> Result<Option<Repaired>> {
         let sql = self.whole_rows(i, lot);
         let doing = format!("read rows of {} to repair them", self.direction.tables[i].name);
-        let mut read = self.reader.read(i, &sql, bytes_max, &doing).await?;
+        let mut read = self.reader.read(i, &sql.on(Side::Source), bytes_max, &doing).await?;
         if read.cut_short {
             return Ok(None);
         }
@@ -196,7 +196,7 @@ impl Verifier {
             let mut in_flight = Vec::new();
             for lot in left.chunks(KEYS_AT_ONCE) {
                 let mut sql = self.keyed_hashes(i);
-                sql.extend_from_slice(&in_keys(&self.direction.tables[i], lot));
+                sql.push(&in_keys(&self.direction.tables[i], lot));
                 let (here, there, touched) = self.both(i, &sql).await?;
                 let differing = self.differing(i, &here, &there, &touched)?;
                 self.judge(i, lot, &differing, &touched);
@@ -208,10 +208,10 @@ impl Verifier {
         Ok((different, left.len() as u64))
     }
 
-    fn whole_rows(&self, i: usize, keys: &[Key]) -> Vec<u8> {
+    fn whole_rows(&self, i: usize, keys: &[Key]) -> Twin {
         let table = &self.direction.tables[i];
-        let mut sql = format!("SELECT {} FROM {}", whole_row_list(table), table.name.quoted()).into_bytes();
-        sql.extend_from_slice(&in_keys(table, keys));
+        let mut sql = Twin::of(table, format!("SELECT {} FROM ", whole_row_list(table)));
+        sql.push(&in_keys(table, keys));
         sql
     }
 }

@@ -3,7 +3,7 @@
 //! This is the one place that shows values of rows: they are the answer to what was asked. Rows are really written by
 //! [`crate::apply`]: deleted and inserted anew, with every value whole, where here an UPDATE says what that comes to.
 
-use model::{Table, quote_ident};
+use model::{Side, Table, quote_ident};
 use serde::{Deserialize, Serialize};
 
 use crate::literal::{Key, Tuple, literals};
@@ -28,7 +28,7 @@ impl RepairStatement {
 
     /// Makes the target's row of a key, if it has one, the source's.
     pub(super) fn of_row(table: &Table, key: &Key, here: Option<&Tuple>, there: Option<&Tuple>) -> Self {
-        let name = table.name.quoted();
+        let name = table.on(Side::Target).quoted();
         let sql = match (here, there) {
             (Some(here), Some(there)) => {
                 let set: Vec<String> = columns(table)
@@ -59,7 +59,7 @@ impl RepairStatement {
             _ => {
                 let each = columns(table).zip(literals(value));
                 let each: Vec<_> = each.map(|(name, value)| format!("{name} <=> {}", shown(value))).collect();
-                let name = table.name.quoted();
+                let name = table.on(Side::Target).quoted();
                 format!("DELETE FROM {name} WHERE {} LIMIT {}", each.join(" AND "), more.unsigned_abs())
             }
         };
@@ -74,7 +74,12 @@ fn columns(table: &Table) -> impl Iterator<Item = String> + '_ {
 fn insert<'a>(table: &Table, values: impl Iterator<Item = &'a [u8]>) -> String {
     let values: Vec<String> = values.map(shown).collect();
     let columns: Vec<String> = columns(table).collect();
-    format!("INSERT INTO {} ({}) VALUES ({})", table.name.quoted(), columns.join(", "), values.join(", "))
+    format!(
+        "INSERT INTO {} ({}) VALUES ({})",
+        table.on(Side::Target).quoted(),
+        columns.join(", "),
+        values.join(", ")
+    )
 }
 
 fn where_key(table: &Table, key: &Key) -> String {

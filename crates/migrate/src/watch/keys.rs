@@ -51,8 +51,7 @@ impl Touched {
     }
 
     fn statement(&mut self, query: &QueryEvent, began: u32, direction: &Direction, lower_case: bool) {
-        let names = direction.tables.iter().map(|table| table.name.clone());
-        let scope = Scope::new(&direction.options.spec, names, lower_case);
+        let scope = Scope::of_target(&direction.options.spec, &direction.tables, lower_case);
         let all_of = |schema: &str| TableName::new(schema, "*");
         let (shown, names) = match scope.meaning(query, began) {
             Ok(Meaning::Replay(statement)) => {

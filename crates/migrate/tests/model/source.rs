@@ -204,7 +204,12 @@ fn table(number: usize) -> Table {
         generated: false,
     };
     let name = TableName::new("app", format!("t{number}"));
-    Table { name, columns: vec![column("id"), column("unique")], key: vec![0] }
+    Table {
+        source_schema: name.schema.clone(),
+        name,
+        columns: vec![column("id"), column("unique")],
+        key: vec![0],
+    }
 }
 
 /// How far the source's transactions have come.

@@ -22,7 +22,11 @@ pub fn admin(node: &Node) -> ConnectOptions {
 }
 
 pub fn spec() -> MoveSpec {
-    MoveSpec { name: "app".into(), tables: vec![TablePattern { schema: "app".into(), table: None }] }
+    MoveSpec {
+        name: "app".into(),
+        tables: vec![TablePattern { schema: "app".into(), table: None }],
+        renames: Default::default(),
+    }
 }
 
 const SCHEMA: &str = "

@@ -75,8 +75,9 @@ pub(super) struct Barrier<'a> {
 }
 
 impl<'a> Barrier<'a> {
+    /// `spec` is the move as it goes from the side whose fence this is: schemas have its names.
     pub fn new(kind: Fence, spec: &'a MoveSpec, accounts: &'a [String]) -> Self {
-        Self { kind, spec, schemas: spec.schemas(), accounts }
+        Self { kind, spec, schemas: spec.on(Side::Source).schemas(), accounts }
     }
 
     /// What its connections call themselves: moves with fences of their own must not end each other's.

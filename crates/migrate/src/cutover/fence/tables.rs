@@ -96,7 +96,7 @@ pub(in crate::cutover) async fn closed(
 /// If the server refuses, or a table takes writes all the same.
 pub(super) async fn raise(server: &mut Connection, spec: &MoveSpec) -> Result<()> {
     let side = Side::Source;
-    if let Some(whole) = spec.whole_schemas().first() {
+    if let Some(whole) = spec.on(side).whole_schemas().first() {
         return Err(MoveError::Refused {
             what: format!("all of {whole} moves, and a fence around tables needs to know which those are"),
             hint: "use `fence = \"schemas\"`".into(),
@@ -110,7 +110,8 @@ pub(super) async fn raise(server: &mut Connection, spec: &MoveSpec) -> Result<()
         });
     }
     let locking = |how: &str| {
-        let all: Vec<String> = tables.iter().map(|table| format!("{} {how}", table.quoted())).collect();
+        let all: Vec<String> =
+            tables.iter().map(|table| format!("{} {how}", table.as_is().quoted())).collect();
         format!("LOCK TABLES {}", all.join(", "))
     };
     let doing = "raise the fence";
@@ -140,7 +141,7 @@ async fn try_to_write(server: &mut Connection, spec: &MoveSpec) -> Result<()> {
     for of_table in columns.chunk_by(|a, b| (0..2).all(|i| a.bytes(i) == b.bytes(i))) {
         let (row, column) = (&of_table[0], quote_ident(&of_table[0].text(2)));
         let table = TableName::new(row.text(0), row.text(1));
-        let name = table.quoted();
+        let name = table.as_is().quoted();
         let any_row = server.row(format!("SELECT 1 FROM {name} LIMIT 1")).await.doing(side, doing)?.is_some();
         let mut tries = vec![format!("INSERT INTO {name} () VALUES ()")];
         if any_row {

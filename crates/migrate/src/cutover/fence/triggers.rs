@@ -73,8 +73,8 @@ pub(super) fn changes(tables: &[TableName], standing: &[Standing], move_name: &s
             let name = TableName::new(table.schema.as_str(), name_of(&table.table, event));
             all.push(format!(
                 "CREATE TRIGGER {} BEFORE {event} ON {} FOR EACH ROW {before}{body}",
-                name.quoted(),
-                table.quoted()
+                name.as_is().quoted(),
+                table.as_is().quoted()
             ));
         }
     }

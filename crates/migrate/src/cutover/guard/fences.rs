@@ -12,9 +12,9 @@ use crate::session;
 impl Look<'_> {
     /// Before a crossing nothing may be closed that its end would not open: neither a schema, nor a server as a whole.
     pub(super) async fn schemas_open(&self) -> Result<Guardrail> {
-        let schemas = self.spec.schemas();
         let mut closed = Vec::new();
         for (options, side) in [(self.source, Side::Source), (self.target, Side::Target)] {
+            let schemas = self.spec.on(side).schemas();
             let mut server = session::open(options, side).await?;
             let row = server.row("SELECT @@GLOBAL.read_only").await.doing(side, "look at the fence")?;
             if row.is_some_and(|row| row.text(0) == "1") {
@@ -25,7 +25,7 @@ impl Look<'_> {
                 there.iter().map(|schema| format!("schema {} of the {side} is READ ONLY", plain(schema))),
             );
         }
-        let parted = self.spec.parted_schemas();
+        let parted = self.spec.on(Side::Source).parted_schemas();
         closed.extend(parted.iter().map(|schema| format!("only some tables of {} move", plain(schema))));
         let seen = match closed.is_empty() {
             true => "off on both, no schema is read-only".to_owned(),
@@ -63,7 +63,8 @@ impl Look<'_> {
                 }));
             }
         }
-        let whole = self.spec.whole_schemas();
+        let moved = self.spec.on(Side::Source);
+        let whole = moved.whole_schemas();
         closed.extend(whole.iter().map(|schema| format!("all tables of {} move", plain(schema))));
         let seen = match closed.is_empty() {
             true => "off on both, no moved table of the source is fenced".to_owned(),
@@ -92,7 +93,7 @@ impl Look<'_> {
                 doing: "read what accounts may do".into(),
                 error,
             })?;
-            let schemas = self.spec.schemas();
+            let schemas = self.spec.on(Side::Target).schemas();
             let open = all.iter().filter(|w| w.could_write(&schemas)).map(|w| plain(&w.account));
             let open: Vec<String> = open.collect();
             let seen = match open.is_empty() {

@@ -8,7 +8,7 @@ use model::Table;
 use mysql::{ConnectOptions, Connection};
 
 use super::Guardrail;
-use crate::definition::{Subject, definitions};
+use crate::definition::in_names_of_target;
 use crate::error::{Doing, Result, Side};
 use crate::plan::{Fence, MoveSpec};
 use crate::schema::{foreign_keys, quote_text};
@@ -207,10 +207,10 @@ impl Look<'_> {
         }
         let mut different = Vec::new();
         for table in self.tables.iter() {
-            let subject = [Subject::Table(table.name.clone())];
+            let renames = &self.spec.renames;
             let (here, there) = tokio::join!(
-                definitions(&mut source, Side::Source, &subject),
-                definitions(&mut target, Side::Target, &subject)
+                in_names_of_target(&mut source, Side::Source, table, renames),
+                in_names_of_target(&mut target, Side::Target, table, renames)
             );
             if here? != there? {
                 different.push(table.name.to_string());
@@ -227,8 +227,9 @@ impl Look<'_> {
     async fn definers(&self) -> Result<Guardrail> {
         let mut source = session::open(self.source, Side::Source).await?;
         let mut target = session::open(self.target, Side::Target).await?;
-        let mut schemas: Vec<String> = self.tables.iter().map(|t| quote_text(&t.name.schema)).collect();
-        schemas.extend(self.spec.whole_schemas().into_iter().map(quote_text));
+        let mut schemas: Vec<String> =
+            self.tables.iter().map(|t| quote_text(t.on(Side::Source).schema)).collect();
+        schemas.extend(self.spec.on(Side::Source).whole_schemas().into_iter().map(quote_text));
         schemas.sort_unstable();
         schemas.dedup();
         let of = |from: &str, schema: &str| {
