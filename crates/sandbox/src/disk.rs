@@ -109,7 +109,12 @@ impl Disk {
     /// A command for a program that sees the disk. It stays the process that is started: nothing stands between.
     pub(crate) fn entering(&self, program: &Path) -> Command {
         let mut command = Command::new(on_path("nsenter").unwrap_or_else(|| "nsenter".into()));
-        command.arg("--target").arg(self.holder.id().to_string()).args(self.way.nsenter).arg("--").arg(program);
+        command
+            .arg("--target")
+            .arg(self.holder.id().to_string())
+            .args(self.way.nsenter)
+            .arg("--")
+            .arg(program);
         command
     }
 
