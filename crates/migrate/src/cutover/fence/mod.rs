@@ -85,7 +85,8 @@ impl<'a> Barrier<'a> {
         }
     }
 
-    /// Lets a side take the application's writes. Leaves nothing behind.
+    /// Lets a side take the application's writes. Leaves nothing behind, as far as the server has room to forget: see
+    /// [`Barrier::stay_open`].
     pub async fn open_for_writes(&self, server: &mut Connection, side: Side) -> Result<()> {
         match self.kind {
             Fence::Server => server::open_for_writes(server, side).await,
@@ -93,6 +94,15 @@ impl<'a> Barrier<'a> {
                 schemas::lower(server, side, &self.schemas).await?;
                 accounts::unlock(server, side, &[], self.move_name).await
             }
+        }
+    }
+
+    /// Sees to it that a side that has been opened is so after a restart too. Nobody is to be held for that.
+    pub async fn stay_open(&self, server: &mut Connection, side: Side) -> Result<()> {
+        match self.kind {
+            Fence::Server => server::stay_open(server, side).await,
+            // In the data dictionary, with the statement that opened it.
+            Fence::Schemas => Ok(()),
         }
     }
 
@@ -107,6 +117,14 @@ impl<'a> Barrier<'a> {
                 accounts::lock(server, side, self.accounts, self.move_name).await?;
                 schemas::lower(server, side, &self.schemas).await
             }
+        }
+    }
+
+    /// Whether nobody at all can write there: the full fence is up, as behind a crossing.
+    pub async fn is_closed(&self, server: &mut Connection, side: Side) -> Result<bool> {
+        match self.kind {
+            Fence::Server => server::is_closed(server, side).await,
+            Fence::Schemas => Ok(closed(server, side, &self.schemas).await?.len() == self.schemas.len()),
         }
     }
 
