@@ -108,11 +108,12 @@ impl MoveError {
     }
 
     /// Whether reading the ledger and going on from there may help: the connection broke, the server went away, or
-    /// the target rolled our transaction back for another one's sake (1205, 1213).
+    /// the target rolled our transaction back for another one's sake (1205, 1213), or has no room for a setting that is to outlive a
+    /// restart (3549).
     pub fn can_resume(&self) -> bool {
         match self {
             Self::Server { error, .. } => {
-                error.is_connection_lost() || matches!(error.server_code(), Some(1205 | 1213 | 1317))
+                error.is_connection_lost() || matches!(error.server_code(), Some(1205 | 1213 | 1317 | 3549))
             }
             Self::SourceMoved => true,
             _ => false,
@@ -156,7 +157,9 @@ fn server_hint(side: Side, error: &mysql::Error) -> String {
         Some(1236) => "the source no longer has the transactions that follow the ledger: raise \
              binlog_expire_logs_seconds, run `highwater finish` and copy again"
             .into(),
-        Some(1021 | 1114 | 3675 | 1041 | 28) => format!("free disk space on the {side}, then start again"),
+        Some(1021 | 1114 | 3549 | 3675 | 1041 | 28) => {
+            format!("free disk space on the {side}, then start again")
+        }
         Some(1290 | 1836) => format!(
             "the {side} is read-only and our account may not write through it: grant CONNECTION_ADMIN, or SET GLOBAL \
              super_read_only = OFF"
@@ -202,6 +205,7 @@ mod tests {
     fn each_refusal_of_a_server_has_its_own_hint() {
         check(1021, false, "free disk space on the target");
         check(1114, false, "free disk space on the target");
+        check(3549, true, "free disk space on the target");
         check(1290, false, "CONNECTION_ADMIN");
         check(1236, false, "no longer has the transactions");
         check(1142, false, "grant our account");

@@ -290,7 +290,7 @@ fn one_client_too_many_for_the_memory_is_refused_as_by_a_server_that_is_full(nod
         held[0].send_command(MySql::STMT_PREPARE, long.as_bytes()).await.unwrap();
         let too_large = mysql::ErrPacket::parse(&held[0].read_packet().await.unwrap()).unwrap();
         assert!(too_large.code == 1041 && too_large.message.contains("needs more"), "{too_large:?}");
-        door.control().set_rules(options(node).rules());
+        door.control().set_rules(rules());
         drop(client(door.address().port(), Capabilities::DEPRECATE_EOF).await);
     });
 }

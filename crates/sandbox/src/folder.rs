@@ -106,7 +106,8 @@ fn sweep(base: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn unique() -> String {
+/// A word that no other folder of this machine's living processes has in its name.
+pub(crate) fn unique() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }

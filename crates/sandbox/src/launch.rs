@@ -8,19 +8,26 @@ use std::process::{Child, Command};
 use std::sync::{Mutex, OnceLock, PoisonError, mpsc};
 use std::{io, thread};
 
+use crate::Disk;
 use crate::mysqld::on_path;
 
 type Order = (Command, mpsc::Sender<io::Result<Child>>);
 
-/// A command for `program` that, where util-linux is installed, gets SIGKILL when the *thread* that spawned it ends.
-pub(crate) fn dying_with_us(program: &Path) -> Command {
+/// A command for `program`, on its disk if it has one, that, where util-linux is installed, gets SIGKILL when the *thread* that
+/// spawned it ends.
+pub(crate) fn dying_with_us(program: &Path, disk: Option<&Disk>) -> Command {
+    let starting = |first: &Path| match disk {
+        // In this order: who enters another user's namespace loses the wish to die.
+        Some(disk) => disk.entering(first),
+        None => Command::new(first),
+    };
     match on_path("setpriv") {
         Some(setpriv) => {
-            let mut command = Command::new(setpriv);
+            let mut command = starting(&setpriv);
             command.args(["--pdeathsig", "KILL", "--"]).arg(program);
             command
         }
-        None => Command::new(program),
+        None => starting(program),
     }
 }
 
@@ -54,8 +61,11 @@ pub(crate) fn user_id() -> u32 {
 /// `--user=root` when that is who we are: mysqld refuses to run as root unless it is told to, and only warns of the
 /// option otherwise.
 pub(crate) fn as_root() -> Option<&'static str> {
-    (user_id() == 0).then_some("--user=root")
+    (user_id() == 0).then_some(AS_ROOT)
 }
+
+/// For whoever is the superuser where the server runs.
+pub(crate) const AS_ROOT: &str = "--user=root";
 
 /// `--name=path`, whatever bytes the path has.
 pub(crate) fn option(name: &str, path: impl AsRef<Path>) -> OsString {

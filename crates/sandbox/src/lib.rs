@@ -11,6 +11,7 @@
 //! `setpriv` is installed, and its folder goes when the next node is started.
 
 mod cache;
+mod disk;
 mod error;
 mod folder;
 mod launch;
@@ -21,6 +22,7 @@ mod port;
 mod relay;
 mod template;
 
+pub use disk::Disk;
 pub use error::SandboxError;
 pub use mysqld::{Mysqld, client_tool};
 pub use node::Node;

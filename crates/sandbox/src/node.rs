@@ -13,11 +13,13 @@ use std::{fs, io, thread};
 
 use crate::folder::Folder;
 use crate::port::PortLease;
-use crate::{Mysqld, NodeOptions, SandboxError, launch, template};
+use crate::{Disk, Mysqld, NodeOptions, SandboxError, launch, template};
 
 /// How long a server may take to answer after its start, or to end after it was asked to.
 const DEADLINE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(10);
+/// Where in its folder a node's own disk is mounted.
+const DISK: &str = "disk";
 /// The protocol version that a MySQL greeting begins with.
 const GREETING: u8 = 10;
 
@@ -30,6 +32,8 @@ pub struct Node {
     folder: Folder,
     /// None while the server does not run.
     process: Option<Child>,
+    /// What its data folder is on, if not on the disk of its folder.
+    disk: Option<Disk>,
 }
 
 impl Node {
@@ -44,7 +48,16 @@ impl Node {
             None => PortLease::free()?,
         };
         let folder = Folder::fresh(&options)?;
-        let mut node = Self { mysqld: mysqld.clone(), options, lease, folder, process: None };
+        let disk = match options.disk {
+            Some(bytes) => {
+                let at = folder.path().join(DISK);
+                fs::create_dir(&at)
+                    .map_err(|source| SandboxError::io(format!("make {}", at.display()), &source))?;
+                Some(Disk::mounted(&at, bytes)?)
+            }
+            None => None,
+        };
+        let mut node = Self { mysqld: mysqld.clone(), options, lease, folder, process: None, disk };
         match node.options.data.take() {
             None => template::copy_to(mysqld, &node.data())?,
             Some(data) => fs::rename(&data, node.data())
@@ -84,12 +97,37 @@ impl Node {
 
     /// The server's data folder; its `ca.pem` and `public_key.pem` are what a client may trust.
     pub fn data(&self) -> PathBuf {
-        self.dir().join("data")
+        let data = self.data_as_the_server_sees_it();
+        self.disk.as_ref().map_or(data.clone(), |disk| disk.seen_from_here(&data))
+    }
+
+    fn data_as_the_server_sees_it(&self) -> PathBuf {
+        match self.disk {
+            Some(_) => self.dir().join(DISK).join("data"),
+            None => self.dir().join("data"),
+        }
+    }
+
+    /// The disk that the data folder is on, if it has one of its own.
+    pub fn disk(&self) -> Option<&Disk> {
+        self.disk.as_ref()
     }
 
     /// The server's error log.
     pub fn error_log(&self) -> PathBuf {
         self.dir().join("error.log")
+    }
+
+    /// Whether the server has ended by itself since it was last started.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn has_ended(&mut self) -> Result<bool, SandboxError> {
+        let Some(process) = self.process.as_mut() else { return Ok(false) };
+        match process.try_wait() {
+            Ok(ended) => Ok(ended.is_some()),
+            Err(source) => Err(SandboxError::io(format!("look at node '{}'", self.name()), &source)),
+        }
     }
 
     /// The server's process id; `None` while it is stopped.
@@ -179,14 +217,18 @@ impl Node {
 
     fn command(&self) -> Command {
         let options = &self.options;
+        let user = match &self.disk {
+            Some(disk) if disk.makes_us_root() => Some(launch::AS_ROOT),
+            _ => launch::as_root(),
+        };
         let (sync_binlog, flush) = if options.durable { (1, 1) } else { (0, 2) };
-        let mut command = launch::dying_with_us(self.mysqld.program());
+        let mut command = launch::dying_with_us(self.mysqld.program(), self.disk.as_ref());
         command
             // An empty file, not --no-defaults: under that a server also forgets what SET PERSIST told it, and a
             // fence (super_read_only) that was persisted would be gone after a crash.
             .arg(launch::option("defaults-file", self.option_file()))
-            .args(launch::as_root())
-            .arg(launch::option("datadir", self.data()))
+            .args(user)
+            .arg(launch::option("datadir", self.data_as_the_server_sees_it()))
             .arg(launch::option("socket", self.socket()))
             .arg(launch::option("tmpdir", self.dir().join("tmp")))
             .arg(launch::option("log-error", self.error_log()))

@@ -20,6 +20,9 @@ pub struct NodeOptions {
     pub durable: bool,
     /// A data folder to start over, such as a clone's; it is moved into the node's own folder. `None` is a fresh one.
     pub data: Option<PathBuf>,
+    /// How many bytes the disk has that the server's data folder is on, a [`crate::Disk`] of its own; `None` puts it into the node's
+    /// folder. A fresh data folder takes some 210 MB, redo logs included.
+    pub disk: Option<u64>,
     /// Where the node's own folder is made; `None` is the system's folder for temporary files.
     pub dir: Option<PathBuf>,
 }
@@ -35,6 +38,7 @@ impl NodeOptions {
             extra: Vec::new(),
             durable: false,
             data: None,
+            disk: None,
             dir: None,
         }
     }
@@ -72,6 +76,12 @@ impl NodeOptions {
     /// Starts over a data folder that is there, and moves it.
     pub fn data(mut self, data: impl Into<PathBuf>) -> Self {
         self.data = Some(data.into());
+        self
+    }
+
+    /// Puts the data folder on a disk of its own with so many bytes.
+    pub fn disk(mut self, bytes: u64) -> Self {
+        self.disk = Some(bytes);
         self
     }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use sandbox::{ADMIN_PASSWORD, ADMIN_USER, Mysqld, Node, NodeOptions, SHOP_PASSWORD, SHOP_USER};
+use sandbox::{ADMIN_PASSWORD, ADMIN_USER, Disk, Mysqld, Node, NodeOptions, SHOP_PASSWORD, SHOP_USER};
 
 /// Runs a statement through the client tool; what it printed, or the server's complaint.
 fn run(mysqld: &Mysqld, node: &Node, (user, password): (&str, &str), sql: &str) -> Result<String, String> {
@@ -71,6 +71,42 @@ fn a_node_starts_in_seconds_and_survives_kill_nine() {
     drop(target);
     assert!(!dir.exists());
     assert!(!Path::new(&format!("/proc/{pid}")).exists());
+}
+
+#[test]
+fn a_node_on_a_disk_of_its_own_waits_when_it_is_full_and_keeps_its_rows_through_kill_nine() {
+    if let Err(why) = Disk::can_be_had() {
+        println!("not looked at on this machine: {}", why.what);
+        return;
+    }
+    let mysqld = Mysqld::find().unwrap();
+    let mut node = Node::start(&mysqld, NodeOptions::new("small").durable().disk(300 << 20)).unwrap();
+    assert!(node.data().join("ca.pem").exists());
+    run(&mysqld, &node, SHOP, "CREATE DATABASE shop; CREATE TABLE shop.orders (id INT PRIMARY KEY, v BLOB)")
+        .unwrap();
+    run(&mysqld, &node, SHOP, "INSERT INTO shop.orders VALUES (1, 'kept')").unwrap();
+    node.disk().unwrap().fill().unwrap();
+    // More than the last page of the binary log has room for.
+    let big = "INSERT INTO shop.orders VALUES (2, REPEAT('x', 6000))";
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| run(&mysqld, &node, SHOP, big));
+        let begun = Instant::now();
+        while !std::fs::read_to_string(node.error_log()).unwrap().contains("Disk is full writing") {
+            assert!(begun.elapsed() < Duration::from_secs(20) && !waiting.is_finished(), "it does not wait");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(run(&mysqld, &node, SHOP, "SELECT v FROM shop.orders").unwrap(), "kept", "it can be read");
+        let pid = node.pid().unwrap();
+        Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
+        waiting.join().unwrap().unwrap_err();
+    });
+    while !node.has_ended().unwrap() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    node.disk().unwrap().free().unwrap();
+    node.restart().unwrap();
+    assert_eq!(run(&mysqld, &node, SHOP, "SELECT v FROM shop.orders WHERE id = 1").unwrap(), "kept");
+    run(&mysqld, &node, SHOP, "INSERT INTO shop.orders VALUES (3, 'room')").unwrap();
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, clippy::unwrap_used, reason = "a test ends where it fails")]
 
+pub mod full;
+
 use std::path::PathBuf;
 use std::process::{Child, Output};
 use std::time::{Duration, Instant};
@@ -15,6 +17,7 @@ use serde_json::Value;
 
 use crate::site::{Running, Site};
 use crate::two_writers::{self, TwoWriters};
+use full::Full;
 
 /// Shorter than a cut lasts.
 const SETTINGS: &str = "drain_deadline = '1s'\nfence_deadline = '1s'\nsettle_deadline = '1s'\nprove_deadline = '1s'\n\
@@ -23,7 +26,9 @@ const SETTINGS: &str = "drain_deadline = '1s'\nfence_deadline = '1s'\nsettle_dea
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Longer than every deadline of the settings: what waits for an answer gives up.
-const CUT_FOR: Duration = Duration::from_millis(2_500);
+pub const CUT_FOR: Duration = Duration::from_millis(2_500);
+/// A crossing proves so many within its deadline.
+const KEYS_IN_FLIGHT: u64 = 500;
 /// Clients of a flood, each with a connection of its own.
 const FLOOD: u64 = 100;
 
@@ -39,8 +44,7 @@ pub enum Fault {
     SourceRestarted,
     CutToSource,
     CutToTarget,
-    /// A server whose disk is full waits, in the middle of a commit, until there is room. A read lock stands in for the disk: the
-    /// same commits wait.
+    /// A server whose disk is full waits, in the middle of a commit, until there is room: see [`super::full`].
     TargetFull,
     Flood,
 }
@@ -63,6 +67,15 @@ impl Fault {
     }
 }
 
+/// What becomes of a server when its disk has room again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AfterFull {
+    /// It looks for itself, which it does once a minute.
+    WaitedFor,
+    /// Somebody restarts it.
+    Restarted,
+}
+
 /// The running program between two servers, each behind a wire that can be cut.
 pub struct Ground {
     pub site: Site,
@@ -80,25 +93,39 @@ impl Ground {
 
     /// The same, with a fence of any kind.
     pub async fn fenced(fence: Fence) -> Self {
-        let site = Site::new("");
+        Self::on(Site::new(""), fence).await
+    }
+
+    /// The same, with servers that were started.
+    pub async fn on(site: Site, fence: Fence) -> Self {
         Shop::create(&site.admin(&site.old), Scale { rows: 4_000 }, 7).await.unwrap();
         site.on(&site.old).await.execute(two_writers::TABLE).await.unwrap();
+        full::prepare(&site).await;
         let wires = [Relay::start(site.old.port()).unwrap(), Relay::start(site.new.port()).unwrap()];
-        let ports = (wires[0].port(), wires[1].port());
-        // Lines of the section of the move, after those that name its tables.
-        let tables = match fence {
-            Fence::Server => "shop.*".to_owned(),
-            Fence::Schemas => {
-                format!("shop.*']\nfence = 'schemas'\nfence_accounts = ['{}@%", sandbox::SHOP_USER)
-            }
-            // One of many tables; what it accepts is nothing, and closes the line.
-            Fence::Tables => "shop.beside']\nfence = 'tables'\naccept = ['triggers".to_owned(),
-        };
-        site.write_settings_between(sandbox::ADMIN_USER, ports, &tables, SETTINGS);
+        write_settings(&site, &wires, fence);
         std::fs::create_dir(site.dir.join("stops")).unwrap();
         let serve = site.start("serve");
         site.wait_for(&["following"]);
         Self { site, serve, wires, fence }
+    }
+
+    /// From the next start on the other kind of fence.
+    pub async fn change_fence(&mut self, fence: Fence, home: usize) {
+        if fence == self.fence {
+            return;
+        }
+        self.ready().await;
+        self.serve.kill_nine();
+        write_settings(&self.site, &self.wires, fence);
+        self.fence = fence;
+        self.serve = self.site.start("serve");
+        self.site.wait_for(&["following", "switched"]);
+        if fence == Fence::Schemas {
+            // That the servers' own fence is up may be somebody's wish: it is not taken back. The accounts are locked by now.
+            let follows = if home == 0 { &self.site.new } else { &self.site.old };
+            let open = "SET GLOBAL read_only = OFF; RESET PERSIST";
+            self.site.on(follows).await.query_all(open).await.unwrap();
+        }
     }
 
     /// An application at each server, past the door and past the wires.
@@ -123,13 +150,27 @@ impl Ground {
         (crossing, standing)
     }
 
+    /// A stream that found no room has stopped, and says what to do: that is done. Whether it was so.
+    pub fn start_again_if_it_found_no_room(&mut self) -> bool {
+        let status = self.site.status().map(|status| status["moves"][0].clone()).unwrap_or_default();
+        if status["state"] != "stopped" {
+            return false;
+        }
+        let hint = status["trouble"]["hint"].as_str().unwrap_or_default();
+        assert_eq!(hint, "free disk space on the target, then start again", "{status}");
+        self.serve.kill_nine();
+        self.serve = self.site.start("serve");
+        true
+    }
+
     /// Waits until a crossing would begin.
     pub async fn ready(&self) {
         let site = &self.site;
         let begun = Instant::now();
         loop {
-            let serving = site.status().map(|status| status["moves"][0]["serving"].clone());
-            let command = if serving.is_some_and(|s| s == "new") { "rollback" } else { "cutover" };
+            let status = site.status().map(|status| status["moves"][0].clone());
+            let command =
+                if status.as_ref().is_some_and(|s| s["serving"] == "new") { "rollback" } else { "cutover" };
             let answer = site.run(&[command, "--dry-run", "--json"]);
             let rails: Value = serde_json::from_slice(&answer.stdout).unwrap_or_default();
             let missing: Vec<&Value> = rails["guardrails"]
@@ -138,7 +179,10 @@ impl Ground {
                 .flatten()
                 .filter(|g| g["holds"] != true && g["warning"] != true)
                 .collect();
-            if answer.status.success() && missing.is_empty() {
+            // What a server that stood still has missed is proven again by then, but for what is being written.
+            let proven =
+                status.as_ref().is_some_and(|s| s["proof"]["keys_in_flight"].as_u64() < Some(KEYS_IN_FLIGHT));
+            if answer.status.success() && missing.is_empty() && proven {
                 return;
             }
             assert!(begun.elapsed() < PATIENCE, "no crossing can begin: {missing:?} {}", said(&answer));
@@ -176,6 +220,10 @@ impl Ground {
             };
             let seen: Vec<String> = (0..6).map(|flag| row.text(flag)).collect();
             assert_eq!(seen, expected, "server {server} of {by_journal}");
+            // What the server would begin with after a restart: it does not always say so itself.
+            let kept = std::fs::read_to_string(node.data().join("mysqld-auto.cnf")).unwrap_or_default();
+            let would_be_fenced = kept.contains(r#"read_only": {"Value": "ON""#);
+            assert_eq!(would_be_fenced, expected[2] == "1", "server {server} of {by_journal}: {kept}");
         }
         by_journal
     }
@@ -206,12 +254,10 @@ impl Ground {
             Fault::CutToSource => self.cut(source, go_on).await,
             Fault::CutToTarget => self.cut(target, go_on).await,
             Fault::TargetFull => {
-                let node = if target == 0 { &self.site.old } else { &self.site.new };
-                let mut disk = self.site.on(node).await;
-                disk.execute("FLUSH TABLES WITH READ LOCK").await.unwrap();
+                let full = Full::fill(self, target).await;
                 go_on();
                 tokio::time::sleep(CUT_FOR).await;
-                disk.execute("UNLOCK TABLES").await.unwrap();
+                full.free(self, AfterFull::Restarted).await;
             }
             Fault::Flood => {
                 let clients: Vec<_> =
@@ -240,6 +286,20 @@ impl Ground {
         tokio::time::sleep(CUT_FOR).await;
         self.wires[server].mend();
     }
+}
+
+fn write_settings(site: &Site, wires: &[Relay; 2], fence: Fence) {
+    let ports = (wires[0].port(), wires[1].port());
+    // Lines of the section of the move, after those that name its tables.
+    let tables = match fence {
+        Fence::Server => "shop.*".to_owned(),
+        Fence::Schemas => {
+            format!("shop.*']\nfence = 'schemas'\nfence_accounts = ['{}@%", sandbox::SHOP_USER)
+        }
+        // One of many tables; what it accepts is nothing, and closes the line.
+        Fence::Tables => "shop.beside']\nfence = 'tables'\naccept = ['triggers".to_owned(),
+    };
+    site.write_settings_between(sandbox::ADMIN_USER, ports, &tables, SETTINGS);
 }
 
 /// A crossing that stands still.

@@ -79,9 +79,21 @@ impl Running {
 impl Site {
     /// Servers and settings; `more` are lines of the section `cutover`, and sections after it.
     pub fn new(more: &str) -> Self {
+        Self::on_disks([None, None], more)
+    }
+
+    /// The same, where the old and the new server have, or have not, a disk of their own of so many bytes.
+    pub fn on_disks(disks: [Option<u64>; 2], more: &str) -> Self {
         let mysqld = Mysqld::find().unwrap();
-        let old = Node::start(&mysqld, NodeOptions::new("old").server_id(1).durable()).unwrap();
-        let new = Node::start(&mysqld, NodeOptions::new("new").server_id(2).durable()).unwrap();
+        let [old, new] = [("old", 1, disks[0]), ("new", 2, disks[1])].map(|(name, id, disk)| {
+            let options = NodeOptions::new(name).server_id(id).durable();
+            let options = match disk {
+                // As the fresh data folder has it: else InnoDB is still resizing it when the disk is full, and ends the server.
+                Some(bytes) => options.disk(bytes).arg("--innodb-redo-log-capacity=64M"),
+                None => options,
+            };
+            Node::start(&mysqld, options).unwrap()
+        });
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let dir = std::env::temp_dir().join(format!("hw-site-{}-{number}", std::process::id()));

@@ -226,6 +226,7 @@ impl<G: TrafficGate> MoveDriver<G> {
         mover.stop().await;
         let now = course.journal.state().clone();
         self.start_mover_at_last(&now).await.map_err(|e| no_way_back(&e))?;
+        self.stay_open_at_last(to, Side::Target).await.map_err(|e| open_for_now(&e))?;
         let enabling = again("enable events", || answered(Side::Target, self.enable_events(to)));
         enabling.await.map_err(|e| events_do_not_run(&e))?;
         self.record(course.journal, Event::Completed)?;
@@ -420,13 +421,13 @@ impl<G: TrafficGate> MoveDriver<G> {
         unproven: Unproven,
     ) -> Result<(), Trouble> {
         let barrier = self.barrier(self.state().home);
-        let looking = last_look(&barrier, ready, proof, unproven);
+        let looking = last_look(&barrier, &self.spec().name, ready, proof, unproven);
         match tokio::time::timeout(self.options.prove_deadline, looking).await {
             Ok(seen) => seen,
             Err(_) => Err(Trouble::new(
                 "a server did not answer in time just before the switch",
                 "",
-                "see that both are up, or raise `cutover.prove_deadline`",
+                "see that both are up and have room on their disks, or raise `cutover.prove_deadline`",
             )),
         }
     }
@@ -437,6 +438,14 @@ impl<G: TrafficGate> MoveDriver<G> {
         self.record(course.journal, P::entered(phase))?;
         course.begin(phase).await
     }
+}
+
+fn open_for_now(error: &MoveError) -> Trouble {
+    Trouble::new(
+        format!("traffic has moved, but the new side may be read-only when it restarts: {error}"),
+        "the new side serves, the stream back runs",
+        "mend what it says; the next command, or starting this process again, sees to it",
+    )
 }
 
 fn events_do_not_run(error: &MoveError) -> Trouble {

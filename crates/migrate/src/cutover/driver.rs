@@ -216,10 +216,12 @@ impl<G: TrafficGate> MoveDriver<G> {
     /// Starts the stream from the serving side to the other one.
     pub(super) async fn start_mover(&self, state: &State) -> Result<(), MoveError> {
         let (source, target) = (self.at(state.home), self.at(state.home.other()));
-        let mut following = self.fencing(state.home.other(), Side::Target).await?;
+        let follower = state.home.other();
+        let mut following = self.fencing(follower, Side::Target).await?;
+        let closed = self.barrier(follower).is_closed(&mut following, Side::Target).await?;
         // While nobody can write there, after a crossing: what is written from here on is ours, or a stranger's.
         let watched_from = gtid_executed(&mut following, Side::Target).await?;
-        self.only_follow(&mut following, state.home.other()).await?;
+        self.only_follow(&mut following, follower).await?;
         let start = match &state.since {
             None => Start::Copy(self.copy.clone()),
             Some(position) => Start::At(position.clone()),
@@ -229,13 +231,17 @@ impl<G: TrafficGate> MoveDriver<G> {
         if let Start::At(_) = &options.start {
             self.forget_older_ledger(&mut following, state).await?;
         }
+        // An earlier try has opened it, and come no further: since then nobody has watched it.
+        let unwatched = !closed
+            && state.since.is_some()
+            && ledger::sources(&mut following, &self.spec.name).await?.is_empty();
         let mover = Mover::start_watching(options, Some(watched_from)).await?;
-        if !state.accepted_unproven.is_empty() {
+        if !state.accepted_unproven.is_empty() || unwatched {
             // Nobody has proven what this direction begins with.
             mover.forget_proof().await?;
         }
         if mover.progress().all_copied() {
-            self.barrier(state.home.other()).close_copied(&mut following, Side::Target).await;
+            self.barrier(follower).close_copied(&mut following, Side::Target).await;
         }
         self.set_mover(Some(Arc::new(mover)));
         Ok(())

@@ -9,6 +9,8 @@ use crate::error::{Doing, Result, Side};
 
 /// Of so many it is told; there may be more.
 const NAMED: usize = 20;
+/// What the server calls the state of a session whose changes are being written to the binary log.
+const COMMITTING: &str = "waiting for handler commit";
 /// Characters of a statement that are shown.
 const SHOWN: usize = 120;
 
@@ -101,8 +103,20 @@ pub(super) async fn end(server: &mut Connection, all: &[InTheWay]) -> Result<()>
     Ok(())
 }
 
-/// Ends a connection, if it has not ended by itself.
+/// Ends a connection, if it has not ended by itself. One that is committing is left alone: it will have done what it does, and a
+/// commit that waits for room on a full disk would take the server with it (seen of 9.7.4: "An error occurred during flush stage of
+/// the commit. 'binlog_error_action' is set to 'ABORT_SERVER'. Server is being stopped").
 pub(super) async fn kill(server: &mut Connection, id: u64, side: Side) -> Result<()> {
+    let committing = format!(
+        "SELECT 1 FROM performance_schema.threads WHERE PROCESSLIST_ID = {id} AND PROCESSLIST_STATE = '{COMMITTING}'"
+    );
+    match server.row(committing).await {
+        Ok(Some(_)) => return Ok(()),
+        Ok(None) => {}
+        // Who may not look may not be told to wait either.
+        Err(error) if error.server_code() == Some(1142) => {}
+        Err(error) => return Err(error).doing(side, "look at a connection"),
+    }
     match server.execute(format!("KILL {id}")).await {
         // 1094: there is no such connection.
         Err(error) if error.server_code() != Some(1094) => Err(error).doing(side, "end a connection"),

@@ -54,6 +54,23 @@ impl<G: TrafficGate> MoveDriver<G> {
         again("open the new side", || self.open_new_home(home)).await
     }
 
+    /// The side that serves, and has been opened, does so when it restarts. One try.
+    pub(super) async fn stay_open(&self, home: Home, side: Side) -> Result<(), MoveError> {
+        if self.state().fence != Fence::Server {
+            return Ok(());
+        }
+        answered(side, async {
+            let mut server = self.fencing(home, side).await?;
+            self.barrier(home).stay_open(&mut server, side).await
+        })
+        .await
+    }
+
+    /// The same, until it is done or refused. Clients are served meanwhile.
+    pub(super) async fn stay_open_at_last(&self, home: Home, side: Side) -> Result<(), MoveError> {
+        again("keep the serving side open when it restarts", || self.stay_open(home, side)).await
+    }
+
     /// Before another command: a crossing that could not be ended, for want of room for the journal or because the new side
     /// refused something, is ended as a restart would end it.
     pub(super) async fn finish_what_was_begun(&self, journal: &mut Journal) -> Result<(), Trouble> {
@@ -64,6 +81,7 @@ impl<G: TrafficGate> MoveDriver<G> {
                 self.lower_fence(state.home).await.map_err(|e| e.trouble())?;
                 // A door that was opened while this was left behind holds its clients for it.
                 self.gate.release();
+                self.stay_open(state.home, Side::Source).await.map_err(|e| e.trouble())?;
                 self.hooks_after_a_crash(&state).await;
                 self.record(journal, Event::Aborted { reason: format!("left behind during {phase}") })
             }
@@ -72,6 +90,7 @@ impl<G: TrafficGate> MoveDriver<G> {
                     self.open_new_home(state.home).await?;
                     self.gate.switch(state.home, state.epoch);
                     self.gate.release();
+                    self.stay_open(state.home, Side::Target).await?;
                     if self.mover().is_none() {
                         self.start_mover(&state).await?;
                     }

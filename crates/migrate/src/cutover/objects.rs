@@ -8,6 +8,7 @@
 use model::Table;
 use mysql::{ConnectOptions, Connection};
 
+use crate::cutover::in_the_way;
 use crate::error::{Doing, MoveError, Result, Side};
 use crate::plan::{MoveSpec, Selection};
 use crate::schema::objects::{self, Definition, Kind};
@@ -71,12 +72,7 @@ pub(super) async fn end_connection(options: &ConnectOptions, id: u32) -> Result<
          WHERE PROCESSLIST_ID = {id} AND PROCESSLIST_USER = SUBSTRING_INDEX(USER(), '@', 1)"
     );
     while server.row(&alive).await.doing(Side::Target, "look for a connection of ours")?.is_some() {
-        // 1094: it is gone already.
-        if let Err(error) = server.execute(format!("KILL {id}")).await
-            && error.server_code() != Some(1094)
-        {
-            return Err(error).doing(Side::Target, "end a connection of ours");
-        }
+        in_the_way::kill(&mut server, id.into(), Side::Target).await?;
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
     Ok(())

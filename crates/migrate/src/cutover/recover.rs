@@ -90,6 +90,7 @@ impl<G: TrafficGate> MoveDriver<G> {
                 self.lower_fence(state.home).await.map_err(|e| NotBegun::of(&e, state.home))?;
                 self.gate.switch(state.home, state.epoch);
                 self.gate.release();
+                self.stay_open(state.home, Side::Source).await.map_err(|e| NotBegun::of(&e, state.home))?;
                 self.hooks_after_a_crash(&state).await;
                 let given_up = Event::Aborted { reason: format!("restarted during {phase}") };
                 self.record(&mut journal, given_up).map_err(NotBegun::Refused)?;
@@ -136,6 +137,7 @@ impl<G: TrafficGate> MoveDriver<G> {
         }
         if state.recovery() == Recovery::GoForward {
             let of = |error: MoveError| NotBegun::of(&error, state.home.other());
+            self.stay_open(state.home, Side::Target).await.map_err(of)?;
             self.enable_events(state.home).await.map_err(of)?;
             self.record(&mut journal, Event::Completed).map_err(NotBegun::Refused)?;
             self.opened.store(false, Relaxed);

@@ -85,6 +85,10 @@ impl<G: TrafficGate> MoveDriver<G> {
         let lower_ms = begun.elapsed().as_secs_f64() * 1000.0;
         self.gate.release();
         let released_ms = course.note_held();
+        let lowered = match lowered {
+            Ok(()) if reached >= Phase::Fence => self.stay_open_at_last(home, Side::Source).await,
+            lowered => lowered,
+        };
         let undone = course.undone().await;
         // Without a door the clients go on when the hook has let them.
         let held_ms = if self.gate.holds_clients() { released_ms } else { course.note_held() };

@@ -238,6 +238,20 @@ pub async fn forget(target: &mut Connection, move_name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Commits something, to see that the target still can: a server whose disk is full waits in its first commit, and until then looks
+/// well. It is more than the last block of its binary log may have room for, and leaves nothing in the table.
+///
+/// # Errors
+/// If the target refuses.
+pub(crate) async fn commit_a_trifle(target: &mut Connection, move_name: &str) -> Result<()> {
+    let sql = format!(
+        "START TRANSACTION; INSERT INTO highwater.indexes VALUES ('{move_name}', '', -1, '', REPEAT('x', 8192)); \
+         DELETE FROM highwater.indexes WHERE move_name='{move_name}' AND table_name='' AND place=-1; COMMIT"
+    );
+    target.query_all(sql).await.doing(Side::Target, "commit something")?;
+    Ok(())
+}
+
 pub(crate) fn parse_set(text: &str) -> Result<GtidSet> {
     text.parse().map_err(|e| MoveError::Refused {
         what: format!("the GTID set cannot be used: {e}"),

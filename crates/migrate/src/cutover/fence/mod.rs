@@ -89,7 +89,8 @@ impl<'a> Barrier<'a> {
         }
     }
 
-    /// Lets a side take the application's writes. Leaves nothing behind.
+    /// Lets a side take the application's writes. Leaves nothing behind, as far as the server has room to forget: see
+    /// [`Barrier::stay_open`].
     pub async fn open_for_writes(&self, server: &mut Connection, side: Side) -> Result<()> {
         match self.kind {
             Fence::Server => server::open_for_writes(server, side).await,
@@ -98,6 +99,15 @@ impl<'a> Barrier<'a> {
                 accounts::unlock(server, side, &[], &self.spec.name).await
             }
             Fence::Tables => tables::lower(server, side, self.spec).await,
+        }
+    }
+
+    /// Sees to it that a side that has been opened is so after a restart too. Nobody is to be held for that.
+    pub async fn stay_open(&self, server: &mut Connection, side: Side) -> Result<()> {
+        match self.kind {
+            Fence::Server => server::stay_open(server, side).await,
+            // In the data dictionary, with the statement that opened it.
+            Fence::Schemas | Fence::Tables => Ok(()),
         }
     }
 
@@ -142,6 +152,15 @@ impl<'a> Barrier<'a> {
             Fence::Server => None,
             Fence::Schemas => Some(schemas::place(&self.schemas)),
             Fence::Tables => Some(tables::place(self.spec)),
+        }
+    }
+
+    /// Whether nobody at all can write there: the full fence is up, as behind a crossing.
+    pub async fn is_closed(&self, server: &mut Connection, side: Side) -> Result<bool> {
+        match self.kind {
+            Fence::Server => server::is_closed(server, side).await,
+            Fence::Schemas => Ok(closed(server, side, &self.schemas).await?.len() == self.schemas.len()),
+            Fence::Tables => tables::is_whole(server, side, self.spec).await,
         }
     }
 

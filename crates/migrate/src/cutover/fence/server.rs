@@ -11,11 +11,26 @@ use crate::error::{Doing, MoveError, Result, Side};
 /// The statement that raises it on the serving side.
 pub(super) const RAISING: &str = "SET PERSIST super_read_only = ON";
 
-/// Lets a server take the application's writes. Leaves no persisted setting behind.
+/// Lets a server take the application's writes. Leaves no persisted setting behind, if its disk has room: see [`stay_open`].
 pub(super) async fn open_for_writes(server: &mut Connection, side: Side) -> Result<()> {
     let sql = "SET GLOBAL super_read_only = OFF; SET GLOBAL read_only = OFF; \
                RESET PERSIST IF EXISTS super_read_only; RESET PERSIST IF EXISTS read_only";
     server.query_all(sql).await.doing(side, "open it for writes")?;
+    Ok(())
+}
+
+/// Sees to it that a server that is open is so after a restart too.
+///
+/// Seen of 9.7.4: where the disk is full, RESET PERSIST answers that it is done, the server forgets the setting, and
+/// `mysqld-auto.cnf` keeps it: the next start would be read-only, and no later RESET PERSIST removes what the server does not know
+/// of. SET PERSIST says that there is no room (3549). So it goes first.
+///
+/// # Errors
+/// If the server refuses; [`MoveError::can_resume`] says whether it may have room later.
+pub(super) async fn stay_open(server: &mut Connection, side: Side) -> Result<()> {
+    let sql = "SET PERSIST super_read_only = OFF, PERSIST read_only = OFF; \
+               RESET PERSIST IF EXISTS super_read_only; RESET PERSIST IF EXISTS read_only";
+    server.query_all(sql).await.doing(side, "keep it open for writes when it restarts")?;
     Ok(())
 }
 
@@ -24,6 +39,12 @@ pub(super) async fn follow_only(server: &mut Connection, side: Side) -> Result<(
     let sql = "SET PERSIST read_only = ON; SET PERSIST super_read_only = OFF";
     server.query_all(sql).await.doing(side, "make it read-only for applications")?;
     Ok(())
+}
+
+/// Whether it is up, for everybody.
+pub(super) async fn is_closed(server: &mut Connection, side: Side) -> Result<bool> {
+    let row = server.row("SELECT @@GLOBAL.super_read_only").await.doing(side, "look at the fence")?;
+    Ok(row.is_some_and(|row| row.text(0) == "1"))
 }
 
 /// Ends transactions that were open when the fence went up, and says whose they were. They could not commit any more;

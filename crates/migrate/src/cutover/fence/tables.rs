@@ -254,6 +254,16 @@ pub(super) async fn still_up(server: &mut Connection, spec: &MoveSpec) -> Result
     }
 }
 
+/// Whether all of its triggers stand, on tables that are there.
+///
+/// # Errors
+/// If the server fails.
+pub(super) async fn is_whole(server: &mut Connection, side: Side, spec: &MoveSpec) -> Result<bool> {
+    let tables = tables(server, side, spec).await?;
+    let missing = changes(&tables, &standing(server, side, spec).await?, &spec.name);
+    Ok(!tables.is_empty() && missing.is_empty())
+}
+
 /// The connections that keep another one from locking the tables: whoever has used one of them in an open transaction, or whatever else
 /// it waits for now, as another end of a foreign key.
 ///
