@@ -94,7 +94,9 @@ async fn live(site: &mut Site, random: &mut fastrand::Rng, length: Duration) -> 
     while Instant::now() < until {
         let mut running = site.start("copy");
         tokio::time::sleep(Duration::from_millis(random.u64(20..2_500))).await;
-        if random.u32(0..4) == 0 {
+        // Until it runs it ends where a server does: `copy` begins with both or not at all.
+        let runs = matches!(site.state().as_str(), "copying" | "following" | "reconnecting");
+        if random.u32(0..4) == 0 && runs {
             kills.of_the_target += 1;
             site.new.kill_nine().unwrap();
             let dead = Duration::from_millis(random.u64(0..500));

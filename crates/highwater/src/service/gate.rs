@@ -18,11 +18,12 @@ pub(super) const NOT_ALONE_HINT: &str =
     "`highwater finish` the others, or take them out of highwater.toml and restart";
 
 /// What to do about them where the fence is what would stop them.
-const FENCED_HINT: &str = "set `fence = \"schemas\"` for this move, which closes only what moves; or `highwater finish` the others, or \
+const FENCED_HINT: &str = "set `fence = \"schemas\"` for this move, or \"tables\" if it takes single ones, which closes only what moves; or `highwater finish` the others, or \
     take them out of highwater.toml, and restart";
 
 /// What to do about clients of an earlier process.
 const LEFT_ELSEWHERE_HINT: &str = "wait until they have left, which has a bound (`status` counts them); SIGTERM to that process ends them between transactions";
+
 /// What to do about clients of tables that stay.
 const USERS_HINT: &str = "name the accounts of the application whose tables move in `users` of this move: their clients alone go along; or \
     let all tables of the schemas move";

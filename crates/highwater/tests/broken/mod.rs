@@ -296,8 +296,8 @@ fn write_settings(site: &Site, wires: &[Relay; 2], fence: Fence) {
         Fence::Schemas => {
             format!("shop.*']\nfence = 'schemas'\nfence_accounts = ['{}@%", sandbox::SHOP_USER)
         }
-        // One of many tables; what it accepts is nothing, and closes the line.
-        Fence::Tables => "shop.beside']\nfence = 'tables'\naccept = ['triggers".to_owned(),
+        // One of many tables, and the one account that uses it.
+        Fence::Tables => format!("shop.beside']\nfence = 'tables'\nusers = ['{}", sandbox::SHOP_USER),
     };
     site.write_settings_between(sandbox::ADMIN_USER, ports, &tables, SETTINGS);
 }
