@@ -40,7 +40,7 @@ pub(super) fn tables_can(facts: &Facts, side: Side) -> bool {
 
 /// Whether our account may create a trigger where there is a binary log: without that variable it needs SUPER, and SET_ANY_DEFINER
 /// does not help, as was seen of MySQL 9.7.
-fn trusts_creators(facts: &Facts, side: Side) -> Result<bool, Unread> {
+pub(super) fn trusts_creators(facts: &Facts, side: Side) -> Result<bool, Unread> {
     let server = facts.server(side);
     let grants = server.grants.as_ref().map_err(Clone::clone)?;
     Ok(!server.variables.is_on("log_bin")

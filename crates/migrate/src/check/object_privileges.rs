@@ -2,6 +2,7 @@
 
 use super::access::{Missing, Need, lacking, missing};
 use super::facts::{Facts, Object};
+use super::fences::trusts_creators;
 use super::objects::goes;
 use super::report::{Outcome, Side};
 use super::rule::{Acceptance, Fact, Judge, Judged, Rule, passed};
@@ -40,8 +41,7 @@ const TRIGGERS: &[Need] = &[Need::MovedSchemas(&["TRIGGER"])];
 const EVENTS: &[Need] = &[Need::MovedSchemas(&["EVENT"])];
 /// To create an object that runs as somebody else.
 const DEFINERS: &[Need] = &[Need::Server(&["SET_ANY_DEFINER", "SET_USER_ID", "SUPER"])];
-/// What a server that writes a binary log asks of whoever creates triggers and functions (error 1419).
-const SUPER: &[Need] = &[Need::Server(&["SUPER"])];
+/// What makes a server do without it.
 const TRUSTED: &str = "\n-- or, for SUPER: SET PERSIST log_bin_trust_function_creators = ON;";
 
 fn judged(facts: &Facts, side: Side) -> Judged {
@@ -67,16 +67,15 @@ fn judged(facts: &Facts, side: Side) -> Judged {
     if kinds.iter().any(|(objects, _)| objects.iter().any(|o| o.definer != server.account)) {
         all.extend(missing(facts, side, DEFINERS));
     }
-    let variables = &server.variables;
-    let trusting = !variables.is_on("log_bin") || variables.is_on("log_bin_trust_function_creators");
+    // What a server that writes a binary log asks of whoever creates triggers and functions (error 1419).
     let function = |o: &Object| matches!(o.status.as_str(), "FUNCTION" | "CARELESS");
-    let distrusted = match !trusting && (!triggers.is_empty() || routines.iter().any(function)) {
-        true => missing(facts, side, SUPER),
-        false => Vec::new(),
-    };
-    all.extend(distrusted.iter().cloned());
+    let distrusted =
+        (!triggers.is_empty() || routines.iter().any(function)) && !trusts_creators(facts, side)?;
+    if distrusted {
+        all.push(("SUPER", "*.*".to_owned()));
+    }
     let mut finding = lacking(server, &all)?;
-    if let (Some(fix), false) = (&mut finding.fix, distrusted.is_empty()) {
+    if let (Some(fix), true) = (&mut finding.fix, distrusted) {
         fix.push_str(TRUSTED);
     }
     Ok(finding)
